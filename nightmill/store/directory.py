@@ -1,0 +1,208 @@
+"""The store in a directory: the embedded default, for a laptop or a shared file system.
+
+Every object is a file. A write goes to an unfinished file beside its target and takes its place in
+one rename, so a reader sees the old bytes or the new. Conditional writes hold a lock from reading
+the present bytes to replacing them; the locks lie below ``.nightmill/`` in the root, and listings
+pass over every name that begins so. An etag here is the SHA-256 of the content.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+from uuid import uuid4
+
+from nightmill.errors import StoreConflict, StoreError
+from nightmill.store.files import checked_download, hashed_copy, os_errors
+from nightmill.store.interface import Blob, Entry, StoredFile
+from nightmill.store.keys import RESERVED, check_key, folder
+from nightmill.store.preflight import probe
+
+_MKDIR_TRIES = 10
+
+_Result = TypeVar("_Result")
+
+
+class DirectoryStore:
+    """A store below a directory, which comes into being with the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
+
+    @property
+    def url(self) -> str:
+        """The absolute path of the directory."""
+        return str(self._root)
+
+    def read(self, key: str) -> Blob | None:
+        """Read a small object whole; None where there is none."""
+        path = self._path(key)
+        with os_errors("read", path):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
+        return Blob(data, _etag(data))
+
+    def write(self, key: str, data: bytes) -> str:
+        """Replace an object whole; return its etag."""
+        path = self._path(key)
+        with os_errors("write", path), self._locked(key):
+            _replace(path, lambda file: file.write(data), mode=0o666)
+        return _etag(data)
+
+    def write_if(self, key: str, data: bytes, *, etag: str | None) -> str:
+        """Write only if the object still has this etag (None: only if there is no object)."""
+        path = self._path(key)
+        with os_errors("write", path), self._locked(key):
+            current = self.read(key)
+            if (current.etag if current else None) != etag:
+                raise StoreConflict(
+                    "the object is not what this writer last saw",
+                    address=str(path),
+                    operation="write_if",
+                    advice="read it again before writing",
+                )
+            _replace(path, lambda file: file.write(data), mode=0o666)
+        return _etag(data)
+
+    def put_file(self, key: str, path: Path) -> StoredFile:
+        """Copy a file into the store, where it is read-only: committed bytes do not change."""
+        target = self._path(key)
+        with os_errors("read", path):
+            source = path.open("rb")
+        with source, os_errors("write", target):
+            size, sha256 = _replace(target, lambda file: hashed_copy(source, file), mode=0o444)
+        return StoredFile(key, size, sha256, etag=sha256)
+
+    def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+        """Copy an object to a path, atomically; checks the bytes where `sha256` is given."""
+        stored = self._path(key)
+        with os_errors("read", stored):
+            source = stored.open("rb")
+        download = checked_download(path, address=str(stored), sha256=sha256)
+        with source, download as unfinished, unfinished.open("wb") as file:
+            hashed_copy(source, file)
+
+    def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
+        """List all objects below a prefix, sorted by the bytes of their keys."""
+        beginning = folder(prefix)
+        return self._walk(beginning, start_after)
+
+    def children(self, prefix: str) -> Sequence[str]:
+        """Name what comes next below a prefix, sorted."""
+        return sorted(entry.name for entry in _scan(self._root / folder(prefix)))
+
+    def address(self, key: str) -> str:
+        """Give the absolute path of an object."""
+        return str(self._path(key))
+
+    def local_path(self, key: str) -> Path | None:
+        """Give the absolute path of an object: it can be read where it lies."""
+        return self._path(key)
+
+    def delete(self, key: str) -> None:
+        """Remove an object, and the directories that this leaves empty."""
+        path = self._path(key)
+        with os_errors("delete", path), self._locked(key):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # the first directory that is not empty ends it
+            for parent in path.parents[: key.count("/")]:
+                parent.rmdir()
+
+    def preflight(self) -> None:
+        """Try every right that is needed on a small probe."""
+        probe(self)
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Keep other writers of this key out, in this process and in others.
+
+        256 lock files serve all keys, so that they do not grow with the store. The lock ends with
+        the process, however that ends.
+        """
+        locks = self._root / RESERVED / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / _etag(key.encode())[:2]).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _walk(self, beginning: str, start_after: str) -> Iterator[Entry]:
+        # A directory sorts as its keys begin, with the slash: "a-b" comes before "a/b".
+        found = {
+            f"{beginning}{entry.name}{'/' if entry.is_dir() else ''}": entry
+            for entry in _scan(self._root / beginning)
+        }
+        for key, entry in sorted(found.items()):
+            if key.endswith("/"):
+                if key > start_after or start_after.startswith(key):
+                    yield from self._walk(key, start_after)
+            elif key > start_after:
+                with suppress(FileNotFoundError):  # deleted since the directory was read
+                    yield _entry(key, entry.stat())
+
+
+def _scan(directory: Path) -> list[os.DirEntry[str]]:
+    with os_errors("list", directory):
+        try:
+            with os.scandir(directory) as entries:
+                return [entry for entry in entries if not entry.name.startswith(RESERVED)]
+        except FileNotFoundError:
+            return []
+
+
+def _entry(key: str, stat: os.stat_result) -> Entry:
+    return Entry(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], _Result], *, mode: int) -> _Result:
+    """Let `write` fill an unfinished file, make it durable, and move it to its place."""
+    descriptor, unfinished = _create_beside(path, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            result = write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+    return result
+
+
+def _create_beside(path: Path, mode: int) -> tuple[int, Path]:
+    unfinished = path.with_name(f"{RESERVED}-{uuid4().hex}")
+    for _ in range(_MKDIR_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # a delete has just removed the empty directory
+            return os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), unfinished
+    raise StoreError(
+        "the directory is removed as often as it is made",
+        address=str(path.parent),
+        operation="write",
+        advice="see what else deletes there",
+    )
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename survive a power cut; where that is not supported, nothing better exists."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

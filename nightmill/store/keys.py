@@ -1,0 +1,150 @@
+"""The keys of the store: pure functions from names to keys, and back.
+
+    runs/<pipeline>/<partition>/<run>/<step>/<attempt>/
+            record.json  notebook.ipynb  progress.json  outputs/<output>/<file>
+    current/<pipeline>/<step>/<partition>.json
+
+There is one pointer for each step and partition, and it holds *all* outputs of the step: a
+conditional PUT changes one object, so several outputs become current together or not at all.
+
+Names are escaped as in URLs, but with ``~`` in place of ``%``. Some readers decode percent
+escapes of an ``s3://`` address (pyarrow asks for ``02:30`` when told ``02%3A30``) and others do
+not; ``~`` means nothing to any of them, so one address serves every library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import quote, unquote
+
+from nightmill.errors import UsageError
+
+RECORD = "record.json"
+NOTEBOOK = "notebook.ipynb"
+PROGRESS = "progress.json"
+
+RESERVED = ".nightmill"
+"""Names that begin so are the store's own: probes, locks, unfinished files."""
+
+_MAX_COMPONENT_BYTES = 200
+_MAX_KEY_BYTES = 1024  # what S3 allows
+_DIGEST_LENGTH = 32
+_SHORTENED = "~~"  # cannot occur in an escaped name, where two hex digits follow each ~
+
+
+def encode(part: str) -> str:
+    """Make one safe component of a key from any text, differently for every text.
+
+    Letters, digits and ``_ = . -`` stay (but not a leading dot). Where the result would exceed 200
+    bytes it is cut and closed with a hash of the whole; such a component cannot be decoded in full.
+
+    Raises UsageError for text that is empty or not valid Unicode.
+    """
+    if not part:
+        raise UsageError(
+            "a name is empty", advice="give every pipeline, partition, run and step a name"
+        )
+    _require_unicode(part)
+    escaped = _escape(part)
+    if len(escaped) <= _MAX_COMPONENT_BYTES:
+        return escaped
+    tail = _SHORTENED + hashlib.sha256(part.encode()).hexdigest()[:_DIGEST_LENGTH]
+    head = part[:_MAX_COMPONENT_BYTES]
+    while len(_escape(head)) + len(tail) > _MAX_COMPONENT_BYTES:
+        head = head[:-1]
+    return _escape(head) + tail
+
+
+def decode(component: str) -> str:
+    """Give back the text that `encode` was given; of a shortened one what is left, and its hash."""
+    head, mark, digest = component.partition(_SHORTENED)
+    return unquote(head.replace("%", "%25").replace("~", "%")) + mark + digest
+
+
+def pipeline_prefix(pipeline: str) -> str:
+    """Name the prefix of everything that ran of a pipeline."""
+    return f"runs/{encode(pipeline)}"
+
+
+def partition_prefix(pipeline: str, partition: str) -> str:
+    """Name the prefix of a partition's runs."""
+    return f"{pipeline_prefix(pipeline)}/{encode(partition)}"
+
+
+def run_prefix(pipeline: str, partition: str, run: str) -> str:
+    """Name the prefix of a run's steps."""
+    return f"{partition_prefix(pipeline, partition)}/{encode(run)}"
+
+
+def attempt_prefix(pipeline: str, partition: str, run: str, step: str, attempt: int) -> str:
+    """Name the prefix that an attempt, and nothing else, writes under."""
+    return f"{run_prefix(pipeline, partition, run)}/{encode(step)}/{attempt}"
+
+
+def output_prefix(attempt_prefix: str, output: str) -> str:
+    """Name the prefix of an output's files."""
+    return f"{attempt_prefix}/outputs/{encode(output)}"
+
+
+def output_key(attempt_prefix: str, output: str, file: str) -> str:
+    """Name a file of an output; `file` is its path inside the output and stays as it is.
+
+    A file's name belongs to its author and to the libraries that read folders: escaping
+    ``city=New%20York`` once more would change the value that a reader takes from it.
+    """
+    key = f"{output_prefix(attempt_prefix, output)}/{file}"
+    check_key(key)
+    return key
+
+
+def pointers_prefix(pipeline: str, step: str) -> str:
+    """Name the prefix of a step's pointers, one for each partition."""
+    return f"current/{encode(pipeline)}/{encode(step)}"
+
+
+def pointer_key(pipeline: str, step: str, partition: str) -> str:
+    """Name the object whose replacement commits all outputs of a step for a partition."""
+    return f"{pointers_prefix(pipeline, step)}/{encode(partition)}.json"
+
+
+def folder(prefix: str) -> str:
+    """Return the prefix as the beginning of the keys below it: closed by a slash, or empty.
+
+    Prefixes name whole components: ``runs/a`` does not reach into ``runs/ab``.
+    """
+    trimmed = prefix.rstrip("/")
+    return f"{check_key(trimmed)}/" if trimmed else ""
+
+
+def check_key(key: str) -> str:
+    """Return the key if every backend can hold it and no component leads elsewhere.
+
+    Raises UsageError otherwise.
+    """
+    _require_unicode(key)
+    components = key.split("/")
+    if any(part in {"", ".", ".."} for part in components):
+        problem = "has an empty part, or a part . or .."
+    elif any(ord(character) < ord(" ") or character == "\x7f" for character in key):
+        problem = "has control characters"
+    elif any(part.startswith(RESERVED) for part in components[1:]):
+        problem = f"has a part that begins with {RESERVED}, which is kept for the store itself"
+    elif len(key.encode()) > _MAX_KEY_BYTES:
+        problem = f"has {len(key.encode())} bytes; {_MAX_KEY_BYTES} is the most a store can hold"
+    else:
+        return key
+    raise UsageError(problem, where=f"key {key!r}", advice="rename the file or the output")
+
+
+def _require_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "is not valid Unicode (a lone surrogate)", where=repr(text), advice="rename it in UTF-8"
+        ) from error
+
+
+def _escape(part: str) -> str:
+    escaped = quote(part, safe="=").replace("~", "%7E").replace("%", "~")
+    return "~2E" + escaped[1:] if escaped.startswith(".") else escaped

@@ -1,0 +1,164 @@
+"""The pointer and the commit: the one atomic act that makes a step's outputs current.
+
+A commit replaces the pointer of a step and partition by one conditional write. The pointer carries
+a fencing token, so an older attempt that wakes up late can never replace a newer one's outputs, and
+a commit id of its own, so a writer that lost the reply can tell that it won. The id also keeps an
+old etag from ever matching again, since etags may be hashes of the content.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import uuid4
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from nightmill.errors import FencedError, StoreConflict, StoreError
+from nightmill.store.interface import Store
+from nightmill.store.keys import decode, encode, pointer_key, pointers_prefix
+
+_MAX_TRIES = 30
+_PAUSE_S = 0.02  # grows with each try: 9 s in all
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True
+    )
+
+
+class Token(_Frozen):
+    """The fencing token: attempts are ordered by their run's creation, then by their number.
+
+    `order` is the run's creation in microseconds since the epoch.
+    """
+
+    order: NonNegativeInt
+    attempt: NonNegativeInt
+
+    def __lt__(self, other: Token) -> bool:
+        return (self.order, self.attempt) < (other.order, other.attempt)
+
+
+class CommittedFile(_Frozen):
+    """A file of a committed output; `path` is relative to the output's prefix, size in bytes."""
+
+    path: str
+    size: NonNegativeInt
+    sha256: Sha256
+    etag: str
+
+
+class CommittedOutput(_Frozen):
+    """A committed output: one file, or a directory of files, below a prefix of the store."""
+
+    name: str
+    kind: Literal["file", "directory"]
+    prefix: str
+    files: tuple[CommittedFile, ...]
+
+
+class Pointer(_Frozen):
+    """What is current of a step and partition, who made it, and from which versions of inputs."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    pipeline: str
+    step: str
+    partition: str
+    run: str
+    token: Token
+    commit_id: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[0-9a-f]{32}$")
+    committed_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    attempt_prefix: str
+    outputs: dict[str, CommittedOutput]
+    inputs: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The key this pointer is kept under."""
+        return pointer_key(self.pipeline, self.step, self.partition)
+
+
+def read_pointer(store: Store, pipeline: str, step: str, partition: str) -> Pointer | None:
+    """Read what is current of a step and partition; None where nothing is committed."""
+    return _read(store, pointer_key(pipeline, step, partition))[0]
+
+
+def commit(store: Store, pointer: Pointer) -> Pointer:
+    """Make the pointer's outputs current, and return the pointer that is current now.
+
+    That is another than the given one only when the same attempt had committed before.
+
+    Raises FencedError if a newer attempt has committed, StoreError if the store fails.
+    """
+    data = pointer.model_dump_json(indent=2).encode()
+    for tries in range(_MAX_TRIES):
+        current, etag = _read(store, pointer.key)
+        if current is not None and not current.token < pointer.token:
+            return _unless_fenced(current, pointer)
+        try:
+            store.write_if(pointer.key, data, etag=etag)
+        except StoreConflict:
+            # Another writer won, or this one did and the reply was lost: reading again tells.
+            time.sleep(_PAUSE_S * tries)
+        else:
+            return pointer
+    raise StoreError(
+        f"the pointer changed under each of {_MAX_TRIES} tries to commit",
+        address=store.address(pointer.key),
+        operation="commit",
+        advice="see which runs of this partition are active, then repeat the step",
+    )
+
+
+def latest_pointer(
+    store: Store, pipeline: str, step: str, *, before: str, inclusive: bool
+) -> Pointer | None:
+    """Read the newest pointer before a partition, or up to it; None where there is none.
+
+    Partitions are compared as text, which puts ISO dates in order. Only one pointer is read.
+    """
+    own = encode(before)
+    names = (
+        name.removesuffix(".json")
+        for name in store.children(pointers_prefix(pipeline, step))
+        if name.endswith(".json")
+    )
+    eligible = [name for name in names if (inclusive if name == own else decode(name) < before)]
+    if not eligible:
+        return None
+    newest = max(eligible, key=decode)
+    return _read(store, f"{pointers_prefix(pipeline, step)}/{newest}.json")[0]
+
+
+def _read(store: Store, key: str) -> tuple[Pointer | None, str | None]:
+    blob = store.read(key)
+    if blob is None:
+        return None, None
+    try:
+        return Pointer.model_validate_json(blob.data), blob.etag
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise StoreError(
+            f"is no pointer of this version of Nightmill ({place or 'JSON'}: {first['msg']})",
+            address=store.address(key),
+            operation="read",
+            advice="update Nightmill if a newer one wrote it; else restore or delete the object, "
+            "and run the partition again",
+        ) from error
+
+
+def _unless_fenced(current: Pointer, pointer: Pointer) -> Pointer:
+    if current.token == pointer.token:
+        return current
+    raise FencedError(
+        f"run {current.run} (attempt {current.token.attempt}) has committed already and is newer "
+        f"than run {pointer.run} (attempt {pointer.token.attempt})",
+        where=pointer.key,
+        advice="nothing is lost: the newer outputs stay current; start a new run to replace them",
+    )

@@ -1,0 +1,217 @@
+"""The store in Amazon S3 and its likes, by boto3; `open_store` imports this only when needed.
+
+No ACL is ever sent, so the identity needs no right to set one. Encryption settings go with every
+PUT and every multipart upload. One client serves all threads and lives as long as the store, so
+that credentials which expire are renewed by the SDK.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+
+from nightmill.errors import StoreError
+from nightmill.store.files import HashingReader, checked_download, os_errors
+from nightmill.store.interface import Blob, Entry, StoredFile
+from nightmill.store.keys import check_key, folder
+from nightmill.store.preflight import probe
+from nightmill.store.s3_errors import translated
+from nightmill.store.s3_settings import S3Settings
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from mypy_boto3_s3 import S3Client
+
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 30
+_PROBE_READ_TIMEOUT_S = 8  # with one retry, a mute endpoint is known in under 20 s
+
+_MIB = 1 << 20
+_PART_BYTES = 8 * _MIB
+_MAX_PARTS = 9_000  # S3 allows 10,000
+_THREADS = 8  # at most 8 parts in flight and 10 in memory: 80 MiB
+
+_CONTENT_TYPES = {
+    ".json": "application/json",
+    ".ipynb": "application/x-ipynb+json",
+    ".parquet": "application/vnd.apache.parquet",
+}
+
+
+class S3Store:
+    """A store below a prefix of a bucket."""
+
+    def __init__(self, settings: S3Settings, *, read_timeout_s: float = _READ_TIMEOUT_S) -> None:
+        self._settings = settings
+        with self._translated("open", ""):
+            self._client = _client(settings, read_timeout_s)
+
+    @property
+    def url(self) -> str:
+        """The URL with its settings; it holds no credentials."""
+        return self._settings.url
+
+    def read(self, key: str) -> Blob | None:
+        """Read a small object whole; None where there is none. A missing right is an error."""
+        with self._translated("read", key):
+            try:
+                answer = self._client.get_object(**self._place(key))
+                return Blob(answer["Body"].read(), answer["ETag"])
+            except self._client.exceptions.NoSuchKey:
+                return None
+
+    def write(self, key: str, data: bytes) -> str:
+        """Replace an object whole; return its etag."""
+        with self._translated("write", key):
+            return self._put(key, data)
+
+    def write_if(self, key: str, data: bytes, *, etag: str | None) -> str:
+        """Write only if the object still has this etag (None: only if there is no object)."""
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        with self._translated("write_if", key):
+            return self._put(key, data, condition)
+
+    def put_file(self, key: str, path: Path) -> StoredFile:
+        """Upload a file, in parallel parts where it is large; the hash is of the bytes sent."""
+        with os_errors("read", path), path.open("rb") as file, self._translated("write", key):
+            source = HashingReader(file)
+            stream = cast("IO[bytes]", source)  # boto3 asks only for read()
+            part = max(_PART_BYTES, math.ceil(os.fstat(file.fileno()).st_size / _MAX_PARTS))
+            self._client.upload_fileobj(
+                stream,
+                self._settings.bucket,
+                self._full(key),
+                ExtraArgs=self._extra(key),
+                Config=_transfer(part),
+            )
+            head = self._client.head_object(**self._place(key))
+        if head["ContentLength"] != source.size:
+            raise StoreError(
+                f"{source.size} bytes were sent and {head['ContentLength']} are there",
+                address=self.address(key),
+                operation="write",
+                advice="see that nothing else writes there, then repeat",
+            )
+        return StoredFile(key, source.size, source.sha256, head["ETag"])
+
+    def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+        """Download an object, in parallel parts where it is large; atomic at the path."""
+        download = checked_download(path, address=self.address(key), sha256=sha256)
+        with download as unfinished, self._translated("read", key):
+            self._client.download_file(
+                self._settings.bucket,
+                self._full(key),
+                str(unfinished),
+                Config=_transfer(_PART_BYTES),
+            )
+
+    def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
+        """List all objects below a prefix, a thousand at a request, in the order S3 has them."""
+        beginning = self._root() + folder(prefix)
+        resume: dict[str, Any] = {"StartAfter": self._root() + start_after} if start_after else {}
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._settings.bucket, Prefix=beginning, **resume
+        )
+        with self._translated("list", prefix):
+            for page in pages:
+                for item in page.get("Contents", []):
+                    key = item["Key"].removeprefix(self._root())
+                    yield Entry(key, item["Size"], item["LastModified"])
+
+    def children(self, prefix: str) -> Sequence[str]:
+        """Name what comes next below a prefix, sorted."""
+        beginning = self._root() + folder(prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._settings.bucket, Prefix=beginning, Delimiter="/"
+        )
+        names: set[str] = set()
+        with self._translated("list", prefix):
+            for page in pages:
+                found = [item["Key"] for item in page.get("Contents", [])]
+                found += [item["Prefix"] for item in page.get("CommonPrefixes", [])]
+                names |= {key.removeprefix(beginning).rstrip("/") for key in found}
+        # A prefix made in a web console is an object that ends in the slash: it names no child.
+        return sorted(names - {""})
+
+    def address(self, key: str) -> str:
+        """Give the ``s3://bucket/key`` of an object."""
+        return f"s3://{self._settings.bucket}/{self._full(key)}"
+
+    def local_path(self, key: str) -> Path | None:
+        """Give None: nothing in S3 lies on this machine."""
+        check_key(key)
+        return None
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+        with self._translated("delete", key):
+            self._client.delete_object(**self._place(key))
+
+    def preflight(self) -> None:
+        """Try every right that is needed on a small probe, with little patience."""
+        hasty = replace(self._settings, retries=min(self._settings.retries, 1))
+        probe(S3Store(hasty, read_timeout_s=_PROBE_READ_TIMEOUT_S))
+
+    def _root(self) -> str:
+        return f"{self._settings.prefix}/" if self._settings.prefix else ""
+
+    def _full(self, key: str) -> str:
+        return self._root() + check_key(key)
+
+    def _place(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._settings.bucket, "Key": self._full(key)}
+
+    def _put(self, key: str, data: bytes, condition: dict[str, Any] | None = None) -> str:
+        arguments = self._place(key) | self._extra(key) | (condition or {})
+        return self._client.put_object(Body=data, **arguments)["ETag"]
+
+    def _extra(self, key: str) -> dict[str, Any]:
+        given = {
+            "ServerSideEncryption": self._settings.sse,
+            "SSEKMSKeyId": self._settings.kms_key_id,
+            "ContentType": _CONTENT_TYPES.get(PurePosixPath(key).suffix, ""),
+        }
+        return {name: value for name, value in given.items() if value}
+
+    def _translated(self, operation: str, key: str) -> AbstractContextManager[None]:
+        address = f"{self._settings.address}/{key}".rstrip("/")
+        return translated(self._settings, operation, address)
+
+
+def _client(settings: S3Settings, read_timeout_s: float) -> S3Client:
+    session = boto3.Session(profile_name=settings.profile or None)
+    endpoint = settings.endpoint or None
+    foreign = (
+        endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    )
+    options: dict[str, Any] = {
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "read_timeout": read_timeout_s,
+        "retries": {"mode": "standard", "total_max_attempts": settings.retries + 1},
+        "max_pool_connections": 4 * _THREADS,
+        "request_checksum_calculation": settings.checksums,
+        "response_checksum_validation": settings.checksums,
+        "s3": {"addressing_style": settings.addressing or ("path" if foreign else "auto")},
+        "user_agent_extra": "nightmill",
+    }
+    config = Config(**options)
+    region = settings.region or None
+    return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+
+
+def _transfer(part_bytes: int) -> TransferConfig:
+    return TransferConfig(
+        multipart_threshold=part_bytes,
+        multipart_chunksize=part_bytes,
+        max_concurrency=_THREADS,
+        preferred_transfer_client="classic",  # the same code on every machine, with awscrt or not
+    )
