@@ -1,0 +1,271 @@
+"""pipeline.yaml as frozen models: everything one file can promise without looking at another.
+
+What needs the other files (inputs, kernels, notebooks) is checked in `project` and `check`.
+"""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+from croniter import CroniterError, croniter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from nightmill.spec.names import DataName, Name, RelativePath, Variable
+from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
+from nightmill.spec.units import Cpu, Day, Duration, Memory
+
+Version = Literal["same_partition", "previous_partition", "latest_before_partition", "latest"]
+PartitionKind = Literal["date", "text"]
+
+PRESETS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+
+
+def _check_schedule(text: str) -> str:
+    if text.startswith("@"):
+        if text not in PRESETS:
+            raise Faults([Fault(f"unknown preset {shown(text)}", suggest(text, PRESETS))])
+        return text
+    advice = 'five fields: minute hour day month weekday, like "30 2 * * *", or @daily'
+    if len(text.split()) != 5 or len(text) > 200:  # noqa: PLR2004 - the five fields of cron
+        raise Faults([Fault(f"{shown(text)} is no schedule", advice)])
+    try:
+        next(croniter(text, datetime(2000, 1, 1, tzinfo=UTC)))
+    except (CroniterError, ValueError, KeyError) as error:
+        raise Faults([Fault(f"{shown(text)} never comes due: {error}", advice)]) from error
+    return text
+
+
+def _check_timezone(text: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        advice = suggest(text, sorted(zoneinfo.available_timezones()), noun="for example")
+        raise Faults([Fault(f"unknown time zone {shown(text)}", advice)]) from error
+    return text
+
+
+def _check_notebook(text: str) -> str:
+    if not text.endswith((".ipynb", ".py")):
+        raise Faults(
+            [Fault(f"{shown(text)} is no notebook", "name an .ipynb file or a .py percent script")]
+        )
+    return text
+
+
+def _check_reference(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][\w-]{0,62}(\.[A-Za-z]\w{0,62})?", text, re.ASCII):
+        raise Faults(
+            [Fault(f"{shown(text)} names no output", "write `output` or `pipeline.output`")]
+        )
+    return text
+
+
+def _check_after(text: str) -> str:
+    if "." not in _check_reference(text):
+        raise Faults([Fault(f"{shown(text)} names no output", "write `pipeline.output`")])
+    return text
+
+
+def _check_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let through only what JSON can hold, and dates."""
+    fail_if(
+        Fault(
+            f"a value of the type {type(value).__name__} cannot be a parameter",
+            "put it between quotes to pass it as text",
+            (name,),
+        )
+        for name, value in values.items()
+        if not _is_plain(value)
+    )
+    return values
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(_is_plain(item) for item in value.values())
+    return value is None or type(value) in (bool, int, float, str, date)
+
+
+def _inputs_as_mapping(raw: Any) -> Any:
+    """Turn the short forms `[features, other.model]` and `name: features` into the long one."""
+    if isinstance(raw, dict):
+        return {
+            name: {"from": value} if isinstance(value, str) else value
+            for name, value in raw.items()
+        }
+    if not isinstance(raw, list):
+        raise Faults([Fault("expected a list of outputs, or names with `from:`")])
+    found: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for index, item in enumerate(raw):
+        faults += _item_faults(item, index, found)
+        found[input_name(str(item))] = {"from": item}
+    fail_if(faults)
+    return found
+
+
+def _item_faults(item: Any, index: int, found: Mapping[str, Any]) -> Iterator[Fault]:
+    try:
+        _check_reference(str(item))
+    except Faults as error:
+        yield from (fault._replace(at=(index,)) for fault in error.faults)
+        return
+    if input_name(item) in found:
+        yield Fault(
+            f"two inputs would both be named {shown(input_name(item))}",
+            f"write a mapping: `another_name: {{from: {item}}}`",
+            (index,),
+        )
+
+
+def input_name(reference: str) -> str:
+    """Give the parameter name of an input listed as `output` or `pipeline.output`."""
+    return reference.rpartition(".")[2]
+
+
+class Model(BaseModel):
+    """What all parts of pipeline.yaml share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class InputSpec(Model):
+    """Where an input comes from. `max_age` is the run's day minus the day of the version."""
+
+    source: Annotated[str, AfterValidator(_check_reference)] = Field(alias="from")
+    version: Version | None = None
+    max_age: Duration | None = None
+    optional: bool = False
+
+
+Parameters = Annotated[Mapping[Variable, Any], AfterValidator(_check_values)]
+Inputs = Annotated[Mapping[DataName, InputSpec], BeforeValidator(_inputs_as_mapping)]
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")]
+
+
+class StepSpec(Model):
+    """One notebook of a pipeline, and what it reads, makes and needs."""
+
+    notebook: Annotated[RelativePath, AfterValidator(_check_notebook)]
+    kernel: Name | None = None
+    pool: Name | None = None
+    cpu_millicores: Cpu | None = Field(default=None, alias="cpu")
+    memory_bytes: Memory | None = Field(default=None, alias="memory")
+    gpu: Annotated[int, Field(ge=0, le=64)] = 0
+    timeout: Duration | None = None
+    cell_timeout: Duration | None = None
+    inputs: Inputs = Field(default_factory=dict)
+    outputs: Mapping[DataName, RelativePath] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
+    env: Mapping[EnvironmentName, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_and_paths_differ(self) -> StepSpec:
+        fail_if([*self._name_faults(), *self._path_faults()])
+        return self
+
+    def _name_faults(self) -> Iterator[Fault]:
+        for name in self.outputs:
+            if name in self.inputs:
+                yield Fault(
+                    f"{shown(name)} is an input and an output of this step",
+                    f"rename one, as in `inputs: {{{name}_before: {{from: {name}}}}}`",
+                    ("outputs", name),
+                )
+        for name in self.parameters:
+            if name in self.inputs or name in self.outputs:
+                yield Fault(
+                    f"{shown(name)} is an input or output, and its address is set by the runner",
+                    "remove it from the parameters",
+                    ("parameters", name),
+                )
+
+    def _path_faults(self) -> Iterator[Fault]:
+        taken: dict[str, str] = {}
+        for name, path in self.outputs.items():
+            slashed = path.rstrip("/") + "/"
+            for other, other_name in taken.items():
+                if slashed.startswith(other) or other.startswith(slashed):
+                    problem = f"{shown(name)} and {shown(other_name)} would share a path"
+                    yield Fault(problem, "give each its own", ("outputs", name))
+            taken[slashed] = name
+
+
+class PipelineSpec(Model):
+    """A whole pipeline.yaml. With neither `schedule` nor `after` it runs only by hand."""
+
+    pipeline: Name
+    description: str = ""
+    owner: str = ""
+    tags: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    schedule: Annotated[str, AfterValidator(_check_schedule)] | None = None
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = "UTC"
+    start: Day | None = None
+    end: Day | None = None
+    partition: PartitionKind = "date"
+    after: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_after)], ...], Field(strict=False)
+    ] = ()
+    parameters: Parameters = Field(default_factory=dict)
+    steps: Mapping[Name, StepSpec]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> PipelineSpec:
+        fail_if([*self._time_faults(), *self._output_faults(), *self._version_faults()])
+        return self
+
+    def _time_faults(self) -> Iterator[Fault]:
+        if not self.steps:
+            yield Fault("no steps", "a pipeline needs at least one", ("steps",))
+        if self.schedule and self.after:
+            yield Fault("both `schedule` and `after` are given", "keep one", ("after",))
+        if self.schedule and not self.start:
+            yield Fault("a schedule needs a `start`", "add `start: 2013-01-01`", ("schedule",))
+        if self.start and self.end and self.end < self.start:
+            yield Fault(f"{self.end} is before the start, {self.start}", at=("end",))
+        if self.partition == "text":
+            for key in ("schedule", "start", "end"):
+                if getattr(self, key) is not None:
+                    yield Fault(f"`{key}` needs `partition: date`", "remove one", (key,))
+
+    def _output_faults(self) -> Iterator[Fault]:
+        makers: dict[str, str] = {}
+        for name, step in self.steps.items():
+            for output in step.outputs:
+                maker = makers.setdefault(output, name)
+                if maker != name:
+                    yield Fault(
+                        f"the output {shown(output)} is also made by the step {shown(maker)}",
+                        "rename one of them",
+                        ("steps", name, "outputs", output),
+                    )
+
+    def _version_faults(self) -> Iterator[Fault]:
+        if self.partition == "date":
+            return
+        for name, step in self.steps.items():
+            for parameter, given in step.inputs.items():
+                at = ("steps", name, "inputs", parameter)
+                if given.version in ("previous_partition", "latest_before_partition"):
+                    yield Fault(
+                        f"{shown(given.version)} needs `partition: date`: text has no before",
+                        "use same_partition or latest",
+                        (*at, "version"),
+                    )
+                if given.max_age is not None:
+                    yield Fault("`max_age` needs `partition: date`", at=(*at, "max_age"))
+
+    def maker(self, output: str) -> str | None:
+        """Name the step that makes an output."""
+        return next((name for name, step in self.steps.items() if output in step.outputs), None)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All outputs, in the order of the file."""
+        return tuple(output for step in self.steps.values() for output in step.outputs)

@@ -1,0 +1,86 @@
+"""Faults found while reading what an author wrote, gathered so that one look shows them all.
+
+A `Fault` knows where it is inside a file (a path of keys) but not which file; whoever holds the
+file turns it into a `SpecError` with a line. Messages show foreign text through `shown`, so a
+hostile name cannot flood or repaint a terminal.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from nightmill.errors import SpecError
+
+KeyPath = tuple[str | int, ...]
+
+SHOWN_CHARACTERS = 60
+LISTED_NAMES = 12
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong, and below which keys."""
+
+    problem: str
+    advice: str = ""
+    at: KeyPath = ()
+
+
+class Faults(ValueError):  # noqa: N818 - a carrier between our own validators, never shown
+    """Faults raised inside a pydantic validator, which lets only a ValueError through."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(fault.problem for fault in self.faults))
+
+
+class SpecErrors(SpecError):  # noqa: N818 - it is several
+    """Several errors at once; its own file, line and key are those of the first."""
+
+    def __init__(self, errors: Sequence[SpecError]) -> None:
+        first = errors[0]
+        super().__init__(f"{len(errors)} problems", file=first.file, line=first.line, key=first.key)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+def gather(errors: Sequence[SpecError]) -> SpecError:
+    """Make one error of one or more."""
+    return errors[0] if len(errors) == 1 else SpecErrors(errors)
+
+
+def each(error: SpecError) -> tuple[SpecError, ...]:
+    """List the single errors inside an error; the inverse of `gather`."""
+    return error.errors if isinstance(error, SpecErrors) else (error,)
+
+
+def fail_if(faults: Iterable[Fault]) -> None:
+    """Raise `Faults` when there is at least one."""
+    found = tuple(faults)
+    if found:
+        raise Faults(found)
+
+
+def shown(value: object) -> str:
+    """Show foreign text between backticks: short, on one line, no control characters."""
+    text = str(value)
+    if len(text) > SHOWN_CHARACTERS:
+        text = text[: SHOWN_CHARACTERS - 3] + "..."
+    return f"`{''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)}`"
+
+
+def suggest(word: str, known: Iterable[str], *, noun: str = "known") -> str:
+    """Say ``did you mean `x`?``, or list what is known when nothing comes close."""
+    names = list(known)
+    by_folded = {name.casefold(): name for name in names}
+    # The comparison is quadratic, so a hostile word is cut before it.
+    close = difflib.get_close_matches(word[:100].casefold(), by_folded, n=1)
+    if close:
+        return f"did you mean {shown(by_folded[close[0]])}?"
+    if not names:
+        return f"{noun}: none"
+    more = ", ..." if len(names) > LISTED_NAMES else ""
+    return f"{noun}: {', '.join(shown(name) for name in names[:LISTED_NAMES])}{more}"

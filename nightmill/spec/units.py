@@ -1,0 +1,93 @@
+"""Amounts as authors write them (`2Gi`, `500m`, `30m`), turned into plain numbers with a unit."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from nightmill.spec.problems import Fault, Faults, shown
+
+BYTES = {
+    "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
+}  # fmt: skip
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+MAX_MEMORY = 2**50
+MAX_CPU = 10_000
+MAX_DAYS = 36_600  # a hundred years; beyond, somebody's unit is wrong
+
+_NUMBER = r"(\d{1,9}(?:\.\d{1,9})?)"
+
+
+def parse_memory(value: Any) -> int:
+    """Read a Kubernetes quantity of memory as bytes."""
+    match = _match(_NUMBER + r"([kMGT]|[KMGT]i)", value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise _fault(f"the memory {shown(value)} has no unit", f"write {value}Gi or {value}Mi")
+    if not match:
+        raise _fault(f"{_found(value)} is no amount of memory", "write it like 512Mi or 2Gi")
+    size = int(Decimal(match[1]) * BYTES[match[2]])
+    if not 2**20 <= size <= MAX_MEMORY:
+        raise _fault(f"{shown(value)} is no sensible amount of memory", "from 1Mi to 1024Ti")
+    return size
+
+
+def parse_cpu(value: Any) -> int:
+    """Read a Kubernetes quantity of processors as thousandths of one."""
+    match = None if isinstance(value, bool) else _match(_NUMBER + r"(m?)", str(value))
+    millicores = Decimal(match[1]) * (1 if match[2] else 1000) if match else Decimal(0)
+    if not match or millicores != int(millicores) or not 0 < millicores <= MAX_CPU * 1000:
+        raise _fault(f"{_found(value)} is no amount of processors", "write it like 2, 0.5 or 500m")
+    return int(millicores)
+
+
+def parse_duration(value: Any) -> timedelta:
+    """Read a time span; one number and one unit, so that nobody must add in their head."""
+    match = _match(_NUMBER + r"([smhd])", value)
+    if not match:
+        raise _fault(f"{_found(value)} is no time span", "write it like 90s, 30m, 2h or 1d")
+    seconds = Decimal(match[1]) * SECONDS[match[2]]
+    if not 0 < seconds <= MAX_DAYS * 86400:
+        raise _fault(f"{shown(value)} is no sensible time span", f"above 0, up to {MAX_DAYS}d")
+    return timedelta(seconds=float(seconds))
+
+
+def parse_date(value: Any) -> Any:
+    """Read a date also where the author quoted it."""
+    if isinstance(value, str):
+        try:
+            return iso_date(value)
+        except ValueError:
+            raise _fault(f"{shown(value)} is no date", "write it like 2013-03-01") from None
+    return value
+
+
+def iso_date(text: str) -> date:
+    """Read YYYY-MM-DD and nothing else; raises ValueError."""
+    # date.fromisoformat also takes 20130301 and 2013-W09-5, which sort and compare differently.
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
+        raise ValueError(text)
+    return date.fromisoformat(text)
+
+
+def _match(pattern: str, value: Any) -> re.Match[str] | None:
+    return re.fullmatch(pattern, value, re.ASCII) if isinstance(value, str) else None
+
+
+def _found(value: Any) -> str:
+    return "nothing" if value is None else shown(value)
+
+
+def _fault(problem: str, advice: str) -> Faults:
+    return Faults([Fault(problem, advice)])
+
+
+Memory = Annotated[int, BeforeValidator(parse_memory)]
+Cpu = Annotated[int, BeforeValidator(parse_cpu)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Day = Annotated[date, BeforeValidator(parse_date)]
