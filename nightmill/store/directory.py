@@ -46,7 +46,7 @@ class DirectoryStore:
         with os_errors("read", path):
             try:
                 data = path.read_bytes()
-            except FileNotFoundError:
+            except (FileNotFoundError, IsADirectoryError):
                 return None
         return Blob(data, _etag(data))
 

@@ -21,6 +21,7 @@ _ADVICE = {
     errno.EPERM: "the file system or its mount forbids it; choose another store",
     errno.EROFS: "the file system is read-only: choose a store that can be written",
     errno.ENOTDIR: "a file stands where a directory is needed: rename or remove it",
+    errno.EEXIST: "a file stands where a directory is needed: rename or remove it",
     errno.EISDIR: "a directory stands where a file is needed: rename or remove it",
     errno.ENAMETOOLONG: "shorten the path of the store, or the name of the file",
     errno.ENOENT: "see that it exists and has not been moved or deleted",

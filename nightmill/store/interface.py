@@ -82,7 +82,11 @@ class Store(Protocol):
         """
 
     def children(self, prefix: str) -> Sequence[str]:
-        """Name what comes next below a prefix, objects and prefixes alike, sorted."""
+        """Name what comes next below a prefix, objects and prefixes alike, sorted.
+
+        A prefix from which all was deleted is named for a while yet where a store keeps
+        directories (SeaweedFS does).
+        """
 
     def address(self, key: str) -> str:
         """Say what a person or a library opens: an absolute path, or ``s3://bucket/key``."""

@@ -1,0 +1,183 @@
+"""Fixtures that many tests share: a real S3 server on loopback, and a store on each backend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from nightmill.store.open import open_store
+
+BUCKET = "nightmill-tests"
+START_TIMEOUT_S = 60
+PORTS = ("s3", "master", "filer", "volume", "admin")
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running S3 server: its endpoint, and an identity for each set of rights.
+
+    `admin` may do everything; `reader` may read and list; `writer` may only write and delete.
+    Every identity's access key is its name, and the secret is its name and "-secret".
+    """
+
+    endpoint: str
+    bucket: str = BUCKET
+
+    def url(self, prefix: str, **settings: object) -> str:
+        """Name a store below a prefix of the bucket."""
+        query = "&".join(f"{name}={value}" for name, value in settings.items())
+        base = f"s3://{self.bucket}/{prefix}?endpoint={self.endpoint}&region=us-east-1"
+        return f"{base}&{query}" if query else base
+
+    def client(self):
+        """Make a plain client of the admin's, to look at what is really there."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="admin",
+            aws_secret_access_key="admin-secret",
+            config=Config(
+                s3={"addressing_style": "path"},
+                connect_timeout=2,
+                read_timeout=10,
+                retries={"total_max_attempts": 1},
+                request_checksum_calculation="when_required",
+            ),
+        )
+
+
+def _free_ports(count: int) -> list[int]:
+    """Find ports that are free now; all are held until the last is found, so they differ."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _identities() -> str:
+    rights = {
+        "admin": ["Admin", "Read", "List", "Tagging", "Write"],
+        "reader": [f"Read:{BUCKET}", f"List:{BUCKET}"],
+        "writer": [f"Write:{BUCKET}"],
+    }
+    return json.dumps(
+        {
+            "identities": [
+                {
+                    "name": name,
+                    "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}],
+                    "actions": actions,
+                }
+                for name, actions in rights.items()
+            ]
+        }
+    )
+
+
+def _command(directory: Path, ports: dict[str, int]) -> list[str]:
+    weed = Path(sys.executable).with_name("weed")
+    identities = directory / "identities.json"
+    identities.write_text(_identities())
+    # Every port is given, and every socket lies in the directory: several servers run side by side.
+    return [
+        str(weed),
+        "mini",
+        f"-dir={directory}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-webdav=false",
+        "-admin.ui=false",
+        "-master.telemetry=false",
+        "-s3.autoCreateBucket=false",
+        f"-s3.config={identities}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        f"-s3.localSocket={directory}/s3.sock",
+        f"-filer.localSocket={directory}/filer.sock",
+        *(f"-{name}={port}" for name, port in ports.items()),
+    ]
+
+
+def _wait_until_ready(server: S3Server, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()[-4000:]
+        try:
+            server.client().create_bucket(Bucket=BUCKET)
+            server.client().put_object(Bucket=BUCKET, Key="ready", Body=b"")
+        except (BotoCoreError, ClientError):
+            time.sleep(0.1)  # a poll with a deadline
+        else:
+            return
+    pytest.fail(f"the S3 server was not ready in {START_TIMEOUT_S} s:\n{log.read_text()[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """Run a real S3 server on free ports of loopback for the whole session."""
+    directory = Path(tempfile.mkdtemp(prefix="nm-s3-"))  # short: socket paths have 107 characters
+    names = [*(f"{name}.port" for name in PORTS), *(f"{name}.port.grpc" for name in PORTS)]
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    server = S3Server(f"http://127.0.0.1:{ports['s3.port']}")
+    log = directory / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(_command(directory, ports), stdout=output, stderr=output) as process,
+    ):
+        try:
+            _wait_until_ready(server, process, log)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def act_as(monkeypatch):
+    """Return a function that puts an identity of the S3 server into the AWS environment."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+
+    def act(identity: str, secret: str = "") -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", identity)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret or f"{identity}-secret")
+
+    return act
+
+
+@pytest.fixture
+def s3_url(s3_server, act_as):
+    """Name an S3 store of this test's own, with the admin's credentials in the environment."""
+    act_as("admin")
+    return s3_server.url(uuid4().hex)
+
+
+@pytest.fixture(params=["directory", "s3"])
+def store(request, tmp_path):
+    """Open an empty store on each backend."""
+    if request.param == "s3":
+        return open_store(request.getfixturevalue("s3_url"), base=tmp_path)
+    return open_store("store", base=tmp_path)

@@ -1,0 +1,263 @@
+"""The commit: newest token wins, one commit each, and a lost reply is no lost commit."""
+
+from __future__ import annotations
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import ValidationError
+
+from nightmill.errors import FencedError, StoreConflict, StoreError
+from nightmill.store.pointer import (
+    CommittedFile,
+    CommittedOutput,
+    Pointer,
+    Token,
+    commit,
+    latest_pointer,
+    read_pointer,
+)
+
+SHA = "0" * 64
+
+
+def make_pointer(order=1, attempt=1, partition="2013-01-01", **fields):
+    """Make a pointer of one output whose prefix tells who wrote it."""
+    prefix = f"runs/flights/{partition}/run-{order}/score/{attempt}"
+    file = CommittedFile(path="scores.parquet", size=3, sha256=SHA, etag='"e"')
+    output = CommittedOutput(
+        name="scores", kind="file", prefix=f"{prefix}/outputs/scores", files=(file,)
+    )
+    return Pointer(
+        **{
+            "pipeline": "flights",
+            "step": "score",
+            "partition": partition,
+            "run": f"run-{order}",
+            "token": Token(order=order, attempt=attempt),
+            "attempt_prefix": prefix,
+            "outputs": {"scores": output},
+        }
+        | fields
+    )
+
+
+def current(store, partition="2013-01-01"):
+    return read_pointer(store, "flights", "score", partition)
+
+
+def test_nothing_is_current_before_the_first_commit(store):
+    """A partition that was never committed has no pointer."""
+    assert current(store) is None
+
+
+def test_a_commit_is_read_back_whole(store):
+    """What is committed is what is read: outputs, inputs, token, times."""
+    pointer = make_pointer(inputs={"features": "commit 1a"})
+    assert commit(store, pointer) == pointer
+    assert current(store) == pointer
+
+
+def test_the_pointer_is_plain_json_with_its_schema(store):
+    """Others can read the pointer: JSON under the key of the design, with a schema number."""
+    commit(store, make_pointer(order=7))
+    content = json.loads(store.read("current/flights/score/2013-01-01.json").data)
+    assert content["schema"] == 1
+    assert content["token"] == {"order": 7, "attempt": 1}
+    assert content["outputs"]["scores"]["files"][0]["sha256"] == SHA
+    assert datetime.fromisoformat(content["committed_at"]).utcoffset() is not None
+
+
+@pytest.mark.parametrize(("old", "new"), [((1, 1), (1, 2)), ((1, 9), (2, 1))])
+def test_a_newer_token_replaces_an_older(store, old, new):
+    """A later attempt of the run, and any attempt of a later run, become current."""
+    commit(store, make_pointer(*old))
+    commit(store, make_pointer(*new))
+    assert current(store).token == Token(order=new[0], attempt=new[1])
+
+
+@pytest.mark.parametrize(("new", "old"), [((1, 2), (1, 1)), ((2, 1), (1, 9))])
+def test_an_older_token_is_fenced(store, new, old):
+    """An attempt that is late is told by whom it was overtaken, and changes nothing."""
+    winner = commit(store, make_pointer(*new))
+    with pytest.raises(FencedError) as raised:
+        commit(store, make_pointer(*old))
+    assert f"run-{new[0]} (attempt {new[1]})" in str(raised.value)
+    assert f"run-{old[0]} (attempt {old[1]})" in str(raised.value)
+    assert current(store) == winner
+
+
+def test_committing_again_changes_nothing(store):
+    """The same attempt that commits once more gets the first commit back, and writes nothing."""
+    first = commit(store, make_pointer())
+    etag = store.read(first.key).etag
+    assert commit(store, first) == first
+    assert commit(store, make_pointer(outputs={})) == first
+    assert store.read(first.key).etag == etag
+
+
+def test_every_commit_has_an_etag_of_its_own(store):
+    """Two attempts with the same outputs write different bytes, so no old etag matches again."""
+    etags = set()
+    for order in range(1, 4):
+        commit(store, make_pointer(order, outputs={}, run="r", attempt_prefix="x"))
+        etags.add(store.read(make_pointer().key).etag)
+    assert len(etags) == 3
+
+
+def test_a_lost_reply_is_no_lost_commit(store, monkeypatch):
+    """A write that won although it was answered with a conflict counts as the commit it is."""
+    write_if = type(store).write_if
+    calls = []
+
+    def lose_the_reply(self, key, data, *, etag):
+        calls.append(key)
+        write_if(self, key, data, etag=etag)
+        raise StoreConflict("retried", address=key, operation="write_if")
+
+    monkeypatch.setattr(type(store), "write_if", lose_the_reply)
+    pointer = make_pointer()
+    assert commit(store, pointer) == pointer
+    assert len(calls) == 1
+
+
+def test_a_pointer_that_never_holds_still_is_an_error(store, monkeypatch):
+    """Committing gives up with a clear error when every try meets a conflict."""
+
+    def conflict(*_arguments, **_options):
+        raise StoreConflict("busy", address="k", operation="write_if")
+
+    monkeypatch.setattr(type(store), "write_if", conflict)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    with pytest.raises(StoreError, match="changed under each of 30 tries") as raised:
+        commit(store, make_pointer())
+    assert not isinstance(raised.value, StoreConflict)
+
+
+def test_the_newest_token_wins_every_race(store):
+    """A zombie, an attempt and its retry race 30 times: the newest wins, the others are fenced."""
+    # All races at once, for SeaweedFS makes the loser of a conditional write wait a second.
+    tokens = [(1, 1), (2, 1), (2, 2)]
+    contenders = [
+        make_pointer(*token, partition=f"p{race}") for race in range(30) for token in tokens
+    ]
+    random.Random(3).shuffle(contenders)  # noqa: S311 - the same order every time, no secret
+
+    def contend(pointer):
+        try:
+            return pointer.token, pointer.partition, commit(store, pointer)
+        except FencedError:
+            return pointer.token, pointer.partition, None
+
+    with ThreadPoolExecutor(30) as pool:
+        ends = list(pool.map(contend, contenders))
+    newest = Token(order=2, attempt=2)
+    for race in range(30):
+        assert current(store, f"p{race}").token == newest
+    assert all(kept is not None for token, _, kept in ends if token == newest)
+    assert all(kept is None or kept.token == token for token, _, kept in ends)
+
+
+def test_who_lost_a_race_before_writing_is_fenced(store):
+    """Whoever starts after the newest has committed is fenced, every time."""
+    commit(store, make_pointer(2, 2))
+    with ThreadPoolExecutor(8) as pool:
+        ends = [pool.submit(commit, store, make_pointer(1, attempt)) for attempt in range(1, 9)]
+    assert all(isinstance(end.exception(), FencedError) for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "JSON"),
+        (b"{not json", "JSON"),
+        (b"\xff", "JSON"),
+        (b"[]", "object"),
+        (b"{}", "pipeline"),
+        (b'{"schema": 2}', "schema"),
+    ],
+)
+def test_a_broken_pointer_is_named(store, content, says):
+    """A pointer that is no pointer is a StoreError that names the object, and what is wrong."""
+    key = make_pointer().key
+    store.write(key, content)
+    for act in (
+        lambda: current(store),
+        lambda: commit(store, make_pointer()),
+        lambda: latest_pointer(store, "flights", "score", before="2014", inclusive=True),
+    ):
+        with pytest.raises(StoreError, match=f"(?i){says}") as raised:
+            act()
+        assert raised.value.address == store.address(key)
+    assert store.read(key).data == content
+
+
+@pytest.mark.parametrize(
+    ("before", "inclusive", "expected"),
+    [
+        ("2013-01-09", True, "2013-01-09"),
+        ("2013-01-09", False, "2013-01-03"),
+        ("2013-01-08", True, "2013-01-03"),
+        ("2013-01-02", False, None),
+        ("2013-01-02", True, "2013-01-02"),
+        ("2099-01-01", False, "2013-02-01"),
+        ("2000-01-01", True, None),
+    ],
+)
+def test_the_latest_pointer_up_to_a_partition(store, before, inclusive, expected):
+    """The newest partition up to, or before, a partition is found in text order."""
+    for partition in ("2013-01-02", "2013-01-03", "2013-01-09", "2013-02-01"):
+        commit(store, make_pointer(partition=partition))
+    found = latest_pointer(store, "flights", "score", before=before, inclusive=inclusive)
+    assert (found.partition if found else None) == expected
+
+
+def test_the_latest_pointer_reads_only_one(store, monkeypatch):
+    """However many partitions there are, one pointer is read; foreign objects are passed over."""
+    for day in range(1, 10):
+        commit(store, make_pointer(partition=f"2013-01-0{day}T02:30+00:00"))
+    store.write("current/flights/score/README.txt", b"")
+    read, reads = type(store).read, []
+    monkeypatch.setattr(type(store), "read", lambda self, key: reads.append(key) or read(self, key))
+    found = latest_pointer(store, "flights", "score", before="2013-01-06", inclusive=False)
+    assert found.partition == "2013-01-05T02:30+00:00"
+    assert len(reads) == 1
+
+
+def test_a_long_partition_is_found_by_its_own_name(store):
+    """A partition whose key had to be shortened is still the latest up to itself."""
+    name = "é" * 300
+    commit(store, make_pointer(partition=name))
+    assert latest_pointer(store, "flights", "score", before=name, inclusive=True).partition == name
+    assert latest_pointer(store, "flights", "score", before=name, inclusive=False) is None
+
+
+def test_there_is_no_latest_where_nothing_ran(store):
+    """A step that never committed has no latest pointer."""
+    assert latest_pointer(store, "flights", "score", before="2013", inclusive=True) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"committed_at": datetime(2013, 1, 1)},  # noqa: DTZ001 - this is what must be refused
+        {"commit_id": "x"},
+        {"surprise": 1},
+        {"schema_version": 2},
+        {"token": {"order": -1, "attempt": 0}},
+    ],
+)
+def test_a_pointer_that_would_mislead_cannot_be_made(fields):
+    """Times without zone, ids that are not unique, unknown fields and schemas are refused."""
+    with pytest.raises(ValidationError):
+        make_pointer(**fields)
+
+
+def test_pointers_are_unique_and_in_utc():
+    """Each pointer has a commit id of its own, and the time of its making in UTC."""
+    one, other = make_pointer(), make_pointer()
+    assert one.commit_id != other.commit_id
+    assert one.committed_at.tzinfo == UTC
