@@ -127,9 +127,11 @@ def _compose(file: Path, text: str) -> yaml.Node | None:
 
 
 def _syntax_error(file: Path, text: str, error: yaml.MarkedYAMLError) -> SpecError:
-    mark = error.problem_mark or error.context_mark
+    # What is never closed ends at the end of the file: where it begins is the line to look at.
+    unclosed = "end of stream" in (error.problem or "") and error.context_mark
+    mark = error.context_mark if unclosed else error.problem_mark
     line = mark.line + 1 if mark else None
-    written = text.splitlines()[mark.line] if mark and mark.line < text.count("\n") + 1 else ""
+    written = "".join(text.split("\n")[line - 1 : line]) if line else ""
     what = ", ".join(part for part in (error.context, error.problem) if part)
     if "single document" in what:
         return SpecError(
@@ -159,16 +161,11 @@ class _Builder:
     keys: dict[KeyPath, Place] = field(default_factory=dict)
     values: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[SpecError] = field(default_factory=list)
+    merging: list[yaml.Node] = field(default_factory=list)
     nodes: int = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
-        self.nodes += 1
-        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            raise self.error(
-                node,
-                f"more than {MAX_NODES} values or {MAX_DEPTH} levels, anchors expanded",
-                advice="write it flat, without anchors",
-            )
+        self.count(node, path)
         self.values[path] = _place(node)
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
@@ -200,10 +197,22 @@ class _Builder:
         """Build what `<<: *anchor` brings in."""
         if not isinstance(node, yaml.MappingNode):
             raise self.error(node, "`<<` takes one mapping", advice="write `<<: *name`")
-        self.nodes += 1
-        if self.nodes > MAX_NODES:
+        if node in self.merging:
             raise self.error(node, "`<<` leads back to itself")
-        return self.mapping(node, path)
+        self.count(node, path)
+        self.merging.append(node)
+        merged = self.mapping(node, path)
+        self.merging.pop()
+        return merged
+
+    def count(self, node: yaml.Node, path: KeyPath) -> None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
+            raise self.error(
+                node,
+                f"more than {MAX_NODES} values or {MAX_DEPTH} levels, anchors expanded",
+                advice="write it flat, without anchors",
+            )
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
         loader = Loader("")
