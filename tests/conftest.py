@@ -144,11 +144,7 @@ def s3_server():
             _wait_until_ready(server, process, log)
             yield server
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.kill()  # nothing of it is kept, so it need not tidy up
     shutil.rmtree(directory)
 
 

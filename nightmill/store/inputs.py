@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 from nightmill.errors import InputError, StoreError
 from nightmill.spec.graph import InputSource
-from nightmill.spec.pipeline import previous_partition
+from nightmill.spec.partition import previous_partition
 from nightmill.spec.units import iso_date
 from nightmill.store.interface import Store
 from nightmill.store.pointer import CommittedOutput, Pointer, latest_pointer, read_pointer
@@ -62,15 +62,11 @@ def _pointer(store: Store, source: InputSource, partition: str) -> Pointer | Non
         case "same_partition":
             return read_pointer(store, *where, partition)
         case "previous_partition":
-            return read_pointer(store, *where, _day_before(partition))
+            return read_pointer(store, *where, previous_partition(partition))
         case "latest_before_partition":
             return latest_pointer(store, *where, before=partition, inclusive=source.inclusive)
         case "latest":
             return latest_pointer(store, *where, before=_AFTER_EVERYTHING, inclusive=True)
-
-
-def _day_before(partition: str) -> str:
-    return previous_partition(iso_date(partition)).isoformat()
 
 
 def _missing(source: InputSource, partition: str) -> InputError:
@@ -82,7 +78,7 @@ def _missing(source: InputSource, partition: str) -> InputError:
     }[source.version]
     day = partition
     if source.version == "previous_partition":
-        day = _day_before(partition)
+        day = previous_partition(partition)
     return InputError(
         f"{source.pipeline}.{source.output} was never committed {wanted}",
         where=f"input {source.parameter}",

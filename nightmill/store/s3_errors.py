@@ -32,6 +32,8 @@ _REGION = "set region=... in the store's URL, or AWS_REGION, to the bucket's reg
 _BUSY = "the store was busy for several tries: wait and repeat, or raise retries=..."
 _KEYS = "check the credentials of the AWS environment (role, AWS_PROFILE, AWS_ACCESS_KEY_ID)"
 
+_NETWORK = "see that the address and port are right, the server is up, and no firewall is between"
+
 _CODES: Final[dict[str, tuple[str, str]]] = {
     "NoSuchBucket": ("there is no such bucket", "create the bucket, or correct its name"),
     "NoSuchKey": ("there is no such object", "see that it was committed and not deleted"),
@@ -70,11 +72,8 @@ _FAILURES: Final[tuple[tuple[type[Exception], str, str], ...]] = (
         "the TLS connection failed",
         "see that the endpoint speaks https, and set AWS_CA_BUNDLE to its authority's certificate",
     ),
-    (
-        aws.HTTPClientError,
-        "the endpoint does not answer",
-        "see that the address and port are right, the server is up, and no firewall is between",
-    ),
+    (aws.ConnectionError, "the endpoint does not answer", _NETWORK),
+    (aws.HTTPClientError, "the endpoint does not answer", _NETWORK),
     (
         aws.FlexibleChecksumError,
         "the bytes do not match the store's checksum",
