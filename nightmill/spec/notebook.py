@@ -179,7 +179,7 @@ def _from_script(path: Path, text: str) -> dict[str, Any]:
             advice="pip install 'nightmill[runner]', or save the notebook as .ipynb",
         ) from error
     try:
-        notebook = jupytext.reads(_without_format(text), fmt="py:percent")  # type: ignore[no-untyped-call]
+        notebook = jupytext.reads(_without_format(text), fmt="py:percent")
     except Exception as error:  # jupytext and its YAML header raise what they like
         raise ContractError(f"no percent script: {error}", notebook=path) from error
     content: dict[str, Any] = json.loads(json.dumps(notebook))

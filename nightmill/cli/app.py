@@ -1,0 +1,30 @@
+"""The verbs of `nightmill`; each module beside this one adds its own."""
+
+from __future__ import annotations
+
+import typer
+
+from nightmill import __version__
+from nightmill.cli import check, history, kernels, run, step
+from nightmill.cli.terminal import out
+
+app = typer.Typer(
+    name="nightmill",
+    help="Runs, tonight, the notebook you explored with.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("step")(step.step)
+app.command("check")(check.check)
+app.command("runs")(history.runs)
+app.command("show")(history.show)
+app.add_typer(kernels.app, name="kernels")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out.print(f"nightmill {__version__}")

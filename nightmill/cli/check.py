@@ -1,0 +1,76 @@
+"""`nightmill check`: everything that would fail at night, found by day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from nightmill.cli.terminal import address, complain, out
+from nightmill.errors import EXIT_FAILED, KernelError, SpecError, UsageError
+from nightmill.spec.check import check_pipeline
+from nightmill.spec.lint import LintWarning, lint_notebook
+from nightmill.spec.notebook import read_notebook
+from nightmill.spec.pipeline_file import Pipeline
+from nightmill.spec.project import Project, find_root
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def check(
+    path: Annotated[
+        Path | None, typer.Argument(help="A project, a pipeline's folder or its pipeline.yaml.")
+    ] = None,
+) -> None:
+    """Check pipelines, notebooks, parameters and kernels without running anything."""
+    place = (path or Path.cwd()).absolute()
+    if not place.exists():
+        raise UsageError("there is nothing at this path", where=str(path))
+    root = find_root(place)
+    project = Project.load(root)
+    pipelines = [one for one in project.pipelines.values() if _concerns(place, one.file, root)]
+    errors = [
+        error
+        for file, some in project.errors.items()
+        if _concerns(place, file, root)
+        for error in some
+    ]
+    for pipeline in pipelines:
+        errors += check_pipeline(pipeline)
+    warnings = [one for pipeline in pipelines for one in _lint(project, pipeline)]
+    for error in errors:
+        complain(error)
+    failed = bool(errors) or any(one.level == "error" for one in warnings)
+    count = f"{len(pipelines)} pipelines, {sum(len(p.spec.steps) for p in pipelines)} steps"
+    out.print(f"{count}: {len(errors)} errors, {len(warnings)} remarks", soft_wrap=True)
+    raise typer.Exit(EXIT_FAILED if failed else 0)
+
+
+def _concerns(place: Path, file: Path, root: Path) -> bool:
+    """Whether a file belongs to what was asked for; the project's root asks for everything."""
+    return place in (root, root / "notebooks") or place == file or place in file.parents
+
+
+def _lint(project: Project, pipeline: Pipeline) -> Iterable[LintWarning]:
+    for step, spec in pipeline.spec.steps.items():
+        try:
+            kernel = project.kernel(spec).name
+            notebook = read_notebook(pipeline.notebook(step))
+        except (SpecError, KernelError):
+            continue  # reported as an error already
+        for found in lint_notebook(notebook, kernel):
+            _print(notebook.path, found)
+            yield found
+
+
+def _print(notebook: Path, found: LintWarning) -> None:
+    place = address(str(notebook))
+    place += f", cell {found.cell}" if found.cell else ""
+    place += f", line {found.line}" if found.line else ""
+    level = Text(f"{found.level}: ", style=_STYLES[found.level])
+    out.print(Text.assemble(level, f"{place}: {found.problem}"), soft_wrap=True)
+    if found.advice:
+        out.print(f"   -> {found.advice}", soft_wrap=True, markup=False)

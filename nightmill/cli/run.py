@@ -1,0 +1,159 @@
+"""`nightmill run`: a pipeline on this machine, for one partition or a range of days."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nightmill import kernels
+from nightmill.cli.display import LiveDisplay, PlainDisplay, print_result
+from nightmill.cli.terminal import address, out
+from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
+from nightmill.run.launcher import Launcher, StepState, StepStatus
+from nightmill.run.plan import PlannedStep, Request, build_plan
+from nightmill.spec.check import require_step
+from nightmill.spec.partition import check_partition, date_range, parse_partition
+from nightmill.spec.pipeline_file import Pipeline
+from nightmill.spec.project import Project, find_root
+from nightmill.spec.step_values import read_overrides, step_values
+from nightmill.store.interface import Store
+from nightmill.store.open import open_store
+from nightmill.store.pointer import read_pointer
+
+DEFAULT_STORE = ".nightmill/store"
+
+
+def run(
+    pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")],
+    partition: Annotated[
+        str | None, typer.Option("--partition", help="The day (or other key) to run for.")
+    ] = None,
+    first: Annotated[str | None, typer.Option("--from", help="The first day of a range.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="The last day of a range.")] = None,
+    steps: Annotated[
+        list[str] | None, typer.Option("--step", help="Only this step; may be repeated.")
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--parameter", help="name=value or step.name=value; may be repeated."),
+    ] = None,
+    store: Annotated[
+        str, typer.Option(envvar="NIGHTMILL_STORE", help="A folder, or s3://bucket/prefix.")
+    ] = DEFAULT_STORE,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Steps at once; as many as cores by default.")
+    ] = os.cpu_count() or 1,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Also run what is committed.")] = False,
+    as_of: Annotated[
+        str | None, typer.Option(help="The ISO date for today; the partition by default.")
+    ] = None,
+) -> None:
+    """Run a pipeline: what is committed is left alone, what fails stops only its dependants."""
+    project = Project.load(find_root(Path.cwd()))
+    found = project.pipeline(pipeline)
+    request = Request(
+        found,
+        _partitions(found, partition, first, last),
+        steps or [],
+        parameters=_values(found, steps or [], parameters or []),
+        as_of=parse_partition(as_of) if as_of else None,
+        rerun=rerun,
+    )
+    opened = open_store(store, base=Path.cwd())
+    planned = build_plan(project, request, opened)
+    if all(one.committed for one in planned):
+        _say_nothing_to_do(request, len(planned))
+        return
+    _check_before(project, request)
+    opened.preflight()
+    statuses, stopped = _launch(planned, project.root, workers)
+    print_result(statuses)
+    _print_outputs(opened, statuses)
+    failed = any(one.state in (StepState.FAILED, StepState.BLOCKED) for one in statuses)
+    raise typer.Exit(EXIT_INTERRUPTED if stopped else EXIT_FAILED if failed else 0)
+
+
+def _partitions(
+    pipeline: Pipeline, partition: str | None, first: str | None, last: str | None
+) -> list[str]:
+    if partition is not None and (first or last):
+        raise UsageError("--partition and --from/--to exclude each other", advice="keep one")
+    if partition is not None:
+        return [check_partition(pipeline, partition)]
+    if first and last:
+        if pipeline.spec.partition != "date":
+            raise UsageError("--from and --to need partitions that are days")
+        return [check_partition(pipeline, day) for day in date_range(first, last)]
+    raise UsageError(
+        "no partition is given",
+        advice="add --partition 2013-03-01, or --from and --to for a range",
+    )
+
+
+def _values(
+    pipeline: Pipeline, steps: Sequence[str], texts: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    known = [step for step in pipeline.spec.steps if not steps or step in steps]
+    return read_overrides(pipeline, known, texts) if texts and known else {}
+
+
+def _check_before(project: Project, request: Request) -> None:
+    """Find every wrong parameter and missing kernel before anything runs."""
+    pipeline = request.pipeline
+    for step in request.steps or pipeline.spec.steps:
+        kernels.require(project.kernel(pipeline.spec.steps[step]), project.root)
+        contract = require_step(pipeline, step)
+        partition = request.partitions[0]
+        built_in = {"partition": partition, "as_of": request.as_of or partition}
+        given = request.parameters.get(step, {})
+        step_values(pipeline, step, contract, given=given, built_in=built_in)
+
+
+def _launch(
+    planned: Sequence[PlannedStep], root: Path, workers: int
+) -> tuple[list[StepStatus], bool]:
+    launcher = Launcher(planned, root=root, workers=workers)
+    display = LiveDisplay(launcher.statuses.values()) if out.is_terminal else PlainDisplay()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        launcher.stop()
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with display:
+            return launcher.run(display), launcher.stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_nothing_to_do(request: Request, count: int) -> None:
+    first, last = request.partitions[0], request.partitions[-1]
+    days = first if first == last else f"{first} to {last}"
+    out.print(
+        f"Nothing to do: all {count} steps of {request.pipeline.name} for {days} are committed "
+        "(--rerun runs them again).",
+        soft_wrap=True,
+    )
+
+
+def _print_outputs(store: Store, statuses: Sequence[StepStatus]) -> None:
+    """Say where the outputs of the last partition are: that is what people came for."""
+    partition = statuses[-1].planned.run.partition
+    for status in statuses:
+        run = status.planned.run
+        if run.partition == partition and status.state is StepState.SUCCEEDED:
+            pointer = read_pointer(store, run.pipeline, run.step, run.partition)
+            for output in pointer.outputs.values() if pointer else ():
+                last = f"/{output.files[0].path}" if output.kind == "file" else ""
+                place = address(store.address(output.prefix) + last)
+                out.print(f"  {output.name}: {place}", soft_wrap=True, markup=False)
+    sys.stdout.flush()

@@ -1,0 +1,91 @@
+"""`nightmill step`: one attempt at one step, the command that pods run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from nightmill.cli.terminal import address, duration, out, size
+from nightmill.spec.project import Project, find_root
+from nightmill.spec.record import Record
+from nightmill.spec.steprun import StepRun, decode_parameters
+from nightmill.step.attempt import Attempt
+from nightmill.step.supervisor import stop_on_signals
+
+
+def step(
+    pipeline: Annotated[str, typer.Option(help="The pipeline's name.")],
+    step: Annotated[str, typer.Option(help="The step's name.")],
+    partition: Annotated[str, typer.Option(help="The day or other key to run for.")],
+    as_of: Annotated[str, typer.Option(help="The ISO date that the notebook takes for today.")],
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    order: Annotated[int, typer.Option(help="When the run was created, in microseconds.")],
+    store: Annotated[str, typer.Option(help="Where outputs and records go.")],
+    attempt: Annotated[int, typer.Option(help="The attempt's number, from 1.")] = 1,
+    parameters: Annotated[str, typer.Option(help="base64url of a JSON object.")] = "",
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="How to tell.")] = "text",
+    die_with_stdin: Annotated[
+        bool, typer.Option("--die-with-stdin", help="Stop when standard input closes.")
+    ] = False,
+) -> None:
+    """Run one attempt at one step (what `nightmill run` and Airflow start)."""
+    step_run = StepRun.checked(
+        {
+            "pipeline": pipeline,
+            "step": step,
+            "partition": partition,
+            "as_of": as_of,
+            "run": run,
+            "order": order,
+            "store": store,
+            "attempt": attempt,
+            "parameters": decode_parameters(parameters),
+        }
+    )
+    tell = _tell_json if log_format == "json" else _tell_text
+    project = Project.load(find_root(Path.cwd()))
+    with stop_on_signals() as stop:
+        record = Attempt(step_run, project, stop=stop, listener=tell).execute(
+            die_with_stdin=die_with_stdin
+        )
+    tell(_last_event(record))
+    raise typer.Exit(record.exit_code)
+
+
+def _last_event(record: Record) -> dict[str, Any]:
+    return {
+        "event": "step_ended",
+        "state": record.state.value,
+        "cause": record.failure.cause.value if record.failure else None,
+        "message": record.failure.message if record.failure else None,
+        "duration_s": record.duration_s,
+        "peak_bytes": record.memory.peak_bytes if record.memory else None,
+        "notebook": record.notebook,
+        "outputs": {name: output.address for name, output in record.outputs.items()},
+    }
+
+
+def _tell_json(event: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def _tell_text(event: Mapping[str, Any]) -> None:
+    """Write one complete line an event, as a log wants it."""
+    match event["event"]:
+        case "cell_started":
+            line = f"cell {event['position']}/{event['of']} {event['title']}"
+        case "step_ended":
+            figures = f"{duration(event['duration_s'])}, {size(event['peak_bytes']) or 'no kernel'}"
+            line = f"{event['message'] or event['state']} ({figures})"
+            if event["notebook"]:
+                line += f"; notebook: {address(event['notebook'])}"
+        case _:
+            return
+    out.print(line, soft_wrap=True, markup=False)
+    out.file.flush()

@@ -1,0 +1,173 @@
+"""Kernel environments: one virtual environment a kernel, built from its lock by uv.
+
+A folder of `kernels/` is a kernel; its environment lives in ``<home>/<name>-<key>``, where the key
+is made of the lock's hash and the Python version, so that a changed lock is a new environment and
+an old one stays usable. The same kernelspec serves JupyterLab and production: exploration and the
+nightly run share one environment. Sits above `spec` (which knows the folders) and below the step
+(which runs in them).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightmill.errors import KernelError
+from nightmill.spec.kernel import Kernel
+
+_HOME_VARIABLE = "NIGHTMILL_KERNELS"
+_COMPLETE = "nightmill-complete"  # written last: an environment without it is rebuilt
+_LINES_OF_UV = 15
+
+
+@dataclass(frozen=True)
+class KernelEnvironment:
+    """The place of a kernel's environment, whether built yet or not."""
+
+    kernel: Kernel
+    path: Path
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that runs the notebook."""
+        return self.path / "bin" / "python"
+
+    @property
+    def jupyter_path(self) -> Path:
+        """The data folder whose `kernels/<name>` is this kernel's kernelspec."""
+        return self.path / "share" / "jupyter"
+
+    @property
+    def installed(self) -> bool:
+        """Whether the environment is whole."""
+        return (self.path / _COMPLETE).is_file()
+
+    def libraries(self) -> dict[str, str]:
+        """Return name and version of every installed distribution, sorted by name."""
+        from importlib.metadata import distributions  # noqa: PLC0415 - slow, and rarely needed
+
+        site = [str(path) for path in self.path.glob("lib/python*/site-packages")]
+        found = {dist.name: dist.version for dist in distributions(path=site)}
+        return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def kernels_home(root: Path) -> Path:
+    """Return where environments are kept: $NIGHTMILL_KERNELS, else <root>/.nightmill/kernels."""
+    return Path(os.environ.get(_HOME_VARIABLE) or root / ".nightmill" / "kernels").absolute()
+
+
+def environment(kernel: Kernel, root: Path) -> KernelEnvironment:
+    """Return the environment that belongs to the kernel's present lock and this Python."""
+    version = f"{sys.version_info.major}{sys.version_info.minor}"
+    key = hashlib.sha256(f"{kernel.lock_sha256} {version} {sys.platform}".encode()).hexdigest()
+    return KernelEnvironment(kernel, kernels_home(root) / f"{kernel.name}-py{version}-{key[:12]}")
+
+
+def require(kernel: Kernel, root: Path) -> KernelEnvironment:
+    """Return the kernel's environment; raises KernelError with the command that builds it."""
+    found = environment(kernel, root)
+    if not found.installed:
+        raise KernelError(
+            f"kernel {kernel.name} is not installed (or its lock has changed since)",
+            where=str(kernel.folder),
+            advice=f"run `nightmill kernels install {kernel.name}`",
+        )
+    return found
+
+
+def install(kernel: Kernel, root: Path) -> tuple[KernelEnvironment, bool]:
+    """Build the environment unless it is there; return it and whether it was built now.
+
+    Two processes may ask at once: one builds, the other waits. Raises KernelError with uv's words
+    when the lock cannot be installed.
+    """
+    target = environment(kernel, root)
+    target.path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.path.with_suffix(".lock")):
+        built = not target.installed
+        if built:
+            _build(target)
+        _announce(target)
+    return target, built
+
+
+def _build(target: KernelEnvironment) -> None:
+    shutil.rmtree(target.path, ignore_errors=True)
+    lock = target.kernel.folder / "requirements.txt"
+    _uv("venv", "--quiet", "--python", sys.executable, str(target.path), kernel=target.kernel)
+    sync = ["pip", "sync", "--quiet", "--require-hashes", "--python", str(target.python)]
+    _uv(*sync, str(lock), kernel=target.kernel)
+    if not list(target.path.glob("lib/python*/site-packages/ipykernel_launcher.py")):
+        raise KernelError(
+            "the lock has no ipykernel, so no notebook can run in it",
+            where=str(lock),
+            advice=f"add ipykernel to {lock.with_suffix('.in').name} and lock again",
+        )
+    # ipykernel brings a kernelspec named python3; ours alone must be found in this folder.
+    shutil.rmtree(target.jupyter_path / "kernels" / "python3", ignore_errors=True)
+    _write_kernelspec(target, target.jupyter_path)
+    (target.path / _COMPLETE).write_text(target.kernel.lock_sha256 + "\n", encoding="ascii")
+
+
+def _announce(target: KernelEnvironment) -> None:
+    """Let the JupyterLab of our own environment find the kernel."""
+    _write_kernelspec(target, Path(sys.prefix) / "share" / "jupyter")
+
+
+def _write_kernelspec(target: KernelEnvironment, jupyter_path: Path) -> None:
+    folder = jupyter_path / "kernels" / target.kernel.name
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = {
+        "argv": [str(target.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": target.kernel.display_name,
+        "language": "python",
+        # An empty PYTHONPATH is none: packages of the runner or of the user must not shine through.
+        "env": {"PYTHONNOUSERSITE": "1", "PYTHONPATH": "", **target.kernel.env},
+        "metadata": {"nightmill": {"lock_sha256": target.kernel.lock_sha256}, "debugger": True},
+    }
+    text = json.dumps(spec, indent=1) + "\n"
+    file = folder / "kernel.json"
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        file.write_text(text, encoding="utf-8")
+
+
+def lock(kernel_folder: Path) -> None:
+    """Compile requirements.in to requirements.txt with hashes, for Python 3.11 and newer."""
+    command = ["pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+    command += ["--generate-hashes", "--no-emit-index-url", "--no-header", "requirements.in"]
+    if (kernel_folder / "overrides.txt").is_file():
+        command += ["--override", "overrides.txt"]
+    _uv(*command, "--output-file", "requirements.txt", cwd=kernel_folder)
+
+
+def _uv(*arguments: str, kernel: Kernel | None = None, cwd: Path | None = None) -> None:
+    beside = Path(sys.executable).with_name("uv")
+    program = str(beside) if beside.is_file() else shutil.which("uv")
+    if program is None:
+        raise KernelError("uv is not installed", advice="install the extra: nightmill[runner]")
+    done = subprocess.run(
+        [program, *arguments], check=False, capture_output=True, text=True, cwd=cwd
+    )
+    if done.returncode:
+        tail = "\n".join(done.stderr.strip().splitlines()[-_LINES_OF_UV:])
+        raise KernelError(
+            f"uv could not do its part:\n{tail}",
+            where=str(kernel.folder if kernel else cwd),
+            advice="mend the lock (`nightmill kernels lock NAME`) or the package index",
+        )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

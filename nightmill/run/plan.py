@@ -1,0 +1,157 @@
+"""What a run has to do, decided before anything starts.
+
+Pure but for reading pointers: which steps are committed already, which run, what each waits for,
+and whether every input and parameter from outside is there. All that can fail early fails here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from nightmill.errors import UsageError
+from nightmill.spec.graph import InputSource
+from nightmill.spec.partition import previous_partition
+from nightmill.spec.pipeline_file import Pipeline
+from nightmill.spec.problems import suggest
+from nightmill.spec.project import Project
+from nightmill.spec.steprun import StepRun
+from nightmill.store.inputs import resolve_input
+from nightmill.store.interface import Store
+from nightmill.store.pointer import Pointer, read_pointer
+
+Key = tuple[str, str]  # partition, step
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step for one partition: committed already, or to run.
+
+    It runs after everything in `needs` has succeeded and everything in `waits_for` has ended.
+    """
+
+    run: StepRun
+    needs: frozenset[Key] = frozenset()
+    waits_for: frozenset[Key] = frozenset()
+    committed: Pointer | None = None
+
+    @property
+    def key(self) -> Key:
+        """Partition and step."""
+        return self.run.partition, self.run.step
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for: partitions in order, steps (all if empty), values for each step."""
+
+    pipeline: Pipeline
+    partitions: Sequence[str]
+    steps: Collection[str] = ()
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    as_of: str | None = None
+    rerun: bool = False
+
+
+def build_plan(project: Project, request: Request, store: Store) -> list[PlannedStep]:
+    """Return every planned step, in an order in which each comes after what it needs.
+
+    A committed step is left alone unless `rerun`, or unless a step that it reads in the same
+    partition is to run. Raises InputError for an input that nobody has committed or will make.
+    """
+    chosen = _chosen_steps(project, request)
+    sources = {step: project.inputs(request.pipeline, step) for step in chosen}
+    planned: dict[Key, PlannedStep] = {}
+    now = datetime.now(UTC)
+    for offset, partition in enumerate(request.partitions):
+        identity = new_run(now, offset)
+        for step in chosen:
+            run = _step_run(request, partition, step, store, identity)
+            planned[run.partition, step] = _plan_step(request, run, sources[step], planned, store)
+    return list(planned.values())
+
+
+def new_run(created: datetime, offset: int = 0) -> tuple[str, int]:
+    """Return the name and the order of a new run; `offset` keeps runs of one request apart."""
+    order = int(created.timestamp() * 1_000_000) + offset
+    return f"{created:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", order
+
+
+def _chosen_steps(project: Project, request: Request) -> list[str]:
+    order = project.step_order(request.pipeline)
+    for step in request.steps:
+        if step not in order:
+            advice = suggest(step, order, noun="its steps")
+            raise UsageError(f"{request.pipeline.name} has no step {step!r}", advice=advice)
+    return [step for step in order if not request.steps or step in request.steps]
+
+
+def _step_run(
+    request: Request, partition: str, step: str, store: Store, identity: tuple[str, int]
+) -> StepRun:
+    return StepRun(
+        pipeline=request.pipeline.name,
+        step=step,
+        partition=partition,
+        as_of=request.as_of or _default_as_of(request.pipeline, partition),
+        run=identity[0],
+        order=identity[1],
+        store=store.url,
+        parameters=request.parameters.get(step, {}),
+    )
+
+
+def _default_as_of(pipeline: Pipeline, partition: str) -> str:
+    """Return the partition's own day; where partitions are no days, today, which is recorded."""
+    if pipeline.spec.partition == "date":
+        return partition
+    return datetime.now(UTC).date().isoformat()
+
+
+def _plan_step(
+    request: Request,
+    run: StepRun,
+    sources: Iterable[InputSource],
+    planned: Mapping[Key, PlannedStep],
+    store: Store,
+) -> PlannedStep:
+    running = {key for key, other in planned.items() if other.committed is None}
+    needs: set[Key] = set()
+    waits_for: set[Key] = set()
+    outside: list[InputSource] = []
+    for source in sources:
+        makers = _makers(source, run, running)
+        (needs if _must_succeed(source) else waits_for).update(makers)
+        if not makers:
+            outside.append(source)
+    committed = read_pointer(store, run.pipeline, run.step, run.partition)
+    upstream_runs = any(partition == run.partition for partition, _step in needs)
+    if committed is not None and not request.rerun and not upstream_runs:
+        return PlannedStep(run, committed=committed)
+    for source in outside:
+        resolve_input(store, source, run.partition)
+    return PlannedStep(run, needs=frozenset(needs), waits_for=frozenset(waits_for))
+
+
+def _must_succeed(source: InputSource) -> bool:
+    """Whether the step cannot run without the version that a planned step is to make."""
+    return not source.optional and source.version in ("same_partition", "previous_partition")
+
+
+def _makers(source: InputSource, run: StepRun, running: Collection[Key]) -> set[Key]:
+    """Return the planned steps that make this input, or may make a newer version of it."""
+    if source.pipeline != run.pipeline:
+        return set()
+    same = {(run.partition, source.step)} & set(running)
+    match source.version:
+        case "same_partition":
+            return same
+        case "previous_partition":
+            return {(previous_partition(run.partition), source.step)} & set(running)
+        case "latest_before_partition":
+            return {key for key in running if key[1] == source.step and key[0] < run.partition}
+        case "latest":
+            return same | {key for key in running if key[1] == source.step}

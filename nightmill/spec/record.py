@@ -1,0 +1,183 @@
+"""The record: the JSON truth about one attempt, for reviewers, Airflow and replays.
+
+Pure models, apart from the step that writes them, because the command line, Airflow and the review
+pages read records without being able to run a notebook. Times are aware UTC; durations come from a
+monotonic clock and are seconds; sizes are bytes; hashes are SHA-256 of the bytes, never ETags.
+The JSON Schema is published as `record.schema.json` beside this module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from nightmill.causes import Cause
+
+SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
+
+
+class AttemptState(StrEnum):
+    """Where an attempt stands."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class CellState(StrEnum):
+    """What is true of a code cell; nothing rewrites it at the end."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    NOT_RUN = "not_run"
+    SKIPPED = "skipped"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CellRecord(_Part):
+    """One code cell. `number` is the author's: 1-based over all cells of the source notebook.
+
+    The cell that papermill injects has the number of the parameters cell it follows.
+    """
+
+    number: int
+    title: str
+    state: CellState
+    injected: bool = False
+    started_at: AwareDatetime | None = None
+    duration_s: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+class Failure(_Part):
+    """Why the attempt failed: cause, one line for people, and the failing cell if there is one."""
+
+    cause: Cause
+    message: str
+    cell: int | None = None
+    title: str | None = None
+    ename: str | None = None
+    evalue: str | None = None
+    traceback: tuple[str, ...] = ()
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
+class FileRecord(_Part):
+    """One file of an input or output."""
+
+    path: str
+    size: int
+    sha256: str
+    etag: str
+
+
+class InputRecord(_Part):
+    """The immutable version that an input was resolved to."""
+
+    pipeline: str
+    output: str
+    partition: str
+    run: str
+    attempt: int
+    address: str
+    files: tuple[FileRecord, ...]
+
+
+class OutputRecord(_Part):
+    """An output as stored under the attempt's own prefix."""
+
+    kind: Literal["file", "directory"]
+    address: str
+    size: int
+    files: tuple[FileRecord, ...]
+
+
+class Code(_Part):
+    """What ran: the notebook, the modules it may import, and where they came from."""
+
+    notebook: str
+    notebook_sha256: str
+    modules: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    image: str | None
+
+
+class KernelRecord(_Part):
+    """The locked environment that ran the notebook."""
+
+    name: str
+    lock_sha256: str
+    python: str
+    libraries: dict[str, str]
+    threads: int
+    threads_from: str
+
+
+class Memory(_Part):
+    """Peak resident memory of the kernel's process tree, and the limit where there is one."""
+
+    peak_bytes: int | None
+    limit_bytes: int | None
+
+
+class Record(_Part):
+    """Everything known of an attempt."""
+
+    schema_version: Literal[1] = 1
+    pipeline: str
+    step: str
+    partition: str
+    as_of: str
+    run: str
+    order: int
+    attempt: int
+    state: AttemptState
+    failure: Failure | None = None
+    committed: bool = False
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    duration_s: float | None = None
+    nightmill: str
+    host: str
+    store: str
+    notebook: str | None = None
+    parameters: dict[str, Any]
+    code: Code | None = None
+    kernel: KernelRecord | None = None
+    inputs: dict[str, InputRecord | None] = Field(default_factory=dict)
+    outputs: dict[str, OutputRecord] = Field(default_factory=dict)
+    cells: tuple[CellRecord, ...] = ()
+    memory: Memory | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the step: 0, or its cause's own."""
+        return self.failure.cause.exit_code if self.failure else 0
+
+    def to_json(self) -> bytes:
+        """Return the record as UTF-8 JSON, valid even where text holds lone surrogates."""
+        text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=True)
+        return (text + "\n").encode("ascii")
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Record:
+        """Read what `to_json` wrote; raises pydantic.ValidationError for anything else."""
+        return cls.model_validate(json.loads(data))
+
+
+def json_schema() -> Mapping[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a record."""
+    schema = Record.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

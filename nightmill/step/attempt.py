@@ -1,0 +1,308 @@
+"""One attempt at one step, from its StepRun to its record and its commit.
+
+The order is the promise: everything that can be wrong is found before the kernel starts; the record
+exists before the first cell runs; outputs and notebook are in the store before the pointer changes;
+the pointer changes by one conditional write; the final record says whether it did.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nightmill import __version__, kernels
+from nightmill.causes import Cause
+from nightmill.errors import FencedError, NightmillError, StoreConflict, StoreError, UsageError
+from nightmill.spec.check import require_step
+from nightmill.spec.project import Project
+from nightmill.spec.record import AttemptState, Failure, Record
+from nightmill.spec.step_values import step_values
+from nightmill.spec.steprun import StepRun
+from nightmill.step import environment, findings, staging, verdict
+from nightmill.step.cell_states import amend_after_kill
+from nightmill.step.limits import Threads, decide_threads
+from nightmill.step.outputs import DeclaredOutput
+from nightmill.step.plan import Plan, make_plan
+from nightmill.step.provenance import describe_code
+from nightmill.step.supervisor import StopRequest, Supervisor, Watched
+from nightmill.store.inputs import ResolvedInput, resolve_inputs, versions
+from nightmill.store.interface import Store
+from nightmill.store.keys import NOTEBOOK, RECORD, attempt_prefix
+from nightmill.store.open import open_store
+from nightmill.store.pointer import CommittedOutput, Pointer, Token, commit, read_pointer
+
+Listener = Callable[[Mapping[str, Any]], None]
+
+_SCRATCH_VARIABLE = "NIGHTMILL_SCRATCH"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is known before the kernel starts."""
+
+    plan: Plan
+    env: Mapping[str, str]
+    outputs: tuple[DeclaredOutput, ...]
+    inputs: Mapping[str, ResolvedInput | None]
+
+
+class Attempt:
+    """Runs one StepRun; `execute` returns the record and raises only if none could be kept."""
+
+    def __init__(
+        self, run: StepRun, project: Project, *, stop: StopRequest, listener: Listener
+    ) -> None:
+        self._run = run
+        self._project = project
+        self._stop = stop
+        self._listener = listener
+        self._begun = time.monotonic()
+        self._store: Store = open_store(run.store, base=project.root)
+        self._prefix = attempt_prefix(run.pipeline, run.partition, run.run, run.step, run.attempt)
+        self._record = _first_record(run, self._store)
+
+    def execute(self, *, die_with_stdin: bool = False) -> Record:
+        """Run the attempt to its end.
+
+        An attempt that has committed already returns its record and does nothing. Raises
+        StoreError where the store cannot keep the record, UsageError for a number used before.
+        """
+        before = read_pointer(self._store, self._run.pipeline, self._run.step, self._run.partition)
+        if before is not None and before.token == self._token:
+            return self._finish_before(before)
+        self._claim()
+        scratch = self._make_scratch()
+        try:
+            self._refuse_if_fenced(before)
+            self._run_in(scratch, die_with_stdin=die_with_stdin)
+        except StoreError as error:
+            self._fail(verdict.from_error(_with_scratch(error, scratch)))
+        except NightmillError as error:
+            self._fail(verdict.from_error(error))
+        except OSError as error:
+            self._fail(verdict.from_error(_with_scratch(_disk_error(error), scratch)))
+        except Exception as error:
+            self._fail(verdict.from_bug(error))
+            self._write_record()
+            raise
+        if self._record.exit_code != Cause.STORE.exit_code:
+            shutil.rmtree(scratch, ignore_errors=True)
+        self._write_record()
+        return self._record
+
+    # -- before -----------------------------------------------------------------------------------
+
+    @property
+    def _token(self) -> Token:
+        return Token(order=self._run.order, attempt=self._run.attempt)
+
+    def _make_scratch(self) -> Path:
+        parent = os.environ.get(_SCRATCH_VARIABLE) or None
+        try:
+            return Path(tempfile.mkdtemp(prefix="nightmill-", dir=parent))
+        except OSError as error:
+            raise _disk_error(error) from error
+
+    def _claim(self) -> None:
+        """Write the first record; two processes can never share an attempt's prefix."""
+        try:
+            self._store.write_if(self._record_key, self._record.to_json(), etag=None)
+        except StoreConflict as error:
+            raise UsageError(
+                f"attempt {self._run.attempt} of this run has been started before",
+                where=self._store.address(self._record_key),
+                advice="start a new run, or pass a higher --attempt",
+            ) from error
+
+    def _refuse_if_fenced(self, current: Pointer | None) -> None:
+        if current is not None and self._token < current.token:
+            raise FencedError(
+                f"run {current.run} (attempt {current.token.attempt}) is newer and has committed",
+                advice="nothing is lost; start a new run to replace its outputs",
+            )
+
+    def _prepare(self, scratch: Path) -> Prepared:
+        pipeline, run = self._project.pipeline(self._run.pipeline), self._run
+        if run.step not in pipeline.spec.steps:
+            raise UsageError(f"{run.pipeline} has no step {run.step!r}")
+        spec = pipeline.spec.steps[run.step]
+        kernel = kernels.require(self._project.kernel(spec), self._project.root)
+        contract = require_step(pipeline, run.step)
+        built_in = {"partition": run.partition, "as_of": run.as_of}
+        values = {"given": run.parameters, "built_in": built_in}
+        step_values(pipeline, run.step, contract, **values)  # before inputs are fetched
+        sources = self._project.inputs(pipeline, run.step)
+        inputs = resolve_inputs(self._store, sources, run.partition)
+        outputs = tuple(
+            DeclaredOutput(name, path, scratch / "outputs" / name)
+            for name, path in spec.outputs.items()
+        )
+        addresses = self._addresses(inputs, outputs, scratch)
+        checked = step_values(pipeline, run.step, contract, **values, addresses=addresses)
+        author = {**kernel.kernel.env, **spec.env}
+        threads = _threads(author, spec.cpu_millicores)
+        self._note(
+            parameters=checked,
+            code=describe_code(pipeline.notebook(run.step), self._project.root),
+            kernel=findings.describe_kernel(kernel, threads),
+            inputs={
+                name: found and staging.describe_input(self._store, found)
+                for name, found in inputs.items()
+            },
+        )
+        executed = scratch / NOTEBOOK
+        plan = make_plan(contract, checked, kernel, executed=executed, step=spec)
+        env = environment.for_kernel(kernel, {**threads.variables, **author}, scratch)
+        return Prepared(plan, env, outputs, inputs)
+
+    def _addresses(
+        self,
+        inputs: Mapping[str, ResolvedInput | None],
+        outputs: tuple[DeclaredOutput, ...],
+        scratch: Path,
+    ) -> dict[str, str | None]:
+        addresses: dict[str, str | None] = {}
+        for name, found in inputs.items():
+            folder = scratch / "inputs" / name
+            addresses[name] = staging.stage(self._store, found, folder) if found else None
+        for output in outputs:
+            output.prepare()
+            addresses[output.name] = str(output.address)
+        return addresses
+
+    # -- the run and after ------------------------------------------------------------------------
+
+    def _run_in(self, scratch: Path, *, die_with_stdin: bool) -> None:
+        prepared = self._prepare(scratch)
+        self._write_record()
+        plan_file = scratch / "plan.json"
+        prepared.plan.write(plan_file)
+        spec = self._project.pipeline(self._run.pipeline).spec.steps[self._run.step]
+        supervisor = Supervisor(
+            self._stop,
+            self._listener,
+            deadline_s=spec.timeout.total_seconds() if spec.timeout else None,
+            die_with_stdin=die_with_stdin,
+        )
+        seen = supervisor.run(plan_file, env=prepared.env, log=scratch / "engine.log")
+        failure = self._judge(seen, scratch)
+        self._keep_notebook(scratch, seen)
+        if failure is not None:
+            self._fail(failure)
+            return
+        self._commit(prepared)
+
+    def _judge(self, seen: Watched, scratch: Path) -> Failure | None:
+        failure = verdict.judge(seen)
+        if seen.outcome is None and failure is not None:
+            cell = amend_after_kill(scratch / NOTEBOOK, failure.cause, failure.message)
+            return failure.model_copy(update={"cell": cell})
+        return failure
+
+    def _keep_notebook(self, scratch: Path, seen: Watched) -> None:
+        executed = scratch / NOTEBOOK
+        if not executed.is_file():
+            return
+        found = findings.read_notebook(executed)
+        self._note(
+            cells=findings.describe_cells(found, seen),
+            metrics=findings.read_metrics(found),
+            memory=findings.describe_memory(seen),
+        )
+        key = f"{self._prefix}/{NOTEBOOK}"
+        self._store.put_file(key, executed)
+        self._note(notebook=self._store.address(key))
+
+    def _commit(self, prepared: Prepared) -> None:
+        outputs: dict[str, CommittedOutput] = {}
+        for output in prepared.outputs:
+            output.files()  # all must be right before any is uploaded
+        for output in prepared.outputs:
+            outputs[output.name] = output.upload(self._store, self._prefix)
+        self._note(outputs=findings.describe_outputs(self._store, outputs))
+        pointer = Pointer(
+            pipeline=self._run.pipeline,
+            step=self._run.step,
+            partition=self._run.partition,
+            run=self._run.run,
+            token=self._token,
+            attempt_prefix=self._prefix,
+            outputs=outputs,
+            inputs=versions(prepared.inputs),
+        )
+        commit(self._store, pointer)
+        self._note(committed=True)
+        self._end(AttemptState.SUCCEEDED)
+
+    # -- the record -------------------------------------------------------------------------------
+
+    @property
+    def _record_key(self) -> str:
+        return f"{self._prefix}/{RECORD}"
+
+    def _note(self, **facts: Any) -> None:
+        self._record = self._record.model_copy(update=facts)
+
+    def _fail(self, failure: Failure) -> None:
+        self._note(failure=failure)
+        self._end(AttemptState.FAILED)
+
+    def _end(self, state: AttemptState) -> None:
+        elapsed = round(time.monotonic() - self._begun, 3)
+        self._note(state=state, ended_at=datetime.now(UTC), duration_s=elapsed)
+
+    def _write_record(self) -> None:
+        self._store.write(self._record_key, self._record.to_json())
+
+    def _finish_before(self, committed: Pointer) -> Record:
+        """Complete the record of this very attempt, which committed and then was cut off."""
+        blob = self._store.read(self._record_key)
+        self._record = Record.from_json(blob.data) if blob else self._record
+        if not self._record.committed:
+            self._note(
+                outputs=findings.describe_outputs(self._store, committed.outputs),
+                committed=True,
+                state=AttemptState.SUCCEEDED,
+                ended_at=committed.committed_at,
+            )
+            self._write_record()
+        return self._record
+
+
+def _first_record(run: StepRun, store: Store) -> Record:
+    return Record(
+        **run.model_dump(exclude={"store"}),
+        store=store.url,
+        state=AttemptState.RUNNING,
+        started_at=datetime.now(UTC),
+        nightmill=__version__,
+        host=platform.node(),
+    )
+
+
+def _threads(author: Mapping[str, str], cpu_millicores: int | None) -> Threads:
+    cpu = cpu_millicores / 1000 if cpu_millicores else None
+    return decide_threads({**os.environ, **author}, step_cpu=cpu)
+
+
+def _with_scratch(error: StoreError, scratch: Path) -> StoreError:
+    """Say where the work of hours lies that the store did not take."""
+    error.advice = "; ".join(filter(None, [error.advice, f"the attempt's files are in {scratch}"]))
+    return error
+
+
+def _disk_error(error: OSError) -> StoreError:
+    return StoreError(
+        f"the local disk failed: {error.strerror or error}",
+        address=str(error.filename or tempfile.gettempdir()),
+        operation="write",
+        advice=f"free some space, or set {_SCRATCH_VARIABLE} to a folder on a larger disk",
+    )

@@ -1,0 +1,112 @@
+"""The child of the supervisor: runs papermill with our engine, in one process that may die.
+
+Started as ``python -m nightmill.step.execute PLAN EVENTS_FD LIFELINE_FD``. It reads what to do from
+the plan (a JSON file), writes one JSON line an event to the events pipe, the last of them the
+outcome, and leaves the executed notebook on the local disk. When the other end of the lifeline
+closes, the supervisor is gone and the child stops its kernel and itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_core.paths import jupyter_runtime_dir
+from papermill.exceptions import PapermillExecutionError
+
+from nightmill.causes import Cause
+from nightmill.spec.notebook import to_ipynb
+from nightmill.step import injection
+from nightmill.step.engine import Outcome
+from nightmill.step.plan import Plan
+
+_LONGEST_SOCKET_PATH = 95  # a Unix socket's path holds 107 bytes, and a number is appended
+
+
+def main(plan_file: str, events_fd: str, lifeline_fd: str) -> int:
+    """Run the plan; 0 when every cell completed, 1 otherwise: the outcome event says more."""
+    events = os.fdopen(int(events_fd), "w", encoding="ascii")
+    threading.Thread(target=_die_with_supervisor, args=[int(lifeline_fd)], daemon=True).start()
+
+    def tell(event: Mapping[str, Any]) -> None:
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+
+    try:
+        outcome = run(Plan.read(Path(plan_file)), tell)
+    except OSError as error:
+        outcome = Outcome(Cause.STORE, f"the scratch disk: {error.strerror or error}")
+    tell({"event": "outcome", **asdict(outcome)})
+    return 0 if outcome.cause is None else 1
+
+
+def run(plan: Plan, listener: Any) -> Outcome:
+    """Execute the plan's notebook with papermill and return how it ended."""
+    outcome = Outcome()
+    executed = Path(plan.executed)
+    # papermill overwrites its output in place at the end: let it do so beside the true file.
+    draft = executed.with_name("papermill.ipynb")
+    injection.register(plan.kernel, plan.expressions)
+    try:
+        papermill.execute_notebook(
+            source_node(plan),
+            str(draft).replace("{", "{{").replace("}", "}}"),  # papermill formats its paths
+            parameters=dict(plan.parameters),
+            engine_name="nightmill",
+            kernel_name=plan.kernel,
+            language="python",
+            progress_bar=False,
+            cwd=str(Path(plan.notebook).parent),
+            execution_timeout=plan.cell_timeout_s,
+            save_to=executed,
+            listener=listener,
+            outcome=outcome,
+            connection=_unix_sockets(),
+        )
+    except PapermillExecutionError:
+        if outcome.cause is None:  # a cell tagged raises-exception did: papermill minds, we don't
+            draft.unlink()
+    if draft.is_file():
+        draft.replace(executed)
+    return outcome
+
+
+def source_node(plan: Plan) -> Any:
+    """Return the source notebook with its real kernel, each cell numbered as its author sees it."""
+    nb = nbformat.from_dict(to_ipynb(Path(plan.notebook)))
+    for number, cell in enumerate(nb.cells, start=1):
+        cell.metadata["nightmill"] = {"number": number}
+    nb.metadata["kernelspec"] = dict(plan.kernelspec)
+    nb.metadata.pop("papermill", None)  # of an earlier execution
+    return nb
+
+
+def _unix_sockets() -> dict[str, str]:
+    """Talk to the kernel over sockets that only this user can open, if their path is short enough.
+
+    jupyter_client's own default would put them into the notebook's folder, for all kernels alike.
+    """
+    prefix = str(Path(jupyter_runtime_dir()) / "kernel")
+    return {"transport": "ipc", "ip": prefix} if len(prefix) < _LONGEST_SOCKET_PATH else {}
+
+
+def _die_with_supervisor(lifeline_fd: int) -> None:
+    os.read(lifeline_fd, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # papermill's progress is ours to tell
+    sys.exit(main(*sys.argv[1:]))

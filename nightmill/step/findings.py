@@ -1,0 +1,91 @@
+"""What the record says of a finished execution, read from its notebook and from the supervisor."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nightmill.kernels import KernelEnvironment
+from nightmill.spec.record import CellRecord, FileRecord, KernelRecord, Memory, OutputRecord
+from nightmill.step.limits import Threads, memory_limit
+from nightmill.step.scraps import read_metrics
+from nightmill.step.supervisor import Watched
+from nightmill.store.interface import Store
+from nightmill.store.pointer import CommittedOutput
+
+__all__ = [
+    "describe_cells",
+    "describe_kernel",
+    "describe_memory",
+    "describe_outputs",
+    "read_metrics",
+    "read_notebook",
+]
+
+
+def read_notebook(path: Path) -> Mapping[str, Any]:
+    """Read an executed notebook as plain JSON."""
+    notebook: Mapping[str, Any] = json.loads(path.read_bytes())
+    return notebook
+
+
+def describe_cells(notebook: Mapping[str, Any], seen: Watched) -> tuple[CellRecord, ...]:
+    """Return a record of each code cell; cells that papermill added to mark an error are none."""
+    own = [cell for cell in notebook["cells"] if "nightmill" in cell["metadata"]]
+    return tuple(
+        _describe_cell(cell, seen.cell_peaks.get(position))
+        for position, cell in enumerate(own, start=1)
+        if cell["cell_type"] == "code"
+    )
+
+
+def _describe_cell(cell: Mapping[str, Any], peak_bytes: int | None) -> CellRecord:
+    mine, timing = cell["metadata"]["nightmill"], cell["metadata"]["papermill"]
+    return CellRecord(
+        number=mine["number"],
+        title=mine["title"],
+        state=mine["state"],
+        injected="injected-parameters" in cell["metadata"].get("tags", []),
+        started_at=timing.get("start_time"),
+        duration_s=timing.get("duration"),
+        peak_memory_bytes=peak_bytes,
+    )
+
+
+def describe_memory(seen: Watched) -> Memory:
+    """Return peak and limit in bytes."""
+    return Memory(peak_bytes=seen.peak_bytes, limit_bytes=memory_limit())
+
+
+def describe_kernel(kernel: KernelEnvironment, threads: Threads) -> KernelRecord:
+    """Return the identity of the environment and the threads it was given."""
+    return KernelRecord(
+        name=kernel.kernel.name,
+        lock_sha256=kernel.kernel.lock_sha256,
+        python=platform.python_version(),
+        libraries=kernel.libraries(),
+        threads=threads.count,
+        threads_from=threads.source,
+    )
+
+
+def describe_outputs(
+    store: Store, outputs: Mapping[str, CommittedOutput]
+) -> dict[str, OutputRecord]:
+    """Return what was stored of each output."""
+    return {
+        name: OutputRecord(
+            kind=output.kind,
+            address=store.address(
+                f"{output.prefix}/{output.files[0].path}"
+                if output.kind == "file"
+                else output.prefix
+            ),
+            size=sum(file.size for file in output.files),
+            files=tuple(FileRecord(**file.model_dump()) for file in output.files),
+        )
+        for name, output in outputs.items()
+    }

@@ -1,0 +1,71 @@
+"""The plan: what the supervisor tells its child to run, as a JSON file between the two.
+
+Apart from `execute`, which imports Jupyter, because the supervisor writes plans and must not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nightmill.kernels import KernelEnvironment
+from nightmill.spec.contract import Contract
+from nightmill.spec.parameters import python_literal
+from nightmill.spec.pipeline import StepSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the child is to run. Paths are absolute; `cell_timeout_s` None means no limit.
+
+    `expressions` holds, for each parameter, the Python that gives its value in the notebook.
+    """
+
+    notebook: str
+    executed: str
+    kernel: str
+    kernelspec: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    expressions: Mapping[str, str]
+    cell_timeout_s: int | None = None
+
+    def write(self, path: Path) -> None:
+        """Put the plan where the child reads it."""
+        path.write_text(json.dumps(asdict(self)), encoding="ascii")
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read what `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="ascii")))
+
+
+def make_plan(
+    contract: Contract,
+    values: Mapping[str, Any],
+    kernel: KernelEnvironment,
+    *,
+    executed: Path,
+    step: StepSpec,
+) -> Plan:
+    """Return the plan for a notebook with these checked values in this kernel."""
+    expressions = {
+        name: python_literal(contract.parameters[name], value) for name, value in values.items()
+    }
+    kernelspec = {
+        "name": kernel.kernel.name,
+        "display_name": kernel.kernel.display_name,
+        "language": "python",
+    }
+    timeout = step.cell_timeout
+    return Plan(
+        notebook=str(contract.notebook.absolute()),
+        executed=str(executed),
+        kernel=kernel.kernel.name,
+        kernelspec=kernelspec,
+        parameters=dict(values),
+        expressions=expressions,
+        cell_timeout_s=max(1, round(timeout.total_seconds())) if timeout else None,
+    )

@@ -1,0 +1,64 @@
+"""What code ran: hashes of the notebook and its modules, the git commit, the image.
+
+In an image there is no git: the build writes commit and image into the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+from nightmill.spec.record import Code
+
+_COMMIT_VARIABLE = "NIGHTMILL_GIT_COMMIT"
+_IMAGE_VARIABLE = "NIGHTMILL_IMAGE"
+_CHUNK = 1 << 20
+
+
+def describe_code(notebook: Path, root: Path) -> Code:
+    """Return the identity of a notebook and of every module it may import from the project."""
+    commit, dirty = _git_state(root)
+    modules = sorted({*notebook.parent.rglob("*.py"), *(root / "notebooks").glob("*.py")})
+    return Code(
+        notebook=_relative(notebook, root),
+        notebook_sha256=file_sha256(notebook),
+        modules={_relative(path, root): file_sha256(path) for path in modules if path != notebook},
+        git_commit=commit,
+        git_dirty=dirty,
+        image=os.environ.get(_IMAGE_VARIABLE),
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hex, reading it in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _git_state(root: Path) -> tuple[str | None, bool | None]:
+    """Return the commit and whether notebooks or kernels differ from it."""
+    if built_from := os.environ.get(_COMMIT_VARIABLE):
+        return built_from, False
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return None, None
+    return commit, bool(_git(root, "status", "--porcelain", "--", "notebooks", "kernels"))
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

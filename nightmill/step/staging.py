@@ -1,0 +1,48 @@
+"""Inputs on the local disk: where the notebook reads the versions it was given.
+
+A store in a directory is read where it lies; from S3 the files are fetched into the attempt's
+scratch folder. Either way the bytes are compared with the hash that was committed, because a record
+that names a version promises these bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nightmill.spec.record import FileRecord, InputRecord
+from nightmill.step.provenance import file_sha256
+from nightmill.store.inputs import ResolvedInput, check_sha256
+from nightmill.store.interface import Store
+
+
+def stage(store: Store, resolved: ResolvedInput, folder: Path) -> str:
+    """Make an input readable and return its local path: a file, or a folder of files.
+
+    Raises StoreError when the stored bytes are not the committed ones.
+    """
+    output = resolved.output
+    here = store.local_path(output.prefix)
+    for file in output.files:
+        key = f"{output.prefix}/{file.path}"
+        if here is None:
+            target = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.get_file(key, target, sha256=file.sha256)
+        else:
+            check_sha256(file_sha256(here / file.path), file.sha256, store.address(key))
+    base = here or folder
+    return str(base / output.files[0].path if output.kind == "file" else base)
+
+
+def describe_input(store: Store, resolved: ResolvedInput) -> InputRecord:
+    """Say in the record which version was read."""
+    pointer, output = resolved.pointer, resolved.output
+    return InputRecord(
+        pipeline=pointer.pipeline,
+        output=output.name,
+        partition=pointer.partition,
+        run=pointer.run,
+        attempt=pointer.token.attempt,
+        address=store.address(output.prefix),
+        files=tuple(FileRecord(**file.model_dump()) for file in output.files),
+    )

@@ -1,0 +1,187 @@
+"""Starts the engine as a child, watches it, and always has the last word.
+
+The child may be killed, hang or run out of memory; what is left then is this process, the notebook
+on the local disk and the evidence. It forwards a stop (SIGTERM, Ctrl-C, the deadline, the launcher
+gone) as one SIGTERM, gives the kernel time to be interrupted, then kills, and leaves no process
+behind. It imports no Jupyter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nightmill.step import process_tree
+from nightmill.step.limits import oom_kills
+
+_TICK_S = 0.25
+_GRACE_S = 12.0  # the engine interrupts, waits 5 s, kills its kernel, and saves
+_LOG_TAIL_BYTES = 4000
+
+
+@dataclass
+class Watched:
+    """What the supervisor saw of one execution. Memory in bytes, by position of the cell."""
+
+    outcome: Mapping[str, Any] | None = None
+    returncode: int = 0
+    stopped_by: str = ""
+    deadline_passed: bool = False
+    peak_bytes: int | None = None
+    cell_peaks: dict[int, int] = field(default_factory=dict)
+    oom_kills: int = 0
+    left_behind: int = 0
+    log_tail: str = ""
+
+
+class StopRequest:
+    """Remembers that somebody asked us to stop, and how often."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.times = 0
+
+    def ask(self, reason: str) -> None:
+        """Ask to stop; the first reason is the one that counts."""
+        self.reason = self.reason or reason
+        self.times += 1
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn SIGTERM and SIGINT into a request that the supervisor serves."""
+    request = StopRequest()
+
+    def ask(number: int, _frame: object) -> None:
+        request.ask(f"stopped by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Supervisor:
+    """Runs one engine process to its end."""
+
+    def __init__(
+        self,
+        stop: StopRequest,
+        listener: Callable[[Mapping[str, Any]], None],
+        *,
+        deadline_s: float | None = None,
+        die_with_stdin: bool = False,
+    ) -> None:
+        self._stop = stop
+        self._listener = listener
+        self._deadline_s = deadline_s
+        self._die_with_stdin = die_with_stdin
+        self._seen = Watched()
+        self._position = 0
+        self._lines = b""
+
+    def run(self, plan: Path, *, env: Mapping[str, str], log: Path) -> Watched:
+        """Execute the plan and return what was seen; never raises for what the child does."""
+        process_tree.become_subreaper()
+        kills_before = oom_kills()
+        events, events_in = os.pipe()
+        lifeline_out, lifeline = os.pipe()
+        module = f"{__package__}.execute"
+        arguments = [str(plan), str(events_in), str(lifeline_out)]
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(events_in, lifeline_out),
+                start_new_session=True,
+            )
+        os.close(events_in)
+        os.close(lifeline_out)
+        try:
+            self._watch(child, events)
+        finally:
+            os.close(lifeline)
+            os.close(events)
+            self._seen.left_behind = process_tree.end_all()
+        self._seen.returncode = child.wait()
+        self._seen.stopped_by = self._stop.reason
+        self._seen.oom_kills = oom_kills() - kills_before
+        self._seen.log_tail = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+        return self._seen
+
+    def _watch(self, child: subprocess.Popen[bytes], events: int) -> None:
+        begun = time.monotonic()
+        asked_at, asked = None, 0
+        with selectors.DefaultSelector() as selector:
+            selector.register(events, selectors.EVENT_READ)
+            if self._die_with_stdin:
+                with suppress(PermissionError):  # a regular file: no launcher to lose
+                    selector.register(sys.stdin, selectors.EVENT_READ)
+            while child.poll() is None:
+                self._read(selector, events)
+                self._sample(child.pid)
+                late = self._deadline_s is not None and time.monotonic() - begun > self._deadline_s
+                if late and not self._stop.reason:
+                    self._seen.deadline_passed = True
+                    self._stop.ask(f"stopped by its timeout of {self._deadline_s:g} s")
+                if self._stop.times > asked:
+                    asked, asked_at = self._stop.times, asked_at or time.monotonic()
+                    self._forward(child, asked)
+                if asked_at and time.monotonic() - asked_at > _GRACE_S:
+                    child.kill()
+        self._drain(events)
+
+    def _read(self, selector: selectors.BaseSelector, events: int) -> None:
+        for key, _mask in selector.select(_TICK_S):
+            data = os.read(key.fd, 1 << 16)
+            if key.fd == events:
+                self._take(data)
+            if not data:
+                selector.unregister(key.fileobj)
+                if key.fd != events:
+                    self._stop.ask("stopped because its launcher is gone")
+
+    def _drain(self, events: int) -> None:
+        """Read what the child wrote last; its children may still hold the pipe, so never wait."""
+        os.set_blocking(events, False)
+        with suppress(BlockingIOError):
+            while data := os.read(events, 1 << 16):
+                self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        *lines, self._lines = (self._lines + data).split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            if event["event"] == "outcome":
+                self._seen.outcome = event
+            else:
+                self._position = event["position"]
+                self._listener(event)
+
+    def _sample(self, engine_pid: int) -> None:
+        size = process_tree.resident_bytes(engine_pid)
+        process_tree.reap_adopted(engine_pid)
+        if size:
+            self._seen.peak_bytes = max(size, self._seen.peak_bytes or 0)
+            peaks = self._seen.cell_peaks
+            peaks[self._position] = max(size, peaks.get(self._position, 0))
+            self._listener({"event": "memory", "bytes": size})
+
+    def _forward(self, child: subprocess.Popen[bytes], asked: int) -> None:
+        with suppress(ProcessLookupError):
+            child.send_signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
