@@ -120,6 +120,27 @@ def test_deleting_leaves_no_empty_directories(directory):
     assert Path(directory.url).is_dir()
 
 
+@pytest.mark.parametrize(("removals", "written"), [(1, True), (3, True), (1000, False)])
+def test_a_directory_removed_under_a_writer_is_made_again(
+    directory, monkeypatch, removals, written
+):
+    """A delete that takes away the empty directory just then costs a writer another try."""
+    create, left = os.open, iter(range(removals))
+
+    def remove_then_create(path, flags, mode=0o777):
+        if flags & os.O_EXCL and next(left, None) is not None:
+            Path(path).parent.rmdir()
+        return create(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", remove_then_create)
+    if written:
+        directory.write("d/k", b"x")
+        assert directory.read("d/k").data == b"x"
+    else:
+        with pytest.raises(StoreError, match="removed as often as it is made"):
+            directory.write("d/k", b"x")
+
+
 def test_writers_and_deleters_do_not_trip_each_other(directory):
     """A directory that is removed because it was empty is made again by the next writer."""
     processes = multiprocessing.get_context("spawn")
