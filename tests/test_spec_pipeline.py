@@ -203,8 +203,8 @@ BAD = {
                        "steps.s.inputs.a.optional", "true or false", ""),
     "in and out": (step("inputs: [a]\noutputs: {a: x}"), 6, "steps.s.outputs.a",
                    "an input and an output", "a_before"),
-    "output twice": ("pipeline: p\nsteps:\n  s: {notebook: s.ipynb, outputs: {a: x}}\n"
-                     "  t: {notebook: t.ipynb, outputs: {a: x}}\n", 4, "steps.t.outputs.a",
+    "output twice": (("pipeline: p\nsteps:\n  s: {notebook: s.ipynb, outputs: {a: x}}\n"
+                      "  t: {notebook: t.ipynb, outputs: {a: x}}\n"), 4, "steps.t.outputs.a",
                      "also made by the step `s`", "rename"),
     "cron words": (top("schedule: every night"), 2, "schedule", "no schedule", "@daily"),
     "cron six": (top("schedule: '0 30 2 * * *'"), 2, "schedule", "no schedule", "five fields"),
@@ -289,10 +289,12 @@ def test_duration(text, seconds):
 def test_amounts_are_total(value):
     """Whatever stands in the file, an amount is positive or a fault that can be shown."""
     for parse in (parse_memory, parse_cpu, parse_duration):
+        problems = []
         try:
             assert parse(value) > type(parse(value))(0)
         except Faults as faults:
-            assert faults.faults[0].problem.isprintable()
+            problems = [fault.problem for fault in faults.faults]
+        assert all(problem.isprintable() for problem in problems)
 
 
 @given(text=st.text(max_size=300))

@@ -159,7 +159,7 @@ CROSS = {
 @pytest.mark.parametrize(
     ("files", "broken", "line", "key", "words", "advice"), CROSS.values(), ids=CROSS
 )
-def test_cross_errors(make, files, broken, line, key, words, advice):  # noqa: PLR0917 - a table
+def test_cross_errors(make, files, broken, line, key, words, advice):
     """What one file says wrongly of another is an error at its own key."""
     project = make(**files)
     with pytest.raises(SpecError) as caught:
@@ -298,9 +298,19 @@ def test_airflow_can_parse_with_it():
     rooms = Path(nightmill.spec.__file__).parent.glob("*.py")
     modules = ", ".join(f"nightmill.spec.{path.stem}" for path in rooms if path.stem[0] != "_")
     code = f"import sys, {modules}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     tops = {name.partition(".")[0] for name in loaded.stdout.split()}
-    assert not tops & {"nbformat", "jupytext", "papermill", "nbclient", "boto3", "airflow", "IPython"}
+    assert not tops & {
+        "nbformat",
+        "jupytext",
+        "papermill",
+        "nbclient",
+        "boto3",
+        "airflow",
+        "IPython",
+    }
 
 
 def test_modules_are_small():

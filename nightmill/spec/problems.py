@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from nightmill.errors import SpecError
+from nightmill.errors import ContractError, SpecError
 
 KeyPath = tuple[str | int, ...]
 
@@ -40,7 +40,26 @@ class SpecErrors(SpecError):  # noqa: N818 - it is several
 
     def __init__(self, errors: Sequence[SpecError]) -> None:
         first = errors[0]
-        super().__init__(f"{len(errors)} problems", file=first.file, line=first.line, key=first.key)
+        problem = f"{len(errors)} problems"
+        super().__init__(problem, file=first.file, line=first.line, key=first.key)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+class ContractErrors(ContractError):  # noqa: N818 - it is several
+    """Several errors of one notebook; its own cell, line and parameter are those of the first."""
+
+    def __init__(self, errors: Sequence[ContractError]) -> None:
+        first = errors[0]
+        super().__init__(
+            f"{len(errors)} problems",
+            notebook=first.notebook,
+            cell=first.cell,
+            line=first.line,
+            parameter=first.parameter,
+        )
         self.errors = tuple(errors)
 
     def __str__(self) -> str:
@@ -49,12 +68,15 @@ class SpecErrors(SpecError):  # noqa: N818 - it is several
 
 def gather(errors: Sequence[SpecError]) -> SpecError:
     """Make one error of one or more."""
-    return errors[0] if len(errors) == 1 else SpecErrors(errors)
+    if len(errors) == 1:
+        return errors[0]
+    contract = [error for error in errors if isinstance(error, ContractError)]
+    return ContractErrors(contract) if len(contract) == len(errors) else SpecErrors(errors)
 
 
 def each(error: SpecError) -> tuple[SpecError, ...]:
     """List the single errors inside an error; the inverse of `gather`."""
-    return error.errors if isinstance(error, SpecErrors) else (error,)
+    return error.errors if isinstance(error, SpecErrors | ContractErrors) else (error,)
 
 
 def fail_if(faults: Iterable[Fault]) -> None:

@@ -1,0 +1,96 @@
+"""What works by day and fails at night, found without running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nightmill.spec.lint import lint_notebook
+from nightmill.spec.notebook import Cell, SourceNotebook
+
+
+def lint(*sources, kernel_name="tabular", **cell):
+    """Lint a notebook of code cells for the kernel `tabular`."""
+    cells = tuple(Cell(n, "code", source, **cell) for n, source in enumerate(sources, 1))
+    return lint_notebook(SourceNotebook(Path("n.ipynb"), "", cells, kernel_name), "tabular")
+
+
+FOUND = {
+    "input": ("user = input('user: ')", "asks", 1),
+    "getpass": ("from getpass import getpass\ngetpass()", "asks", 2),
+    "getpass module": ("import getpass\nx = [getpass.getpass('?')]", "asks", 2),
+    "breakpoint": ("def f():\n    breakpoint()", "asks", 2),
+    "pdb": ("import pdb; pdb.set_trace()", "asks", 1),
+    "asyncio.run": ("import asyncio\nn = asyncio.run(fetch())", "event-loop", 2),
+    "loop": ("asyncio.get_event_loop().run_until_complete(f())", "event-loop", 1),
+    "named loop": ("loop.run_until_complete(f())", "event-loop", 1),
+    "now": ("datetime.now()", "clock", 1),
+    "utcnow": ("import datetime as dt\ndt.datetime.utcnow()", "clock", 2),
+    "today": ("x = 1\n\ny = date.today()", "clock", 3),
+    "pandas": ("pd.Timestamp.now('UTC')", "clock", 1),
+    "linux home": ("pd.read_csv('/home/ann/flights.csv')", "home", 1),
+    "mac home": ("x = f'/Users/{name}/a'\ny = '/Users/ann/a'", "home", 2),
+    "windows home": ("x = r'C:\\Users\\ann\\a.csv'", "home", 1),
+    "syntax": ("x = 1\nprint 'x'", "syntax", 2),
+    "after magics": ("%matplotlib inline\n!ls\nx = input()", "asks", 3),
+    "in a timed cell": ("%%time\nx = input()", "asks", 2),
+}
+
+
+@pytest.mark.parametrize(("source", "rule", "line"), FOUND.values(), ids=FOUND)
+def test_found(source, rule, line):
+    """Each kind of call or path is found at its cell and line, with advice."""
+    (warning,) = lint("import x", source)
+    assert (warning.rule, warning.cell, warning.line) == (rule, 2, line)
+    assert warning.level == ("error" if rule == "syntax" else "warning")
+    assert warning.problem
+    assert warning.advice
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["x.input()", "inputs(1)", "text = 'input()'", "# input()", "await fetch()",
+     "subprocess.run(x)",     "%%bash\nread input",
+     "time.time()", "partition.today", "x = '/homepage/a'", "x = '/home/'",
+     "'see /home/ann'", "df.now()", "%%html\n<p"],
+)  # fmt: skip
+def test_not_found(source):
+    """What only looks alike is left alone."""
+    assert lint(source) == []
+
+
+def test_advice_for_the_event_loop():
+    """asyncio.run is told apart by what to write instead."""
+    (warning,) = lint("asyncio.run(f())")
+    assert "await" in warning.advice
+    assert "`asyncio.run()`" in warning.problem
+
+
+def test_kernel_drift():
+    """A notebook saved with another kernel is a note, and one with none is fine."""
+    (note,) = lint("", kernel_name="conda-base")
+    assert (note.rule, note.level, note.cell) == ("kernel", "note", None)
+    assert "`conda-base`" in note.problem
+    assert "`tabular`" in note.problem
+    assert lint("", kernel_name="") == lint("", kernel_name="tabular") == []
+
+
+def test_outputs():
+    """Outputs saved in the source are one warning, at the first cell that has some."""
+    (warning,) = lint("1", "2", has_outputs=True)
+    assert (warning.rule, warning.cell) == ("outputs", 1)
+    assert warning.problem == "2 cells hold outputs"
+    assert "nbstripout" in warning.advice
+
+
+def test_order():
+    """Findings come in the order a reader meets them."""
+    found = lint("def f():\n    input()\ndate.today()", "x = (", "input()")
+    assert [(w.cell, w.line) for w in found] == [(1, 2), (1, 3), (2, 1), (3, 1)]
+
+
+def test_markdown_is_not_code():
+    """Text about input() is no call."""
+    cells = (Cell(1, "markdown", "input()"), Cell(2, "raw", "input("))
+    assert lint_notebook(SourceNotebook(Path("n.ipynb"), "", cells), "tabular") == []
