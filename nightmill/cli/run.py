@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,12 +68,14 @@ def run(
     planned = build_plan(project, request, opened)
     if all(one.committed for one in planned):
         _say_nothing_to_do(request, len(planned))
+        _print_outputs(opened, planned)
         return
     _check_before(project, request)
     opened.preflight()
     statuses, stopped = _launch(planned, project.root, workers)
     print_result(statuses)
-    _print_outputs(opened, statuses)
+    succeeded = [one.planned for one in statuses if one.state is StepState.SUCCEEDED]
+    _print_outputs(opened, succeeded)
     failed = any(one.state in (StepState.FAILED, StepState.BLOCKED) for one in statuses)
     raise typer.Exit(EXIT_INTERRUPTED if stopped else EXIT_FAILED if failed else 0)
 
@@ -145,15 +146,14 @@ def _say_nothing_to_do(request: Request, count: int) -> None:
     )
 
 
-def _print_outputs(store: Store, statuses: Sequence[StepStatus]) -> None:
+def _print_outputs(store: Store, steps: Sequence[PlannedStep]) -> None:
     """Say where the outputs of the last partition are: that is what people came for."""
-    partition = statuses[-1].planned.run.partition
-    for status in statuses:
-        run = status.planned.run
-        if run.partition == partition and status.state is StepState.SUCCEEDED:
-            pointer = read_pointer(store, run.pipeline, run.step, run.partition)
-            for output in pointer.outputs.values() if pointer else ():
-                last = f"/{output.files[0].path}" if output.kind == "file" else ""
-                place = address(store.address(output.prefix) + last)
-                out.print(f"  {output.name}: {place}", soft_wrap=True, markup=False)
-    sys.stdout.flush()
+    for planned in steps:
+        run = planned.run
+        if run.partition != steps[-1].run.partition:
+            continue
+        pointer = read_pointer(store, run.pipeline, run.step, run.partition)
+        for output in pointer.outputs.values() if pointer else ():
+            last = f"/{output.files[0].path}" if output.kind == "file" else ""
+            place = address(store.address(output.prefix) + last)
+            out.print(f"  {output.name}: {place}", soft_wrap=True, markup=False)

@@ -14,8 +14,6 @@ from nightmill.cli.terminal import address, duration, out, size
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.record import Record
 from nightmill.spec.steprun import StepRun, decode_parameters
-from nightmill.step.attempt import Attempt
-from nightmill.step.supervisor import stop_on_signals
 
 
 def step(
@@ -47,6 +45,10 @@ def step(
             "parameters": decode_parameters(parameters),
         }
     )
+    # Only here: a machine that only checks or shows has no need of the extra [runner].
+    from nightmill.step.attempt import Attempt  # noqa: PLC0415 - see above
+    from nightmill.step.supervisor import stop_on_signals  # noqa: PLC0415 - see above
+
     tell = _tell_json if log_format == "json" else _tell_text
     project = Project.load(find_root(Path.cwd()))
     with stop_on_signals() as stop:

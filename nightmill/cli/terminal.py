@@ -31,8 +31,10 @@ STATE_STYLES = {
 
 def complain(error: NightmillError) -> None:
     """Print an error: what is wrong and where, then what to do."""
+    here = f"{Path.cwd()}{os.sep}"
     for one in each(error) if isinstance(error, SpecError) else (error,):
         located = f"{one.where}: {one.problem}" if one.where else one.problem
+        located = located.replace(here, "")  # paths as the person at this prompt would type them
         err.print(Text.assemble(("error: ", "bold red"), located), soft_wrap=True)
         if one.advice:
             err.print(Text.assemble(("   -> ", "bold"), one.advice), soft_wrap=True)
