@@ -20,7 +20,9 @@ callers and tests need not match text. This module imports nothing of ours but t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from nightmill.causes import Cause
 
@@ -41,9 +43,21 @@ class NightmillError(Exception):
         self.where = where
         self.advice = advice
 
+    def __reduce__(self) -> tuple[Callable[..., NightmillError], tuple[Any, ...]]:
+        """Let errors cross process boundaries whole, whatever their constructors ask for."""
+        return _restore, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         located = f"{self.where}: {self.problem}" if self.where else self.problem
         return f"{located}\n  -> {self.advice}" if self.advice else located
+
+
+def _restore(
+    kind: type[NightmillError], args: tuple[Any, ...], fields: Mapping[str, Any]
+) -> NightmillError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class UsageError(NightmillError):

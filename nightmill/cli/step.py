@@ -48,13 +48,17 @@ def step(
     # Only here: a machine that only checks or shows has no need of the extra [runner].
     from nightmill.step.attempt import Attempt  # noqa: PLC0415 - see above
     from nightmill.step.supervisor import stop_on_signals  # noqa: PLC0415 - see above
+    from nightmill.step.termination import (  # noqa: PLC0415 - see above
+        result_of,
+        write_termination_message,
+    )
 
     tell = _tell_json if log_format == "json" else _tell_text
     project = Project.load(find_root(Path.cwd()))
     with stop_on_signals() as stop:
-        record = Attempt(step_run, project, stop=stop, listener=tell).execute(
-            die_with_stdin=die_with_stdin
-        )
+        one = Attempt(step_run, project, stop=stop, listener=tell)
+        record = one.execute(die_with_stdin=die_with_stdin)
+        write_termination_message(result_of(record, one.record_address))
     tell(_last_event(record))
     raise typer.Exit(record.exit_code)
 

@@ -98,6 +98,11 @@ class Attempt:
         self._write_record()
         return self._record
 
+    @property
+    def record_address(self) -> str:
+        """Where the record is, for people and libraries."""
+        return self._store.address(self._record_key)
+
     # -- before -----------------------------------------------------------------------------------
 
     @property
