@@ -51,7 +51,7 @@ def test_found(source, rule, line):
 @pytest.mark.parametrize(
     "source",
     ["x.input()", "inputs(1)", "text = 'input()'", "# input()", "await fetch()",
-     "subprocess.run(x)",     "%%bash\nread input",
+     "subprocess.run(x)", "%%bash\nread input",
      "time.time()", "partition.today", "x = '/homepage/a'", "x = '/home/'",
      "'see /home/ann'", "df.now()", "%%html\n<p"],
 )  # fmt: skip

@@ -28,7 +28,7 @@ REPLACED = {
     ),
     "in brackets": ("%cd x\ny = (5\n% 3\n)", "pass\ny = (5\n% 3\n)"),
     "after a backslash": ("%cd x\ny = 5 \\\n% 3", "pass\ny = 5 \\\n% 3"),
-    "comment asking": ("%cd x\n# why?\ny = 1", "pass\n# why?\ny = 1"),
+    "comment asking": ("%cd x\n#why?\ny = 1", "pass\n#why?\ny = 1"),
     "plain Python": ("x = 'a?'\ny = 5 % 3", "x = 'a?'\ny = 5 % 3"),
     "in an indented block": (
         "%cd x\ndef f():\n    return '''\n%no\n'''",

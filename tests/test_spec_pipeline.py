@@ -96,6 +96,12 @@ def test_inputs(load):
     assert mapped["model"].max_age == timedelta(days=21)
 
 
+def test_one_day(load):
+    """A pipeline may start and end on the same day."""
+    spec = load(top("start: 2013-01-01\nend: 2013-01-01"))
+    assert spec.start == spec.end
+
+
 def test_frozen(load):
     """A spec that was read cannot be changed."""
     spec = load(GOOD)

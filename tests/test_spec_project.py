@@ -201,6 +201,16 @@ def test_cycle_over_pipelines(make):
     assert (error.line, error.key) == (6, "steps.a.inputs.y")
 
 
+def test_earlier_days_make_no_cycle(make):
+    """Two pipelines may read each other as long as one of them looks back."""
+    text = "pipeline: {0}\nsteps:\n  a:\n    notebook: a.ipynb\n    outputs: {{x: x}}\n"
+    text += "    inputs: {{y: {{from: {1}.x, version: {2}}}}}\n"
+    make(
+        r=text.format("r", "s", "previous_partition"),
+        s=text.format("s", "r", "same_partition"),
+    ).raise_errors()
+
+
 def test_after_makes_an_edge(make):
     """`after` both ways round is a cycle too."""
     project = make(

@@ -93,8 +93,6 @@ def _replace_magic(line: str) -> str:
 
 
 def _is_open(statement: str) -> bool:
-    if statement.endswith("\\\n"):
-        return True
     try:
         for _ in tokenize.generate_tokens(io.StringIO(statement.strip(" ")).readline):
             pass

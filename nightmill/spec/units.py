@@ -70,7 +70,7 @@ def parse_date(value: Any) -> Any:
 def iso_date(text: str) -> date:
     """Read YYYY-MM-DD and nothing else; raises ValueError."""
     # date.fromisoformat also takes 20130301 and 2013-W09-5, which sort and compare differently.
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError(text)
     return date.fromisoformat(text)
 
