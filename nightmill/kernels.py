@@ -104,7 +104,9 @@ def _build(target: KernelEnvironment) -> None:
     shutil.rmtree(target.path, ignore_errors=True)
     lock = target.kernel.folder / "requirements.txt"
     _uv("venv", "--quiet", "--python", sys.executable, str(target.path), kernel=target.kernel)
-    sync = ["pip", "sync", "--quiet", "--require-hashes", "--python", str(target.python)]
+    # Compiled now, since a pod with a read-only disk would compile every import anew each night.
+    sync = ["pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
+    sync += ["--python", str(target.python)]
     _uv(*sync, str(lock), kernel=target.kernel)
     if not list(target.path.glob("lib/python*/site-packages/ipykernel_launcher.py")):
         raise KernelError(

@@ -20,16 +20,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
-from jupyter_core.paths import jupyter_runtime_dir
-from papermill.exceptions import PapermillExecutionError
+# JupyterLab brings a grammar of web addresses that jsonschema, below nbformat, would compile at each
+# start for a second or more; notebooks are valid or not without it.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None: import refused
 
-from nightmill.causes import Cause
-from nightmill.spec.notebook import to_ipynb
-from nightmill.step import injection
-from nightmill.step.engine import Outcome
-from nightmill.step.plan import Plan
+import nbformat  # noqa: E402 - after the line above
+import papermill  # noqa: E402 - as above
+from jupyter_core.paths import jupyter_runtime_dir  # noqa: E402 - as above
+from papermill.exceptions import PapermillExecutionError  # noqa: E402 - as above
+
+from nightmill.causes import Cause  # noqa: E402 - as above
+from nightmill.spec.notebook import to_ipynb  # noqa: E402 - as above
+from nightmill.step import injection  # noqa: E402 - as above
+from nightmill.step.engine import Outcome  # noqa: E402 - as above
+from nightmill.step.plan import Plan  # noqa: E402 - as above
 
 _LONGEST_SOCKET_PATH = 95  # a Unix socket's path holds 107 bytes, and a number is appended
 
