@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# JupyterLab brings a grammar of web addresses that jsonschema, below nbformat, would compile at each
-# start for a second or more; notebooks are valid or not without it.
+# JupyterLab brings a grammar of web addresses that jsonschema, below nbformat, would compile at
+# each start for a second or more; notebooks are valid or not without it.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None: import refused
 
 import nbformat  # noqa: E402 - after the line above
