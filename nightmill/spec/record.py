@@ -9,6 +9,7 @@ The JSON Schema is published as `record.schema.json` beside this module.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -41,7 +42,7 @@ class CellState(StrEnum):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class CellRecord(_Part):
@@ -167,14 +168,26 @@ class Record(_Part):
         return self.failure.cause.exit_code if self.failure else 0
 
     def to_json(self) -> bytes:
-        """Return the record as UTF-8 JSON, valid even where text holds lone surrogates."""
-        text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=True)
+        """Return the record as UTF-8 JSON, valid even for lone surrogates, NaN and infinities."""
+        plain = _without_nan(self.model_dump(mode="json"))
+        text = json.dumps(plain, indent=1, ensure_ascii=True, allow_nan=False)
         return (text + "\n").encode("ascii")
 
     @classmethod
     def from_json(cls, data: bytes) -> Record:
         """Read what `to_json` wrote; raises pydantic.ValidationError for anything else."""
         return cls.model_validate(json.loads(data))
+
+
+def _without_nan(value: Any) -> Any:
+    """Tell as text the numbers that JSON has not: null would say that there was no value."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return value
 
 
 def json_schema() -> Mapping[str, Any]:

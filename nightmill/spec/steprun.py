@@ -9,7 +9,6 @@ arrive as it was typed.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nightmill.errors import UsageError
+
+_LONGEST_ARGUMENT = 120_000  # Linux takes 131,072 bytes an argument; the flag's name needs some
 
 
 class StepRun(BaseModel):
@@ -40,10 +41,21 @@ class StepRun(BaseModel):
     parameters: Mapping[str, Any] = Field(default_factory=dict)
 
     def to_argv(self) -> list[str]:
-        """Return the arguments of `nightmill` that run this attempt."""
+        """Return the arguments of `nightmill` that run this attempt.
+
+        Raises UsageError for parameters that no argument can hold.
+        """
         fields = self.model_dump(exclude={"parameters"})
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in fields.items()]
-        return ["step", *flags, f"--parameters={encode_parameters(self.parameters)}"]
+        encoded = encode_parameters(self.parameters)
+        if len(encoded) > _LONGEST_ARGUMENT:
+            raise UsageError(
+                f"the parameters take {len(encoded):,} bytes; an argument holds "
+                f"{_LONGEST_ARGUMENT:,}",
+                where=f"step {self.step}",
+                advice="put the long values into a file, and pass its address",
+            )
+        return ["step", *flags, f"--parameters={encoded}"]
 
     @classmethod
     def from_argv(cls, argv: Sequence[str]) -> StepRun:
@@ -84,8 +96,8 @@ def decode_parameters(text: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        value = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
-    except (ValueError, binascii.Error) as error:
+        value = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
+    except ValueError as error:
         raise UsageError(
             "not base64url of JSON",
             where="--parameters",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ THREAD_VARIABLES = (
     "PYTHON_CPU_COUNT",
 )
 _LEADING = "OMP_NUM_THREADS"
+_THREADS_OF_OPENMP = re.compile(r"([1-9][0-9]*)(,[0-9]+)*")  # a number for each level of nesting
 _UNLIMITED_V1 = 1 << 60  # cgroup v1 writes a number near 2**63 for "no limit"
 
 
@@ -55,8 +57,8 @@ def decide_threads(
         limits["cpu of the step"] = step_cpu
     source = min(limits, key=lambda name: limits[name])
     count = max(1, math.ceil(limits[source]))
-    if author.get(_LEADING, "").isdigit():
-        source, count = f"{_LEADING} set by the author", int(author[_LEADING])
+    if own := _THREADS_OF_OPENMP.fullmatch(author.get(_LEADING, "")):
+        source, count = f"{_LEADING} set by the author", int(own[1])
     missing = {name: str(count) for name in THREAD_VARIABLES if name not in author}
     return Threads(count=count, source=source, variables=missing)
 
