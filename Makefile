@@ -58,8 +58,11 @@ lock: setup ## compile constraints.txt anew (needs a package index)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --all-extras pyproject.toml -o constraints.txt
 
+# Only our kernels: the environment of JupyterLab itself is no place to explore in.
+KERNELS := $(notdir $(patsubst %/,%,$(dir $(wildcard kernels/*/requirements.txt))))
 lab: kernels ## JupyterLab with every kernel in its launcher
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks \
+	  $(foreach kernel,$(KERNELS),--KernelSpecManager.allowed_kernelspecs=$(kernel))
 
 clean: ## remove environments, kernels and the local store
 	rm -rf .venv .nightmill
