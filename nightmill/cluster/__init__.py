@@ -1,0 +1,1 @@
+"""The cluster room: node pools, pod manifests, and the preflight. Knows no Airflow."""
