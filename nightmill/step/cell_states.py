@@ -40,10 +40,11 @@ class CellLedger:
         self.nb.metadata.setdefault("papermill", {})
         self._papermill(start_time=_now(), end_time=None, duration=None, exception=None)
         self._started_at = time.monotonic()
-        last = 0
+        authors = 0  # cells that are not papermill's own
         for position, cell in enumerate(self.nb.cells):
             mine = cell.metadata.setdefault("nightmill", {})
-            last = mine.setdefault("number", last or position + 1)
+            authors += "injected-parameters" not in cell.metadata.get("tags", [])
+            mine.setdefault("number", max(1, authors))
             cell.metadata["papermill"] = dict.fromkeys(
                 ("start_time", "end_time", "duration", "exception")
             )
@@ -175,11 +176,14 @@ def valid_unicode(text: str) -> str:
 def replace_file(path: Path, data: bytes) -> None:
     """Put `data` at `path` in one step: readers see the old or the new file whole."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk every byte counts
 
 
 def _error_output(ename: str, evalue: str) -> dict[str, Any]:

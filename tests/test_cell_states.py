@@ -1,0 +1,194 @@
+"""The ledger of an executing notebook: true at every moment, whole on disk, whatever the text."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import nbformat
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nightmill.spec.record import CellState
+from nightmill.step.cell_states import (
+    CellLedger,
+    amend_after_kill,
+    notebook_bytes,
+    replace_file,
+    valid_unicode,
+)
+
+
+def make_notebook(*sources: str, injected: int | None = None):
+    """Build a notebook of code cells; `injected` is the position of papermill's own cell."""
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in sources])
+    if injected is not None:
+        nb.cells[injected].metadata["tags"] = ["injected-parameters"]
+    return nb
+
+
+def on_disk(path) -> list[str]:
+    """Read the states of all cells from the file."""
+    return [cell["metadata"]["nightmill"]["state"] for cell in nbformat.read(path, 4).cells]
+
+
+def test_the_file_tells_the_truth_after_each_step(tmp_path):
+    """Started, ended, skipped, failed: the file says what is true now, and says it at once."""
+    path = tmp_path / "n.ipynb"
+    ledger = CellLedger(make_notebook("a", "", "b", "c"), path)
+    ledger.start()
+    assert on_disk(path) == ["not_run"] * 4
+    ledger.cell_started(0)
+    assert on_disk(path) == ["running", "not_run", "not_run", "not_run"]
+    ledger.cell_ended(0, CellState.COMPLETED)
+    ledger.cell_skipped(1)
+    ledger.cell_started(2)
+    assert on_disk(path) == ["completed", "skipped", "running", "not_run"]
+    ledger.cell_ended(2, CellState.FAILED)
+    ledger.finish()
+    assert on_disk(path) == ["completed", "skipped", "failed", "not_run"]
+    assert json.loads(path.read_bytes())["metadata"]["papermill"]["exception"] is True
+
+
+def test_nothing_that_other_tools_read_says_completed_of_a_cell_that_did_not(tmp_path):
+    """papermill's own status field is as true as ours: pending and failed, never completed."""
+    ledger = CellLedger(make_notebook("a", "b", "c"), tmp_path / "n.ipynb")
+    ledger.start()
+    ledger.cell_started(0)
+    ledger.cell_ended(0, CellState.INTERRUPTED)
+    ledger.finish()
+    cells = json.loads((tmp_path / "n.ipynb").read_bytes())["cells"]
+    assert [cell["metadata"]["papermill"]["status"] for cell in cells] == [
+        "failed",
+        "pending",
+        "pending",
+    ]
+
+
+def test_outputs_of_an_earlier_execution_are_forgotten(tmp_path):
+    """A source saved with outputs starts clean: no old result can pass for tonight's."""
+    nb = make_notebook("a", "b")
+    nb.cells[1].outputs = [nbformat.v4.new_output("stream", text="old")]
+    nb.cells[1].execution_count = 9
+    CellLedger(nb, tmp_path / "n.ipynb").start()
+    cell = json.loads((tmp_path / "n.ipynb").read_bytes())["cells"][1]
+    assert (cell["outputs"], cell["execution_count"]) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("injected", "numbers"), [(None, [1, 2, 3]), (1, [1, 1, 2]), (0, [1, 1, 2])]
+)
+def test_cells_are_numbered_as_their_author_counts(injected, numbers):
+    """papermill's injected cell takes the number of the cell before it, and shifts no other."""
+    nb = make_notebook("a", "b", "c", injected=injected)
+    CellLedger(nb, None).start()
+    assert [cell.metadata["nightmill"]["number"] for cell in nb.cells] == numbers
+
+
+@pytest.mark.parametrize(
+    ("source", "above", "title"),
+    [
+        ("# Load the data\nx = 1", "", "Load the data"),
+        ("x = 1", "## Fit\nprose", "Fit"),
+        ("x = 1", "no heading", "x = 1"),
+        ("%%time\nx = 1", "", "x = 1"),
+        ("#%% Plot", "", "Plot"),
+        ("x" * 100, "", "x" * 59 + "…"),
+        ("", "", ""),
+    ],
+)
+def test_a_cell_has_a_title_for_people(source, above, title):
+    """A cell is called by its first comment, the heading above it, or its first line."""
+    cells = [nbformat.v4.new_markdown_cell(above), nbformat.v4.new_code_cell(source)]
+    nb = nbformat.v4.new_notebook(cells=cells)
+    CellLedger(nb, None).start()
+    assert nb.cells[1].metadata["nightmill"]["title"] == title
+
+
+def test_listeners_hear_of_each_cell():
+    """Whoever watches hears of each start and end, with number, place and duration."""
+    heard = []
+    ledger = CellLedger(make_notebook("a", "b"), None, heard.append)
+    ledger.start()
+    ledger.cell_started(1)
+    ledger.cell_ended(1, CellState.COMPLETED)
+    facts = [(e["event"], e["position"], e["of"], e["number"], e["state"]) for e in heard]
+    assert facts == [("cell_started", 2, 2, 2, "running"), ("cell_ended", 2, 2, 2, "completed")]
+    assert heard[0]["duration_s"] is None
+    assert heard[1]["duration_s"] >= 0
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec=None)))
+def test_any_text_can_be_saved(text):
+    """Lone surrogates in source, output, names or error values never stop a save."""
+    nb = make_notebook(text)
+    ledger = CellLedger(nb, None)
+    ledger.start()
+    ledger.add_error(0, text, text)
+    nb.metadata[text] = text
+    parsed = json.loads(notebook_bytes(nb).decode("utf-8"))
+    assert parsed["cells"][0]["source"] == valid_unicode(text)
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_valid_text_is_left_alone(text):
+    """Only broken text is changed: every valid character, of any plane, stays."""
+    assert valid_unicode(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"), [("a\ud800b", "a\ufffdb"), ("\udce9", "\ufffd"), ("\ud83d\ude00", "😀")]
+)
+def test_broken_text_gets_the_replacement_character(text, mended):
+    """A lone surrogate becomes U+FFFD; two halves that belong together become their character."""
+    assert valid_unicode(text) == mended
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    """A full disk costs the new version, never the old one, and no half-written file stays."""
+    path = tmp_path / "n.ipynb"
+    replace_file(path, b"old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_engine_s_running_cell_was_interrupted(tmp_path):
+    """After a kill, the cell that ran is interrupted, those before and after keep their states."""
+    path = tmp_path / "n.ipynb"
+    ledger = CellLedger(make_notebook("a", "b", "c"), path)
+    ledger.start()
+    ledger.cell_started(0)
+    ledger.cell_ended(0, CellState.COMPLETED)
+    ledger.cell_started(1)
+    assert amend_after_kill(path, "KernelDied", "killed") == 2
+    assert on_disk(path) == ["completed", "interrupted", "not_run"]
+    nb = nbformat.read(path, 4)
+    assert nb.cells[1].outputs[0].evalue == "killed"
+    assert nb.metadata["papermill"]["exception"] is True
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{half"])
+def test_where_there_is_no_notebook_there_is_nothing_to_amend(tmp_path, content):
+    """An engine killed before its first save leaves nothing, and that is no error."""
+    path = tmp_path / "n.ipynb"
+    if content is not None:
+        path.write_bytes(content)
+    assert amend_after_kill(path, "KernelDied", "killed") is None
+
+
+def test_a_kill_between_cells_blames_no_cell(tmp_path):
+    """When no cell was running, none is said to have been interrupted."""
+    path = tmp_path / "n.ipynb"
+    CellLedger(make_notebook("a"), path).start()
+    assert amend_after_kill(path, "KernelDied", "killed") is None
+    assert on_disk(path) == ["not_run"]
