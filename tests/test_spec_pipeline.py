@@ -140,7 +140,7 @@ BAD = {
     "unknown top": (top("shedule: x"), 2, "shedule", "unknown key", "did you mean `schedule`?"),
     "unknown key": (step("memroy: 2Gi"), 5, "steps.s.memroy", "`memroy`", "`memory`?"),
     "internal name": (step("cpu_millicores: 5"), 5, "steps.s.cpu_millicores", "unknown", ""),
-    "later issue": (step("retries: 3"), 5, "steps.s.retries", "unknown key", "known keys"),
+    "later issue": (step("mapped: 3"), 5, "steps.s.mapped", "unknown key", "known keys"),
     "name number": ("pipeline: 5\nsteps: {s: {notebook: s.ipynb}}", 1, "pipeline",
                     "expected text, found the number `5`", "quotes"),
     "name digit": ("pipeline: 1a\nsteps: {s: {notebook: s.ipynb}}", 1, "pipeline", "`1a`", ""),

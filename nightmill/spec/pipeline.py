@@ -12,10 +12,12 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 from croniter import CroniterError, croniter
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from nightmill.spec.model import Model
 from nightmill.spec.names import DataName, Name, RelativePath, Variable
 from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
+from nightmill.spec.scheduling import PipelineScheduling, StepScheduling
 from nightmill.spec.units import Cpu, Day, Duration, Memory
 
 Version = Literal["same_partition", "previous_partition", "latest_before_partition", "latest"]
@@ -129,12 +131,6 @@ def input_name(reference: str) -> str:
     return reference.rpartition(".")[2]
 
 
-class Model(BaseModel):
-    """What all parts of pipeline.yaml share."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 class InputSpec(Model):
     """Where an input comes from. `max_age` is the run's day minus the day of the version."""
 
@@ -149,7 +145,7 @@ Inputs = Annotated[Mapping[DataName, InputSpec], BeforeValidator(_inputs_as_mapp
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")]
 
 
-class StepSpec(Model):
+class StepSpec(StepScheduling):
     """One notebook of a pipeline, and what it reads, makes and needs."""
 
     notebook: Annotated[RelativePath, AfterValidator(_check_notebook)]
@@ -197,7 +193,7 @@ class StepSpec(Model):
             taken[slashed] = name
 
 
-class PipelineSpec(Model):
+class PipelineSpec(PipelineScheduling):
     """A whole pipeline.yaml. With neither `schedule` nor `after` it runs only by hand."""
 
     pipeline: Name
@@ -217,7 +213,14 @@ class PipelineSpec(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> PipelineSpec:
-        fail_if([*self._time_faults(), *self._output_faults(), *self._version_faults()])
+        fail_if(
+            [
+                *self._time_faults(),
+                *self.scheduling_faults(),
+                *self._output_faults(),
+                *self._version_faults(),
+            ]
+        )
         return self
 
     def _time_faults(self) -> Iterator[Fault]:

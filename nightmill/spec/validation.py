@@ -87,8 +87,13 @@ def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
     here: Any = model
     for part in path:
         fields = _fields(here)
-        here = fields[str(part)] if fields else (get_args(here) or (None,))[-1]
+        here = fields[str(part)] if fields else _inner(here)
     return list(_fields(here))
+
+
+def _inner(here: Any) -> Any:
+    """Give what a list or mapping holds; a `tuple[X, ...]` names it before the dots."""
+    return next((kind for kind in reversed(get_args(here)) if kind is not Ellipsis), None)
 
 
 def _fields(here: Any) -> Mapping[str, Any]:

@@ -1,0 +1,109 @@
+"""The keys of pipeline.yaml that only Airflow acts on: retries, catch-up, pools, alerts.
+
+Apart from `pipeline`, because a run on a laptop has no use for any of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from nightmill.spec.model import Model
+from nightmill.spec.problems import Fault, Faults, shown
+from nightmill.spec.units import Duration
+
+TriggerRule = Literal[
+    "all_success", "all_failed", "all_done", "all_done_min_one_success", "all_skipped",
+    "one_success", "one_failed", "one_done",
+    "none_failed", "none_failed_min_one_success", "none_skipped", "always",
+]  # fmt: skip
+
+MAX_RETRIES = 50
+MAX_PRIORITY = 1_000_000
+
+
+def _check_dotted_path(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text, re.ASCII):
+        advice = "write module.Class, like airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+        raise Faults([Fault(f"{shown(text)} names no notifier", advice)])
+    return text
+
+
+def _check_line(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise Faults([Fault(f"{shown(text)} is no name", "use printable text on one line")])
+    return text
+
+
+Line = Annotated[str, Field(max_length=256), AfterValidator(_check_line)]
+
+
+class AlertSpec(Model):
+    """Somebody to tell: any Airflow notifier by its dotted path, and its arguments.
+
+    Arguments may be Airflow templates. Secrets belong into the connection that an argument names.
+    """
+
+    notifier: Annotated[str, Field(max_length=500), AfterValidator(_check_dotted_path)]
+    arguments: Mapping[str, Any] = Field(default_factory=dict)
+
+
+AlertList = Annotated[tuple[AlertSpec, ...], Field(strict=False)]
+
+
+class Alerts(Model):
+    """Whom to tell what: a step failed for good, or will be retried; all succeeded; it is late."""
+
+    failure: AlertList = ()
+    retry: AlertList = ()
+    success: AlertList = ()
+    late: AlertList = ()
+
+
+class StepScheduling(Model):
+    """What Airflow does with one step; None takes what the pipeline says."""
+
+    retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = None
+    retry_delay: Duration | None = None
+    retry_backoff: bool | None = None
+    trigger_rule: TriggerRule = "all_success"
+    airflow_pool: Line | None = None
+    priority: Annotated[int, Field(ge=1, le=MAX_PRIORITY)] = 1
+    image: Line | None = None
+
+
+class PipelineScheduling(Model):
+    """What Airflow does with a pipeline, and with its steps unless they say otherwise.
+
+    `expect_by` is how long after its scheduled time (or, without a schedule, after it was queued)
+    a run should be done. Retries wait `retry_delay`, doubled each time with `retry_backoff`.
+    """
+
+    catchup: bool = False
+    max_active_runs: Annotated[int, Field(ge=1, le=1000)] = 1
+    retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] = 2
+    retry_delay: Duration = timedelta(minutes=5)
+    retry_backoff: bool = True
+    expect_by: Duration | None = None
+    alerts: Alerts = Field(default_factory=Alerts)
+
+    def scheduling_faults(self) -> Iterator[Fault]:
+        """Find keys that need another one to mean anything."""
+        if self.catchup and getattr(self, "schedule", None) is None:
+            yield Fault("`catchup` needs a `schedule`", "add one, or remove it", ("catchup",))
+        if self.alerts.late and self.expect_by is None:
+            yield Fault(
+                "nothing is late without `expect_by`",
+                "add `expect_by: 3h`, counted from the scheduled time",
+                ("alerts", "late"),
+            )
+        if self.expect_by is not None and not self.alerts.late:
+            yield Fault(
+                "`expect_by` tells nobody",
+                "add a notifier below `alerts: {late: [...]}`",
+                ("expect_by",),
+            )

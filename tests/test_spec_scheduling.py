@@ -1,0 +1,127 @@
+"""The keys of pipeline.yaml that only Airflow acts on: read, defaulted, refused with the place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from nightmill.errors import SpecError
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.problems import each
+from nightmill.spec.validation import validate
+from nightmill.spec.yaml_source import read_yaml
+
+STEPS = "steps:\n  s:\n    notebook: s.ipynb\n"
+
+EVERYTHING = """\
+pipeline: p
+schedule: "@daily"
+start: 2013-01-01
+catchup: true
+max_active_runs: 3
+retries: 4
+retry_delay: 90s
+retry_backoff: false
+expect_by: 3h
+alerts:
+  failure: [{notifier: a.b.Notifier, arguments: {to: [x, y], subject: "{{ ti }} failed"}}]
+  retry: [{notifier: a.b.Notifier}]
+  success: []
+  late: [{notifier: a.c}, {notifier: a.d}]
+steps:
+  s:
+    notebook: s.ipynb
+    retries: 0
+    retry_delay: 1h
+    retry_backoff: true
+    trigger_rule: all_done
+    airflow_pool: night shift
+    priority: 9
+    image: "{{ var.value.other }}"
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Validate the text of a pipeline.yaml."""
+
+    def _load(text: str) -> PipelineSpec:
+        path = tmp_path / "pipeline.yaml"
+        path.write_text(text, encoding="utf-8")
+        return validate(PipelineSpec, read_yaml(path))
+
+    return _load
+
+
+def test_everything(load):
+    """Every scheduling key arrives typed."""
+    spec = load(EVERYTHING)
+    assert (spec.catchup, spec.max_active_runs) == (True, 3)
+    assert (spec.retries, spec.retry_delay, spec.retry_backoff) == (4, timedelta(seconds=90), False)
+    assert spec.expect_by == timedelta(hours=3)
+    assert [alert.notifier for alert in spec.alerts.late] == ["a.c", "a.d"]
+    (failure,) = spec.alerts.failure
+    assert failure.arguments == {"to": ["x", "y"], "subject": "{{ ti }} failed"}
+    step = spec.steps["s"]
+    assert (step.retries, step.retry_delay, step.retry_backoff) == (0, timedelta(hours=1), True)
+    assert (step.trigger_rule, step.airflow_pool, step.priority) == ("all_done", "night shift", 9)
+    assert step.image == "{{ var.value.other }}"
+
+
+def test_defaults(load):
+    """Said nothing, nights run one after another, without catching up, and retry twice."""
+    spec = load("pipeline: p\n" + STEPS)
+    assert (spec.catchup, spec.max_active_runs) == (False, 1)
+    assert (spec.retries, spec.retry_delay, spec.retry_backoff) == (2, timedelta(minutes=5), True)
+    assert spec.expect_by is None
+    assert not any(alerts for _, alerts in spec.alerts)
+    step = spec.steps["s"]
+    assert (step.retries, step.retry_delay, step.retry_backoff) == (None, None, None)
+    assert (step.trigger_rule, step.priority) == ("all_success", 1)
+    assert step.airflow_pool is None
+    assert step.image is None
+
+
+def top(lines: str) -> str:
+    return f"pipeline: p\n{lines}\n{STEPS}"
+
+
+def step(line: str) -> str:
+    return f"pipeline: p\n{STEPS}    {line}\n"
+
+
+BAD = {
+    "many retries": (step("retries: 51"), 5, "steps.s.retries", "less than or equal to 50", ""),
+    "negative": (step("retries: -1"), 5, "steps.s.retries", "greater than or equal to 0", ""),
+    "delay": (step("retry_delay: 5"), 5, "steps.s.retry_delay", "`5` is no time span", "30m"),
+    "backoff": (step("retry_backoff: 2"), 5, "steps.s.retry_backoff", "true or false", ""),
+    "rule": (step("trigger_rule: all_don"), 5, "steps.s.trigger_rule", "`all_don`", "`all_done`?"),
+    "priority": (step("priority: 0"), 5, "steps.s.priority", "greater than or equal to 1", ""),
+    "pool": (step("airflow_pool: ' '"), 5, "steps.s.airflow_pool", "is no name", "one line"),
+    "image": (step('image: "a\\nb"'), 5, "steps.s.image", "is no name", "one line"),
+    "runs": (top("max_active_runs: 0"), 2, "max_active_runs", "greater than or equal to 1", ""),
+    "catchup alone": (top("catchup: true"), 2, "catchup", "needs a `schedule`", "add one"),
+    "late alone": (top("alerts:\n  late: [{notifier: a.b}]"), 3, "alerts.late",
+                   "without `expect_by`", "expect_by: 3h"),
+    "expected by nobody": (top("expect_by: 3h"), 2, "expect_by", "tells nobody", "late:"),
+    "no list": (top("alerts:\n  failure: {notifier: a.b}"), 3, "alerts.failure", "a list", ""),
+    "no module": (top("alerts:\n  failure: [{notifier: Slack}]"), 3, "alerts.failure.0.notifier",
+                  "`Slack` names no notifier", "module.Class"),
+    "code": (top("alerts:\n  failure: [{notifier: 'a.b()'}]"), 3, "alerts.failure.0.notifier",
+             "names no notifier", ""),
+    "misspelt": (top("alerts:\n  failure: [{notifier: a.b, args: {}}]"), 3,
+                 "alerts.failure.0.args", "unknown key", "`arguments`"),
+    "unknown event": (top("alerts:\n  failed: []"), 3, "alerts.failed", "`failed`", "`failure`?"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "key", "words", "advice"), BAD.values(), ids=BAD)
+def test_bad(load, text, line, key, words, advice):
+    """Each fault names line and key, says what is wrong and what to do."""
+    with pytest.raises(SpecError) as caught:
+        load(text)
+    error = each(caught.value)[0]
+    assert (error.line, error.key) == (line, key)
+    assert words in error.problem
+    assert advice in error.advice
