@@ -52,7 +52,7 @@ def test_the_file_tells_the_truth_after_each_step(tmp_path):
 
 
 def test_nothing_that_other_tools_read_says_completed_of_a_cell_that_did_not(tmp_path):
-    """papermill's own status field is as true as ours: pending and failed, never completed."""
+    """Papermill's own status field is as true as ours: pending and failed, never completed."""
     ledger = CellLedger(make_notebook("a", "b", "c"), tmp_path / "n.ipynb")
     ledger.start()
     ledger.cell_started(0)
@@ -80,7 +80,7 @@ def test_outputs_of_an_earlier_execution_are_forgotten(tmp_path):
     ("injected", "numbers"), [(None, [1, 2, 3]), (1, [1, 1, 2]), (0, [1, 1, 2])]
 )
 def test_cells_are_numbered_as_their_author_counts(injected, numbers):
-    """papermill's injected cell takes the number of the cell before it, and shifts no other."""
+    """Papermill's injected cell takes the number of the cell before it, and shifts no other."""
     nb = make_notebook("a", "b", "c", injected=injected)
     CellLedger(nb, None).start()
     assert [cell.metadata["nightmill"]["number"] for cell in nb.cells] == numbers
