@@ -8,7 +8,7 @@ import traceback
 
 from nightmill.causes import Cause
 from nightmill.cli.app import app
-from nightmill.cli.terminal import complain
+from nightmill.cli.terminal import be_lenient, complain
 from nightmill.errors import EXIT_INTERRUPTED, NightmillError
 
 
@@ -18,6 +18,7 @@ def main() -> None:
 
 
 def _run() -> int:
+    be_lenient()
     try:
         app(standalone_mode=True)
     except NightmillError as error:

@@ -6,7 +6,7 @@ import typer
 
 from nightmill import __version__
 from nightmill.cli import check, history, kernels, run, step
-from nightmill.cli.terminal import out
+from nightmill.cli.terminal import say
 
 app = typer.Typer(
     name="nightmill",
@@ -27,4 +27,4 @@ app.add_typer(kernels.app, name="kernels")
 @app.command()
 def version() -> None:
     """Print the version."""
-    out.print(f"nightmill {__version__}")
+    say(f"nightmill {__version__}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from nightmill.cli.terminal import address, complain, out
+from nightmill.cli.terminal import address, complain, say
 from nightmill.errors import EXIT_FAILED, KernelError, SpecError, UsageError
 from nightmill.spec.check import check_pipeline
 from nightmill.spec.lint import LintWarning, lint_notebook
@@ -26,7 +26,7 @@ def check(
     ] = None,
 ) -> None:
     """Check pipelines, notebooks, parameters and kernels without running anything."""
-    place = (path or Path.cwd()).absolute()
+    place = (path or Path.cwd()).resolve()
     if not place.exists():
         raise UsageError("there is nothing at this path", where=str(path))
     root = find_root(place)
@@ -44,8 +44,14 @@ def check(
     for error in errors:
         complain(error)
     failed = bool(errors) or any(one.level == "error" for one in warnings)
+    if not pipelines and not errors:
+        raise UsageError(
+            "there is no pipeline to check here",
+            where=address(str(place)),
+            advice="name the project, a folder notebooks/<pipeline>, or its pipeline.yaml",
+        )
     count = f"{len(pipelines)} pipelines, {sum(len(p.spec.steps) for p in pipelines)} steps"
-    out.print(f"{count}: {len(errors)} errors, {len(warnings)} remarks", soft_wrap=True)
+    say(f"{count}: {len(errors)} errors, {len(warnings)} remarks")
     raise typer.Exit(EXIT_FAILED if failed else 0)
 
 
@@ -71,6 +77,6 @@ def _print(notebook: Path, found: LintWarning) -> None:
     place += f", cell {found.cell}" if found.cell else ""
     place += f", line {found.line}" if found.line else ""
     level = Text(f"{found.level}: ", style=_STYLES[found.level])
-    out.print(Text.assemble(level, f"{place}: {found.problem}"), soft_wrap=True)
+    say(level, f"{place}: {found.problem}")
     if found.advice:
-        out.print(f"   -> {found.advice}", soft_wrap=True, markup=False)
+        say(f"   -> {found.advice}")

@@ -8,17 +8,20 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from nightmill.cli.terminal import (
     STATE_STYLES,
+    add_row,
     address,
+    cell_text,
     duration,
+    new_table,
     out,
     print_table,
+    say,
     size,
     state_text,
 )
@@ -26,6 +29,13 @@ from nightmill.run.launcher import StepState, StepStatus
 
 _ROWS_SHOWN = 16
 _REFRESHES_PER_S = 4
+
+
+def open_display(statuses: Iterable[StepStatus]) -> LiveDisplay | PlainDisplay:
+    """Return live rows for a terminal that can redraw, plain lines for logs, pipes and the rest."""
+    # Not rich's own opinion: FORCE_COLOR, which many CI systems set, asks for colour in a log.
+    redraws = out.file.isatty() and not out.is_dumb_terminal
+    return LiveDisplay(statuses) if redraws else PlainDisplay()
 
 
 class LiveDisplay(AbstractContextManager["LiveDisplay"]):
@@ -58,22 +68,24 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         shown = [one for one in self._statuses if one.state is not StepState.COMMITTED]
         if len(shown) > _ROWS_SHOWN:
             shown = [one for one in shown if one.state is StepState.RUNNING]
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        table = new_table()
         for status in shown:
-            table.add_row(*self._row(status))
+            add_row(table, *self._row(status))
+        for column in table.columns[:-1]:  # only the cell's title gives way to a narrow terminal
+            column.no_wrap = True
         over = sum(status.is_over for status in self._statuses)
-        table.add_row(Text(f"{over} of {len(self._statuses)} steps done", style="dim"))
-        return table
+        return Group(table, Text(f"{over} of {len(self._statuses)} steps done", style="dim"))
 
-    def _row(self, status: StepStatus) -> list[RenderableType]:
+    def _row(self, status: StepStatus) -> list[Text | str]:
         elapsed = status.duration_s
         if elapsed is None and id(status) in self._started:
             elapsed = time.monotonic() - self._started[id(status)]
         memory = status.memory_bytes if status.state is StepState.RUNNING else status.peak_bytes
-        cell = "" if status.is_over else _cell_text(status)
+        title = "" if status.is_over else cell_text(status.cell)
+        cell = Text(title, no_wrap=True, overflow="ellipsis")
         run = status.planned.run
         names = [Text(run.partition, style="dim"), Text(run.step, style="bold")]
-        return [*names, state_text(status.state), cell, duration(elapsed), size(memory)]
+        return [*names, state_text(status.state), duration(elapsed), size(memory), cell]
 
 
 class PlainDisplay(AbstractContextManager["PlainDisplay"]):
@@ -93,35 +105,30 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
         words = {
             "started": "started",
             "blocked": "not run",
-            "cell_started": _cell_text(status),
-            "over": f"{status.state} in {duration(status.duration_s)} {status.message}".rstrip(),
+            "cell_started": cell_text(status.cell),
+            "over": _end_text(status),
         }.get(event["event"])
         if words:
-            out.print(f"{run.partition} {run.step}: {words}", soft_wrap=True, markup=False)
+            say(f"{run.partition} {run.step}: {words}")
 
 
-def _cell_text(status: StepStatus) -> str:
-    cell = status.cell
-    return f"cell {cell['position']}/{cell['of']} {cell['title']}" if cell else ""
+def _end_text(status: StepStatus) -> str:
+    took = f" in {duration(status.duration_s)}" if status.duration_s is not None else ""
+    return f"{status.state}{took}" + (f": {status.message}" if status.message else "")
 
 
 def print_result(statuses: Sequence[StepStatus]) -> None:
     """Print the closing table, and below it why each failed step failed."""
     partitions = {status.planned.run.partition for status in statuses}
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    if len(partitions) > 1:
-        table.add_column("partition")
-    for name in ("step", "state", "cause"):
-        table.add_column(name)
-    table.add_column("time", justify="right")
-    table.add_column("peak memory", justify="right")
-    table.add_column("executed notebook")
+    several = ["partition"] if len(partitions) > 1 else []
+    columns = ["step", "state", "cause", "time", "peak memory", "executed notebook"]
+    table = new_table(*several, *columns)
     for status in statuses:
         run = status.planned.run
-        first = [run.partition] if len(partitions) > 1 else []
+        first = [run.partition] if several else []
         figures = [duration(status.duration_s), size(status.peak_bytes)]
-        link = Text(address(status.notebook))
-        table.add_row(*first, run.step, state_text(status.state), status.cause, *figures, link)
+        state, link = state_text(status.state), address(status.notebook)
+        add_row(table, *first, run.step, state, status.cause, *figures, link)
     print_table(table)
     for status in statuses:
         if status.state is StepState.FAILED:
@@ -130,5 +137,4 @@ def print_result(statuses: Sequence[StepStatus]) -> None:
 
 def _print_failure(status: StepStatus) -> None:
     run = status.planned.run
-    title = Text(f"\n{run.step} {run.partition} ", style=STATE_STYLES["failed"])
-    out.print(title, Text(status.message), sep="", soft_wrap=True)
+    say(Text(f"\n{run.step} {run.partition} ", style=STATE_STYLES["failed"]), status.message)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from nightmill import kernels as environments
-from nightmill.cli.terminal import address, duration, out, print_table
+from nightmill.cli.terminal import add_row, address, duration, new_table, print_table, say
 from nightmill.spec.kernel import Kernel, find_kernel, load_kernels
 from nightmill.spec.project import find_root
 
@@ -23,13 +22,11 @@ Names = Annotated[list[str] | None, typer.Argument(help="Kernels; all of them if
 def list_kernels() -> None:
     """List the kernels of kernels/ and where they are installed."""
     root = find_root(Path.cwd())
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("kernel", "shown as", "lock", "installed in"):
-        table.add_column(name)
+    table = new_table("kernel", "shown as", "lock", "installed in")
     for kernel in load_kernels(root).values():
         found = environments.environment(kernel, root)
         place = address(str(found.path)) if found.installed else "not installed"
-        table.add_row(kernel.name, kernel.display_name, kernel.lock_sha256[:12], place)
+        add_row(table, kernel.name, kernel.display_name, kernel.lock_sha256[:12], place)
     print_table(table)
 
 
@@ -41,7 +38,7 @@ def install(names: Names = None) -> None:
         begun = time.monotonic()
         target, built = environments.install(kernel, root)
         took = f"built in {duration(time.monotonic() - begun)}" if built else "is up to date"
-        out.print(f"kernel {kernel.name} {took}: {address(str(target.path))}", soft_wrap=True)
+        say(f"kernel {kernel.name} {took}: {address(str(target.path))}")
 
 
 @app.command()
@@ -49,7 +46,7 @@ def lock(names: Names = None) -> None:
     """Compile requirements.in to a lock with hashes (needs a package index)."""
     for kernel in _chosen(find_root(Path.cwd()), names):
         environments.lock(kernel.folder)
-        out.print(f"kernel {kernel.name} locked: {address(str(kernel.lock))}", soft_wrap=True)
+        say(f"kernel {kernel.name} locked: {address(str(kernel.lock))}")
 
 
 def _chosen(root: Path, names: list[str] | None) -> list[Kernel]:

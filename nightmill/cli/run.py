@@ -11,21 +11,22 @@ from typing import Annotated, Any
 import typer
 
 from nightmill import kernels
-from nightmill.cli.display import LiveDisplay, PlainDisplay, print_result
-from nightmill.cli.terminal import address, out
+from nightmill.causes import Cause
+from nightmill.cli.display import open_display, print_result
+from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.terminal import address, say
 from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 from nightmill.run.launcher import Launcher, StepState, StepStatus
-from nightmill.run.plan import PlannedStep, Request, build_plan
+from nightmill.run.plan import PlannedStep, Request, build_plan, default_as_of
 from nightmill.spec.check import require_step
 from nightmill.spec.partition import check_partition, date_range, parse_partition
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.project import Project, find_root
+from nightmill.spec.record import Failure
 from nightmill.spec.step_values import read_overrides, step_values
+from nightmill.store.history import close_record
 from nightmill.store.interface import Store
-from nightmill.store.open import open_store
 from nightmill.store.pointer import read_pointer
-
-DEFAULT_STORE = ".nightmill/store"
 
 
 def run(
@@ -42,9 +43,7 @@ def run(
         list[str] | None,
         typer.Option("-p", "--parameter", help="name=value or step.name=value; may be repeated."),
     ] = None,
-    store: Annotated[
-        str, typer.Option(envvar="NIGHTMILL_STORE", help="A folder, or s3://bucket/prefix.")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Steps at once; as many as cores by default.")
     ] = os.cpu_count() or 1,
@@ -64,7 +63,7 @@ def run(
         as_of=parse_partition(as_of) if as_of else None,
         rerun=rerun,
     )
-    opened = open_store(store, base=Path.cwd())
+    opened = open_chosen(store)
     planned = build_plan(project, request, opened)
     if all(one.committed for one in planned):
         _say_nothing_to_do(request, len(planned))
@@ -73,6 +72,7 @@ def run(
     _check_before(project, request)
     opened.preflight()
     statuses, stopped = _launch(planned, project.root, workers)
+    _close_records(opened, statuses)
     print_result(statuses)
     succeeded = [one.planned for one in statuses if one.state is StepState.SUCCEEDED]
     _print_outputs(opened, succeeded)
@@ -111,7 +111,8 @@ def _check_before(project: Project, request: Request) -> None:
         kernels.require(project.kernel(pipeline.spec.steps[step]), project.root)
         contract = require_step(pipeline, step)
         partition = request.partitions[0]
-        built_in = {"partition": partition, "as_of": request.as_of or partition}
+        as_of = request.as_of or default_as_of(pipeline, partition)
+        built_in = {"partition": partition, "as_of": as_of}
         given = request.parameters.get(step, {})
         step_values(pipeline, step, contract, given=given, built_in=built_in)
 
@@ -120,7 +121,7 @@ def _launch(
     planned: Sequence[PlannedStep], root: Path, workers: int
 ) -> tuple[list[StepStatus], bool]:
     launcher = Launcher(planned, root=root, workers=workers)
-    display = LiveDisplay(launcher.statuses.values()) if out.is_terminal else PlainDisplay()
+    display = open_display(launcher.statuses.values())
 
     def interrupt(_number: int, _frame: object) -> None:
         launcher.stop()
@@ -136,13 +137,22 @@ def _launch(
             signal.signal(number, handler)
 
 
+def _close_records(store: Store, statuses: Sequence[StepStatus]) -> None:
+    """Give every record its end, also where the step's own process was killed."""
+    for status in statuses:
+        if status.died:
+            failure = Failure(cause=Cause(status.cause), message=status.message)
+            close_record(store, status.planned.run, failure)
+
+
 def _say_nothing_to_do(request: Request, count: int) -> None:
     first, last = request.partitions[0], request.partitions[-1]
     days = first if first == last else f"{first} to {last}"
-    out.print(
-        f"Nothing to do: all {count} steps of {request.pipeline.name} for {days} are committed "
-        "(--rerun runs them again).",
-        soft_wrap=True,
+    steps = "the one step" if count == 1 else f"all {count} steps"
+    say(
+        f"Nothing to do: {steps} of {request.pipeline.name} for {days} "
+        f"{'is' if count == 1 else 'are'} committed (--rerun runs {'it' if count == 1 else 'them'} "
+        "again)."
     )
 
 
@@ -156,4 +166,4 @@ def _print_outputs(store: Store, steps: Sequence[PlannedStep]) -> None:
         for output in pointer.outputs.values() if pointer else ():
             last = f"/{output.files[0].path}" if output.kind == "file" else ""
             place = address(store.address(output.prefix) + last)
-            out.print(f"  {output.name}: {place}", soft_wrap=True, markup=False)
+            say(f"  {output.name}: {place}")

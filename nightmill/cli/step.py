@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from nightmill.cli.terminal import address, duration, out, size
+from nightmill.cli.terminal import address, cell_text, duration, inert, size
+from nightmill.errors import StoreError
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.record import Record
 from nightmill.spec.steprun import StepRun, decode_parameters
@@ -53,12 +55,16 @@ def step(
         write_termination_message,
     )
 
-    tell = _tell_json if log_format == "json" else _tell_text
+    tell = _teller(_json_line if log_format == "json" else _text_line)
     project = Project.load(find_root(Path.cwd()))
-    with stop_on_signals() as stop:
-        one = Attempt(step_run, project, stop=stop, listener=tell)
-        record = one.execute(die_with_stdin=die_with_stdin)
-        write_termination_message(result_of(record, one.record_address))
+    try:
+        with stop_on_signals() as stop:
+            one = Attempt(step_run, project, stop=stop, listener=tell)
+            record = one.execute(die_with_stdin=die_with_stdin)
+            write_termination_message(result_of(record, one.record_address))
+    except StoreError as error:  # no record could be kept, so the exit code is all that tells
+        error.exit_code = error.cause.exit_code
+        raise
     tell(_last_event(record))
     raise typer.Exit(record.exit_code)
 
@@ -76,22 +82,32 @@ def _last_event(record: Record) -> dict[str, Any]:
     }
 
 
-def _tell_json(event: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
+def _teller(line_of: Callable[[Mapping[str, Any]], str]) -> Callable[[Mapping[str, Any]], None]:
+    """Return a listener that writes a complete line an event, and goes on when nobody reads."""
+
+    def tell(event: Mapping[str, Any]) -> None:
+        if line := line_of(event):
+            try:
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:  # the reader is gone; the record is what counts
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return tell
 
 
-def _tell_text(event: Mapping[str, Any]) -> None:
-    """Write one complete line an event, as a log wants it."""
+def _json_line(event: Mapping[str, Any]) -> str:
+    return json.dumps(event)
+
+
+def _text_line(event: Mapping[str, Any]) -> str:
     match event["event"]:
         case "cell_started":
-            line = f"cell {event['position']}/{event['of']} {event['title']}"
+            return inert(cell_text(event))
         case "step_ended":
             figures = f"{duration(event['duration_s'])}, {size(event['peak_bytes']) or 'no kernel'}"
             line = f"{event['message'] or event['state']} ({figures})"
-            if event["notebook"]:
-                line += f"; notebook: {address(event['notebook'])}"
+            place = f"; notebook: {address(event['notebook'])}" if event["notebook"] else ""
+            return inert(line + place)
         case _:
-            return
-    out.print(line, soft_wrap=True, markup=False)
-    out.file.flush()
+            return ""

@@ -1,9 +1,19 @@
-"""How things look: numbers with units, addresses a person can copy, errors with advice."""
+"""How things look: numbers with units, addresses a person can copy, errors with advice.
+
+Everything the command line prints goes through `say`, `complain` or a table of `new_table`, because
+much of it (titles of cells, messages, metrics, names) was written by others: it is shown as it is,
+never obeyed, whether it looks like rich's markup or like an order to the terminal.
+"""
 
 from __future__ import annotations
 
+import io
 import os
+import sys
+import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -15,6 +25,9 @@ from nightmill.spec.problems import each
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+_ENDLESS = 10_000  # characters: no terminal is as wide
+_RIGHT = ("time", "peak memory", "steps", "attempt")  # columns of figures
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -29,24 +42,67 @@ STATE_STYLES = {
 }
 
 
+def be_lenient() -> None:
+    """Write characters that the terminal's encoding lacks as escapes, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def inert(text: str) -> str:
+    """Return text with every character escaped that could move, colour or reorder a terminal."""
+    return "".join(map(_inert_character, text))
+
+
+def _inert_character(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    is_space = character == "\t" or unicodedata.category(character) == "Zs"
+    return " " if is_space else ascii(character)[1:-1]
+
+
+def say(*parts: str | Text) -> None:
+    """Print one line of plain and styled parts; the terminal wraps it, so it can be copied."""
+    out.print(Text.assemble(*(_as_text(part) for part in parts)), soft_wrap=True)
+
+
+def _as_text(part: str | Text) -> Text:
+    if isinstance(part, str):
+        return Text(inert(part))
+    return Text(inert(part.plain), style=part.style, no_wrap=part.no_wrap, overflow=part.overflow)
+
+
 def complain(error: NightmillError) -> None:
     """Print an error: what is wrong and where, then what to do."""
     here = f"{Path.cwd()}{os.sep}"
     for one in each(error) if isinstance(error, SpecError) else (error,):
         located = f"{one.where}: {one.problem}" if one.where else one.problem
         located = located.replace(here, "")  # paths as the person at this prompt would type them
-        err.print(Text.assemble(("error: ", "bold red"), located), soft_wrap=True)
+        err.print(Text.assemble(("error: ", "bold red"), inert(located)), soft_wrap=True)
         if one.advice:
-            err.print(Text.assemble(("   -> ", "bold"), one.advice), soft_wrap=True)
+            err.print(Text.assemble(("   -> ", "bold"), inert(one.advice)), soft_wrap=True)
+
+
+def new_table(*columns: str) -> Table:
+    """Return an empty table; figures stand to the right."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_header=bool(columns))
+    for column in columns:
+        table.add_column(column, justify="right" if column in _RIGHT else "left")
+    return table
+
+
+def add_row(table: Table, *cells: str | Text) -> None:
+    """Add a row whose text is shown as it is."""
+    table.add_row(*(_as_text(cell) for cell in cells))
 
 
 def print_table(table: Table) -> None:
     """Print a table whole: a long address is wrapped by the terminal, so it can be copied."""
-    widest = Measurement.get(out, out.options.update(width=10_000), table).maximum
-    before = out.width
-    out.width = max(before, widest)
-    out.print(table, crop=False)
-    out.width = before
+    widest = Measurement.get(out, out.options.update(width=_ENDLESS), table).maximum
+    for line in out.render_lines(table, out.options.update(width=widest)):
+        text = Text.assemble(*((part.text, part.style or "") for part in line))
+        text.rstrip()
+        out.print(text, soft_wrap=True)
 
 
 def state_text(state: str) -> Text:
@@ -77,6 +133,13 @@ def size(count: int | None) -> str:
             break
         value, unit = value / 1024, larger
     return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"  # noqa: PLR2004 - three digits are enough
+
+
+def cell_text(event: Mapping[str, Any] | None) -> str:
+    """Return how far a step is, and the cell by its author's number: `3/9 cell 2: Title`."""
+    if event is None:
+        return ""
+    return f"{event['position']}/{event['of']} cell {event['number']}: {event['title']}"
 
 
 def address(text: str) -> str:

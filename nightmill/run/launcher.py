@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,9 @@ from typing import IO, Any
 from nightmill.causes import Cause
 from nightmill.errors import EXIT_USAGE
 from nightmill.run.plan import Key, PlannedStep
+
+# -P: a file in the project's root must not stand in for a module of the runner's.
+NIGHTMILL = (sys.executable, "-P", "-m", "nightmill")
 
 _TICK_S = 0.5
 _STDERR_TAIL = 2000
@@ -52,8 +56,8 @@ class StepStatus:
     duration_s: float | None = None
     cause: str = ""
     message: str = ""
-    advice: str = ""
     notebook: str = ""
+    died: bool = False  # its process ended without its own last word
 
     @property
     def is_over(self) -> bool:
@@ -67,7 +71,14 @@ Observer = Callable[[StepStatus, Mapping[str, Any]], None]
 class Launcher:
     """Runs a plan; `stop` (from a signal handler) ends it early and in good order."""
 
-    def __init__(self, planned: Iterable[PlannedStep], *, root: Path, workers: int) -> None:
+    def __init__(
+        self,
+        planned: Iterable[PlannedStep],
+        *,
+        root: Path,
+        workers: int,
+        program: Sequence[str] = NIGHTMILL,
+    ) -> None:
         self.statuses: dict[Key, StepStatus] = {one.key: StepStatus(one) for one in planned}
         for status in self.statuses.values():
             if status.planned.committed is not None:
@@ -75,6 +86,7 @@ class Launcher:
         self.stopped = False
         self._root = root
         self._workers = workers
+        self._program = program
         self._observer: Observer = _nobody
         self._running: dict[Key, _Process] = {}
 
@@ -115,8 +127,10 @@ class Launcher:
         return all(self.statuses[key].is_over for key in before)
 
     def _start(self, status: StepStatus, selector: selectors.BaseSelector) -> None:
-        process = _Process(status, self._root)
+        process = _Process(status, self._root, self._program)
         self._running[status.planned.key] = process
+        if self.stopped:  # asked while the process was being made, and so not told yet
+            process.popen.terminate()
         selector.register(process.output, selectors.EVENT_READ, process)
         status.state = StepState.RUNNING
         self._observer(status, {"event": "started"})
@@ -129,20 +143,20 @@ class Launcher:
         if not data:
             selector.unregister(process.output)
             del self._running[process.status.planned.key]
-            _close(process.status, process.finish())
+            _close(process.status, process.finish(), stopped=self.stopped)
             self._observer(process.status, {"event": "over"})
 
 
 class _Process:
     """A step's process and the pipe of its events."""
 
-    def __init__(self, status: StepStatus, root: Path) -> None:
+    def __init__(self, status: StepStatus, root: Path, program: Sequence[str]) -> None:
         self.status = status
         self._rest = b""
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in finish
         arguments = [*status.planned.run.to_argv(), "--log-format=json", "--die-with-stdin"]
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "nightmill", *arguments],
+            [*program, *arguments],
             cwd=root,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -159,12 +173,14 @@ class _Process:
         return self.output.read(1 << 16)
 
     def events(self, data: bytes) -> list[Mapping[str, Any]]:
-        """Return the whole events so far."""
+        """Return the events that are whole by now; a line that is none was said by a library."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        found = []
+        found: list[Mapping[str, Any]] = []
         for line in lines:
             with suppress(ValueError):
-                found.append(json.loads(line))
+                event = json.loads(line)
+                if isinstance(event, dict) and "event" in event:
+                    found.append(event)
         return found
 
     def finish(self) -> tuple[int, str]:
@@ -197,16 +213,30 @@ def _apply(status: StepStatus, event: Mapping[str, Any]) -> None:
             status.cause, status.message = event["cause"] or "", event["message"] or ""
 
 
-def _close(status: StepStatus, ended: tuple[int, str]) -> None:
+def _close(status: StepStatus, ended: tuple[int, str], *, stopped: bool) -> None:
     """Decide from the exit code, which speaks even where no last event came."""
     code, stderr = ended
     status.state = StepState.SUCCEEDED if code == 0 else StepState.FAILED
     if code and not status.cause:
+        status.died = True
         status.cause = _cause_of(code)
-        status.message = stderr.strip() or f"the step ended with exit code {code} and no word"
+        silent = f"the step's process ended with exit code {code} and no word"
+        if code < 0:
+            silent = f"the step's process was killed by {_signal_name(-code)}"
+        said = "stopped" if stopped else stderr.strip().removeprefix("error: ") or silent
+        status.message = f"{status.cause}: {said}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has a number only
+        return f"signal {number}"
 
 
 def _cause_of(code: int) -> str:
+    if code < 0:
+        return Cause.TERMINATED
     known = {cause.exit_code: cause for cause in Cause}
     fallback = Cause.BAD_PARAMETERS if code == EXIT_USAGE else Cause.NIGHTMILL_BUG
     return known.get(code, fallback)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nightmill.errors import UsageError
@@ -60,24 +60,33 @@ def build_plan(project: Project, request: Request, store: Store) -> list[Planned
     """Return every planned step, in an order in which each comes after what it needs.
 
     A committed step is left alone unless `rerun`, or unless a step that it reads in the same
-    partition is to run. Raises InputError for an input that nobody has committed or will make.
+    partition is to run (optional inputs count). Raises InputError for an input that nobody has
+    committed or will make.
     """
     chosen = _chosen_steps(project, request)
     sources = {step: project.inputs(request.pipeline, step) for step in chosen}
-    planned: dict[Key, PlannedStep] = {}
+    planned: list[PlannedStep] = []
+    running: set[Key] = set()
     now = datetime.now(UTC)
     for offset, partition in enumerate(request.partitions):
         identity = new_run(now, offset)
         for step in chosen:
             run = _step_run(request, partition, step, store, identity)
-            planned[run.partition, step] = _plan_step(request, run, sources[step], planned, store)
-    return list(planned.values())
+            one = _plan_step(request, run, sources[step], running, store)
+            planned.append(one)
+            if one.committed is None:
+                running.add(one.key)
+    return planned
 
 
 def new_run(created: datetime, offset: int = 0) -> tuple[str, int]:
-    """Return the name and the order of a new run; `offset` keeps runs of one request apart."""
-    order = int(created.timestamp() * 1_000_000) + offset
-    return f"{created:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", order
+    """Return the name and the order of a new run; `offset` keeps runs of one request apart.
+
+    Names sort as their orders do, so that a listing by name is one by age.
+    """
+    moment = created + timedelta(microseconds=offset)
+    order = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return f"{moment:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}", order
 
 
 def _chosen_steps(project: Project, request: Request) -> list[str]:
@@ -96,7 +105,7 @@ def _step_run(
         pipeline=request.pipeline.name,
         step=step,
         partition=partition,
-        as_of=request.as_of or _default_as_of(request.pipeline, partition),
+        as_of=request.as_of or default_as_of(request.pipeline, partition),
         run=identity[0],
         order=identity[1],
         store=store.url,
@@ -104,7 +113,7 @@ def _step_run(
     )
 
 
-def _default_as_of(pipeline: Pipeline, partition: str) -> str:
+def default_as_of(pipeline: Pipeline, partition: str) -> str:
     """Return the partition's own day; where partitions are no days, today, which is recorded."""
     if pipeline.spec.partition == "date":
         return partition
@@ -115,10 +124,9 @@ def _plan_step(
     request: Request,
     run: StepRun,
     sources: Iterable[InputSource],
-    planned: Mapping[Key, PlannedStep],
+    running: Collection[Key],
     store: Store,
 ) -> PlannedStep:
-    running = {key for key, other in planned.items() if other.committed is None}
     needs: set[Key] = set()
     waits_for: set[Key] = set()
     outside: list[InputSource] = []
@@ -128,7 +136,7 @@ def _plan_step(
         if not makers:
             outside.append(source)
     committed = read_pointer(store, run.pipeline, run.step, run.partition)
-    upstream_runs = any(partition == run.partition for partition, _step in needs)
+    upstream_runs = any(partition == run.partition for partition, _step in needs | waits_for)
     if committed is not None and not request.rerun and not upstream_runs:
         return PlannedStep(run, committed=committed)
     for source in outside:
@@ -145,13 +153,12 @@ def _makers(source: InputSource, run: StepRun, running: Collection[Key]) -> set[
     """Return the planned steps that make this input, or may make a newer version of it."""
     if source.pipeline != run.pipeline:
         return set()
-    same = {(run.partition, source.step)} & set(running)
     match source.version:
         case "same_partition":
-            return same
+            return {(run.partition, source.step)}.intersection(running)
         case "previous_partition":
-            return {(previous_partition(run.partition), source.step)} & set(running)
+            return {(previous_partition(run.partition), source.step)}.intersection(running)
         case "latest_before_partition":
             return {key for key in running if key[1] == source.step and key[0] < run.partition}
         case "latest":
-            return same | {key for key in running if key[1] == source.step}
+            return {key for key in running if key[1] == source.step}

@@ -1,14 +1,27 @@
-"""What ran before: the records of a store, newest run first."""
+"""What ran before: the records of a store, newest run first, and their amendment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
-from nightmill.spec.record import Record
+from nightmill.spec.record import AttemptState, Failure, Record
+from nightmill.spec.steprun import StepRun
 from nightmill.store.interface import Store
-from nightmill.store.keys import RECORD, decode, pipeline_prefix, run_prefix
+from nightmill.store.keys import RECORD, attempt_prefix, decode, pipeline_prefix, run_prefix
+
+_DEPTH = 2  # slashes below a run's prefix: <step>/<attempt>/record.json
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """The records of a run in the order in which its attempts started.
+
+    `unreadable` holds the addresses of records that are damaged, or of a later Nightmill.
+    """
+
+    records: tuple[Record, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 def pipelines(store: Store) -> list[str]:
@@ -27,16 +40,30 @@ def runs(store: Store, pipeline: str) -> list[tuple[str, str]]:
     return sorted(found, reverse=True)
 
 
-def records(store: Store, pipeline: str, partition: str, run: str) -> Iterator[Record]:
-    """Yield the record of every attempt of a run, in the order in which they started."""
+def records(store: Store, pipeline: str, partition: str, run: str) -> RunRecords:
+    """Read the record of every attempt of a run."""
     prefix = run_prefix(pipeline, partition, run)
-    keys = [entry.key for entry in store.list(prefix) if entry.key.endswith(f"/{RECORD}")]
-    found = []
-    for key in keys:
-        blob = store.read(key)
-        if blob is not None:
+    found: list[Record] = []
+    unreadable: list[str] = []
+    for entry in store.list(prefix):
+        below = entry.key.removeprefix(f"{prefix}/")
+        # Deeper down, an output may have the name of a record.
+        if below.count("/") == _DEPTH and below.endswith(f"/{RECORD}"):
+            blob = store.read(entry.key)
             try:
-                found.append(Record.from_json(blob.data))
-            except (ValidationError, ValueError):
-                continue  # an output may have the name of a record
-    yield from sorted(found, key=lambda record: record.started_at)
+                found += [Record.from_json(blob.data)] if blob else []
+            except ValueError:  # no JSON, or another shape: pydantic's error is one too
+                unreadable.append(store.address(entry.key))
+    return RunRecords(tuple(sorted(found, key=lambda one: one.started_at)), tuple(unreadable))
+
+
+def close_record(store: Store, run: StepRun, failure: Failure) -> None:
+    """Write down why an attempt failed whose own process could not; one that has ended stays."""
+    prefix = attempt_prefix(run.pipeline, run.partition, run.run, run.step, run.attempt)
+    key = f"{prefix}/{RECORD}"
+    blob = store.read(key)
+    record = Record.from_json(blob.data) if blob else None
+    if blob is None or record is None or record.state is not AttemptState.RUNNING:
+        return
+    facts = {"state": AttemptState.FAILED, "failure": failure, "ended_at": datetime.now(UTC)}
+    store.write_if(key, record.model_copy(update=facts).to_json(), etag=blob.etag)

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from nightmill.run.launcher import Launcher, StepState
+from nightmill.run.plan import PlannedStep
+from nightmill.spec.steprun import StepRun
+
+DAY = "2013-03-01"
+
+# The far end: a program in the place of `nightmill`, which does what its step is named after.
+FAR_END = """
+import json, os, pathlib, signal, sys, time
+
+given = dict(argument[2:].split("=", 1) for argument in sys.argv[2:] if "=" in argument)
+here, step = pathlib.Path.cwd(), given["step"]
+
+def say(**event):
+    print(json.dumps(event), flush=True)
+
+def end(code, cause=None, message=None):
+    say(event="step_ended", state="x", cause=cause, message=message, duration_s=1.5,
+        peak_bytes=300, notebook="/store/notebook.ipynb", outputs={})
+    sys.exit(code)
+
+def wait_for(*files):
+    while not all((here / file).exists() for file in files):
+        time.sleep(0.01)
+
+(here / f"{step}.began").touch()
+match step.split("_")[0]:
+    case "meets":
+        wait_for("meets_a.began", "meets_b.began")
+    case "fails":
+        end(10, "notebook_error", "notebook_error in cell 2: no")
+    case "mute":
+        sys.exit(int(step.split("_")[1]))
+    case "speaks":
+        sys.stderr.write("error: the store is gone\\n")
+        sys.exit(21)
+    case "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    case "babbles":
+        print('3\\n[]\\nnull\\n{"no": "event"}\\nlibrary says hello\\n{"event": "memory", "by')
+        sys.stdout.buffer.write(b"\\xff\\xfe\\n")
+        print("x" * 200_000)
+        say(event="memory", bytes=700)
+        say(event="memory", bytes=500)
+    case "stops":
+        def stop(number, frame):
+            (here / f"{step}.asked").touch()
+            end(17, "terminated", "terminated: stopped by SIGTERM")
+        signal.signal(signal.SIGTERM, stop)
+        (here / f"{step}.ready").touch()
+        time.sleep(60)
+    case "stubborn":
+        asked = []
+        def stop(number, frame):
+            asked.append(number)
+            if len(asked) == 2:
+                end(17, "terminated", "terminated: asked twice")
+        signal.signal(signal.SIGTERM, stop)
+        (here / f"{step}.ready").touch()
+        while True:
+            time.sleep(60)
+    case "lifeline":
+        (here / f"{step}.ready").touch()
+        sys.stdin.read()
+        (here / f"{step}.released").touch()
+end(0)
+"""
+
+
+def planned(step: str, *needs: str, waits_for: tuple[str, ...] = ()) -> PlannedStep:
+    """Plan a step of one day that needs and waits for others."""
+    run = StepRun(
+        pipeline="p", step=step, partition=DAY, as_of=DAY, run="r", order=1, store="/store"
+    )
+    return PlannedStep(
+        run,
+        needs=frozenset((DAY, one) for one in needs),
+        waits_for=frozenset((DAY, one) for one in waits_for),
+    )
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    """Return a function that makes a launcher whose steps are played by the far end."""
+    far_end = tmp_path / "far_end.py"
+    far_end.write_text(FAR_END)
+
+    def make(*steps: PlannedStep, workers: int = 4) -> Launcher:
+        program = (sys.executable, "-S", "-E", str(far_end))
+        return Launcher(steps, root=tmp_path, workers=workers, program=program)
+
+    return make
+
+
+def run(launcher: Launcher) -> dict:
+    """Run to the end and return the statuses by step."""
+    return {one.planned.run.step: one for one in launcher.run(lambda _status, _event: None)}
+
+
+def wait_until(condition) -> None:
+    """Poll a condition; a launcher that never gets there fails the test."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def stop_when(launcher: Launcher, *files, times: int = 1) -> threading.Thread:
+    """Stop the launcher from outside, as a signal handler would, once these files are there."""
+
+    def wait_and_stop() -> None:
+        for _ in range(times):
+            wait_until(lambda: all(file.exists() for file in files))
+            launcher.stop()
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=wait_and_stop)
+    thread.start()
+    return thread
+
+
+def test_independent_steps_run_at_once(launcher):
+    """Two steps that wait for each other's beginning both succeed: they run side by side."""
+    ended = run(launcher(planned("meets_a"), planned("meets_b"), workers=2))
+    assert {one.state for one in ended.values()} == {StepState.SUCCEEDED}
+
+
+def test_no_more_steps_run_at_once_than_workers(launcher):
+    """With one worker a step begins only when the one before it is over."""
+    running, most = set(), []
+
+    def watch(status, event):
+        running.add(status.planned.key) if event["event"] == "started" else None
+        most.append(len(running))
+        running.discard(status.planned.key) if event["event"] == "over" else None
+
+    launcher(*(planned(name) for name in "abc"), workers=1).run(watch)
+    assert max(most) == 1
+
+
+def test_a_step_starts_after_what_it_needs(launcher):
+    """A step begins once everything it needs has succeeded and all it waits for is over."""
+    order = []
+    steps = planned("a"), planned("b", "a"), planned("c", "b", waits_for=("a",))
+    launcher(*steps).run(lambda one, event: order.append((one.planned.run.step, event["event"])))
+    names = [(step, event) for step, event in order if event in ("started", "over")]
+    expected = [(step, event) for step in "abc" for event in ("started", "over")]
+    assert names == expected
+
+
+def test_a_failure_stops_its_dependants_and_nobody_else(launcher):
+    """What needs a failed step, however far behind it, is not run; everything else is."""
+    ended = run(
+        launcher(
+            planned("fails"),
+            planned("direct", "fails"),
+            planned("indirect", "direct"),
+            planned("patient", waits_for=("fails",)),
+            planned("aside"),
+        )
+    )
+    states = {step: one.state for step, one in ended.items()}
+    assert states == {
+        "fails": StepState.FAILED,
+        "direct": StepState.BLOCKED,
+        "indirect": StepState.BLOCKED,
+        "patient": StepState.SUCCEEDED,
+        "aside": StepState.SUCCEEDED,
+    }
+    assert ended["fails"].cause == "notebook_error"
+    assert not ended["fails"].died
+
+
+def test_what_is_committed_is_not_started(launcher, tmp_path):
+    """A committed step starts no process, and those behind it run at once."""
+    made = launcher(replace(planned("before"), committed=object()), planned("after", "before"))
+    ended = run(made)
+    assert ended["before"].state is StepState.COMMITTED
+    assert ended["after"].state is StepState.SUCCEEDED
+    assert not (tmp_path / "before.began").exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "cause", "words"),
+    [
+        ("killed", "terminated", "killed by SIGKILL"),
+        ("mute_3", "nightmill_bug", "exit code 3 and no word"),
+        ("mute_1", "nightmill_bug", "exit code 1 and no word"),
+        ("mute_2", "bad_parameters", "exit code 2 and no word"),
+        ("mute_14", "out_of_memory", "exit code 14 and no word"),
+        ("speaks", "store", "the store is gone"),
+    ],
+)
+def test_a_process_that_dies_without_a_word_is_a_failure_with_a_cause(launcher, step, cause, words):
+    """A step's process that is killed or breaks fails the step; the exit code gives the cause."""
+    ended = run(launcher(planned(step)))[step]
+    assert (ended.state, ended.cause, ended.died) == (StepState.FAILED, cause, True)
+    assert words in ended.message
+    assert ended.message.startswith(f"{cause}: ")
+
+
+def test_garbage_on_standard_output_is_ignored(launcher):
+    """Lines that are no events, of whatever a library prints, change nothing and break nothing."""
+    ended = run(launcher(planned("babbles")))["babbles"]
+    assert ended.state is StepState.SUCCEEDED
+    assert (ended.memory_bytes, ended.peak_bytes) == (500, 300)  # the last word counts
+    assert (ended.duration_s, ended.notebook) == (1.5, "/store/notebook.ipynb")
+
+
+def test_a_stop_ends_what_runs_and_starts_nothing(launcher, tmp_path):
+    """Asked to stop, every running step is asked once, and no further step is started."""
+    made = launcher(planned("stops_a"), planned("stops_b"), planned("later", "stops_a"))
+    stopping = stop_when(made, tmp_path / "stops_a.ready", tmp_path / "stops_b.ready")
+    ended = run(made)
+    stopping.join()
+    assert {step: one.cause for step, one in ended.items()} == {
+        "stops_a": "terminated",
+        "stops_b": "terminated",
+        "later": "",
+    }
+    assert ended["later"].state is StepState.BLOCKED
+    assert made.stopped
+    assert not (tmp_path / "later.began").exists()
+
+
+def test_a_second_stop_asks_again(launcher, tmp_path):
+    """A step that takes its time after the first request hears the second."""
+    made = launcher(planned("stubborn"))
+    stopping = stop_when(made, tmp_path / "stubborn.ready", times=2)
+    ended = run(made)["stubborn"]
+    stopping.join()
+    assert ended.message == "terminated: asked twice"
+
+
+def test_a_stop_before_the_first_step_runs_nothing(launcher, tmp_path):
+    """A stop that comes before anything has started leaves everything not run."""
+    made = launcher(planned("a"), planned("b"))
+    made.stop()
+    assert {one.state for one in run(made).values()} == {StepState.BLOCKED}
+    assert not (tmp_path / "a.began").exists()
+
+
+def test_a_stop_while_a_process_is_being_made_reaches_it(launcher, monkeypatch):
+    """A stop that falls into the very start of a step ends that step as well."""
+    made = launcher(planned("stops"))
+    real = sys.modules["nightmill.run.launcher"].subprocess.Popen
+
+    def popen_and_stop(*arguments, **options):
+        process = real(*arguments, **options)
+        made.stop()
+        return process
+
+    monkeypatch.setattr("nightmill.run.launcher.subprocess.Popen", popen_and_stop)
+    ended = run(made)["stops"]
+    assert (ended.state, ended.cause) == (StepState.FAILED, "terminated")
+
+
+def test_a_step_hears_when_its_launcher_is_gone(launcher, tmp_path):
+    """A step's standard input stays open as long as its launcher lives, and closes with it."""
+    made = launcher(planned("lifeline"))
+
+    def let_go(_status, event):
+        if event["event"] == "started":
+            wait_until((tmp_path / "lifeline.ready").exists)
+            assert not (tmp_path / "lifeline.released").exists()
+            next(iter(made._running.values())).popen.stdin.close()
+
+    assert made.run(let_go)[0].state is StepState.SUCCEEDED
+    assert (tmp_path / "lifeline.released").exists()
+
+
+def test_a_module_of_the_projects_does_not_stand_in_for_the_runners(tmp_path):
+    """A file json.py in the project's root is not what the step's own process imports."""
+    (tmp_path / "json.py").write_text("raise SystemExit('shadowed')")
+    (tmp_path / "notebooks").mkdir()
+    step = planned("a")
+    step = replace(step, run=step.run.model_copy(update={"store": str(tmp_path / "store")}))
+    ended = run(Launcher([step], root=tmp_path, workers=1))["a"]
+    assert ended.cause == "bad_parameters"  # it came as far as to miss the pipeline
+    assert "shadowed" not in ended.message
