@@ -10,12 +10,14 @@ import typer
 import yaml
 from rich.syntax import Syntax
 
-from nightmill.cli.terminal import out
-from nightmill.cluster.platform import load_platform
+from nightmill.cli.terminal import inert, out
+from nightmill.cluster.platform import Platform, load_platform
 from nightmill.cluster.pod import pod_manifest
-from nightmill.run.plan import new_run
-from nightmill.spec.check import require_step
+from nightmill.errors import UsageError
+from nightmill.run.plan import default_as_of, new_run
 from nightmill.spec.partition import check_partition
+from nightmill.spec.pipeline_file import Pipeline
+from nightmill.spec.problems import shown, suggest
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.steprun import StepRun
 
@@ -33,27 +35,31 @@ def pod(
     ] = None,
     image: Annotated[str | None, typer.Option(help="An image instead of platform.yaml's.")] = None,
 ) -> None:
-    """Print the manifest of a step's pod; with --partition and --image, one that kubectl can run."""
+    """Print a step's pod; with --partition and --image it is one that kubectl can create."""
     root = find_root(Path.cwd())
     found = Project.load(root).pipeline(pipeline)
-    require_step(found, step)
+    if step not in found.spec.steps:
+        advice = suggest(step, found.spec.steps, noun="its steps")
+        raise UsageError(f"{shown(pipeline)} has no step {shown(step)}", advice=advice)
     platform = load_platform(root / DAGS, env)
-    arguments: list[str] = []
-    if partition is not None:
-        day = check_partition(found, partition)
-        run, order = new_run(datetime.now(UTC))
-        arguments = StepRun(
-            pipeline=pipeline,
-            step=step,
-            partition=day,
-            as_of=day if found.spec.partition == "date" else datetime.now(UTC).date().isoformat(),
-            run=run,
-            order=order,
-            store=platform.store,
-        ).to_argv()
+    arguments = _arguments(platform, found, step, partition) if partition else []
     manifest = pod_manifest(platform, found, step, image=image, arguments=arguments)
     text = yaml.safe_dump(manifest, sort_keys=False, width=10_000)
     if out.is_terminal:
-        out.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
+        out.print(Syntax(inert(text), "yaml", background_color="default", word_wrap=True))
     else:
         out.file.write(text)
+
+
+def _arguments(platform: Platform, pipeline: Pipeline, step: str, partition: str) -> list[str]:
+    run, order = new_run(datetime.now(UTC))
+    checked = check_partition(pipeline, partition)
+    return StepRun(
+        pipeline=pipeline.name,
+        step=step,
+        partition=checked,
+        as_of=default_as_of(pipeline, checked),
+        run=run,
+        order=order,
+        store=platform.store,
+    ).to_argv()

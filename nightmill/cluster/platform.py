@@ -20,8 +20,9 @@ from nightmill.cluster.overlay import overlay
 from nightmill.cluster.pool import Pool
 from nightmill.cluster.secrets import looks_secret
 from nightmill.errors import SpecError
+from nightmill.spec.model import Model
 from nightmill.spec.names import Name
-from nightmill.spec.pipeline import EnvironmentName, Model
+from nightmill.spec.pipeline import EnvironmentName
 from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
 from nightmill.spec.units import Duration
 from nightmill.spec.validation import validate

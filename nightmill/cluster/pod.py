@@ -130,7 +130,7 @@ def pod_manifest(  # noqa: PLR0913 - what a retry may change comes apart from wh
     plan = PodPlan(
         name=pod_name(pipeline.name, step),
         placement=found,
-        image=image or platform.image,
+        image=image or spec.image or platform.image,
         arguments=arguments,
         labels={"nightmill.io/pipeline": pipeline.name, "nightmill.io/step": step},
         timeout=spec.timeout,

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nightmill.cluster.names import check_label_key, check_label_value
 from nightmill.cluster.patch import patch_faults
+from nightmill.spec.model import Model
 from nightmill.spec.names import Name
-from nightmill.spec.pipeline import Model
 from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
 from nightmill.spec.units import Cpu, Duration, Memory
 
