@@ -24,6 +24,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from nightmill import kernels
+from nightmill.__main__ import main
 from nightmill.spec.kernel import load_kernel
 from nightmill.store.open import open_store
 
@@ -322,3 +323,21 @@ def make_project(tmp_path_factory, kernel_environment):
 def project(make_project):
     """Make an empty project with the shipped kernel, for one test."""
     return make_project()
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd):
+    """Return a function that runs `nightmill` inside this process, for what starts no kernel."""
+
+    def call(*arguments: str, cwd: Path | None = None) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["nightmill", *arguments])
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        return Ended(ended.value.code or 0, said.out, said.err)
+
+    monkeypatch.setenv("COLUMNS", "200")
+    return call

@@ -114,7 +114,7 @@ def duration(seconds: float | None) -> str:
     """Return 4.2 s, 3 min 05 s or 2 h 10 min; nothing for None."""
     if seconds is None:
         return ""
-    if seconds < 60:  # noqa: PLR2004 - a minute
+    if seconds < 59.95:  # noqa: PLR2004 - a minute, less what is rounded up to one
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:  # noqa: PLR2004 - an hour
@@ -129,7 +129,7 @@ def size(count: int | None) -> str:
         return ""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:  # noqa: PLR2004 - a step of the binary units
+        if value < 1023.5:  # noqa: PLR2004 - a step of the binary units, less what is rounded up
             break
         value, unit = value / 1024, larger
     return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"  # noqa: PLR2004 - three digits are enough
