@@ -5,7 +5,7 @@ Apart from `project`, which Airflow loads all the time and which reads no notebo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nightmill.errors import ContractError, SpecError
@@ -28,13 +28,15 @@ def given_parameters(spec: PipelineSpec, step: str, contract: Contract) -> dict[
     return shared | dict(spec.steps[step].parameters)
 
 
-def check_pipeline(pipeline: Pipeline) -> list[SpecError]:
+def check_pipeline(
+    pipeline: Pipeline, read: Callable[[Pipeline, str], Contract] = read_step_contract
+) -> list[SpecError]:
     """Find everything that is wrong between a pipeline.yaml and its notebooks."""
     errors: list[SpecError] = []
     contracts: list[Contract] = []
     for step in pipeline.spec.steps:
         try:
-            contract = read_step_contract(pipeline, step)
+            contract = read(pipeline, step)
         except SpecError as error:
             errors += each(error)
             continue

@@ -1,0 +1,176 @@
+"""DAGs from a plan: the one place where pipelines become Airflow's own objects.
+
+One DAG a pipeline, one task a step, named alike. What each run is for is decided in `partition`.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, BaseOperator, CronTriggerTimetable, Param, get_parsing_context
+
+from nightmill.airflow import alerts
+from nightmill.airflow.assets import after_schedule, output_asset
+from nightmill.airflow.local import LocalStepOperator
+from nightmill.airflow.partition import PARTITION
+from nightmill.airflow.plan import Plan, PlannedPipeline, PlannedStep, make_plan
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.problems import gather
+
+MAX_BACKOFF_DOUBLINGS = 5  # the longest wait is 32 times the first
+
+
+def load_dags(folder: Path) -> dict[str, DAG]:
+    """Make the DAG of every sound pipeline of the project around this folder, by name.
+
+    Broken pipelines are left out here; `raise_errors` tells of them. A task asks for its own DAG
+    only. Raises SpecError where platform.yaml is wrong.
+    """
+    plan = make_plan(folder, get_parsing_context().dag_id)
+    return {one.pipeline.name: build_dag(plan, one) for one in plan.pipelines}
+
+
+def raise_errors(folder: Path) -> None:
+    """Raise all that is wrong with the pipelines of the project around this folder.
+
+    From a file of its own: Airflow drops every DAG of a file that raises.
+    """
+    errors = make_plan(folder).errors
+    if errors:
+        raise gather(errors)
+
+
+def build_dag(plan: Plan, planned: PlannedPipeline) -> DAG:
+    """Make one pipeline's DAG."""
+    spec = planned.pipeline.spec
+    dag = DAG(
+        dag_id=spec.pipeline,
+        description=spec.description or None,
+        doc_md=_pipeline_doc(planned),
+        tags=list(spec.tags),
+        schedule=_schedule(plan, spec),
+        start_date=_start_of(spec.start, spec) if spec.schedule else None,
+        end_date=_end_of(spec.end, spec) if spec.schedule else None,
+        catchup=spec.catchup,
+        max_active_runs=spec.max_active_runs,
+        params=_params(planned),
+        default_args={"owner": spec.owner} if spec.owner else {},
+        on_success_callback=alerts.callbacks(spec.alerts.success),
+        **alerts.deadlines(spec),
+    )
+    steps = {one.name: _operator(plan, planned, one, dag) for one in planned.steps}
+    for one in planned.steps:
+        for needed in one.needs:
+            steps[one.name].set_upstream(steps[needed])
+    return dag
+
+
+def _schedule(plan: Plan, spec: PipelineSpec) -> Any:
+    if spec.schedule:
+        return CronTriggerTimetable(spec.schedule, timezone=spec.timezone)
+    if spec.after:
+        names = [reference.partition(".") for reference in spec.after]
+        return after_schedule(
+            output_asset(plan.platform.store, plan.root, pipeline, output)
+            for pipeline, _, output in names
+        )
+    return None
+
+
+def _operator(plan: Plan, planned: PlannedPipeline, step: PlannedStep, dag: DAG) -> BaseOperator:
+    fields = {
+        "pipeline": planned.pipeline.name,
+        "step": step.name,
+        "store": plan.platform.store,
+        "project": str(plan.root),
+        **_task_arguments(plan, planned, step),
+        "dag": dag,
+    }
+    if plan.platform.launcher == "local":
+        return LocalStepOperator(**fields)
+    # Only here: the client of Kubernetes takes seconds to import.
+    from nightmill.airflow.operator import pod_operator  # noqa: PLC0415 - see above
+
+    operator: BaseOperator = pod_operator(plan.platform, planned.pipeline, step.name, **fields)
+    return operator
+
+
+def _task_arguments(plan: Plan, planned: PlannedPipeline, step: PlannedStep) -> dict[str, Any]:
+    pipeline, spec = planned.pipeline.spec, step.spec
+    retries = pipeline.retries if spec.retries is None else spec.retries
+    delay = spec.retry_delay or pipeline.retry_delay
+    backoff = pipeline.retry_backoff if spec.retry_backoff is None else spec.retry_backoff
+    return {
+        "task_id": step.name,
+        "doc_md": _step_doc(step),
+        "retries": retries,
+        "retry_delay": delay,
+        "retry_exponential_backoff": backoff,
+        "max_retry_delay": delay * 2**MAX_BACKOFF_DOUBLINGS,
+        "execution_timeout": step.most,
+        "trigger_rule": spec.trigger_rule,
+        "priority_weight": spec.priority,
+        "on_failure_callback": alerts.callbacks(pipeline.alerts.failure),
+        "on_retry_callback": alerts.callbacks(pipeline.alerts.retry),
+        "outlets": [
+            output_asset(plan.platform.store, plan.root, pipeline.pipeline, output)
+            for output in spec.outputs
+        ],
+        **({"pool": step.airflow_pool} if step.airflow_pool else {}),
+    }
+
+
+def _params(planned: PlannedPipeline) -> dict[str, Param]:
+    """Make the trigger form: the partition, then what the notebooks declare."""
+    spec = planned.pipeline.spec
+    what = "The day" if spec.partition == "date" else "The partition"
+    otherwise = " Empty: the date of the run itself." if spec.partition == "date" else ""
+    schema: dict[str, Any] = {"format": "date"} if spec.partition == "date" else {}
+    params = {
+        PARTITION: Param(
+            None,
+            title=PARTITION,
+            description=f"{what} to run for.{otherwise}",
+            type=["string", "null"],
+            **schema,
+        )
+    }
+    for name, one in planned.fields.items():
+        default = {"default": one.default} if one.has_default else {}
+        params[name] = Param(**default, title=name, description=one.help or None, **one.schema)
+    return params
+
+
+def _pipeline_doc(planned: PlannedPipeline) -> str:
+    spec = planned.pipeline.spec
+    lines = [spec.description, ""] if spec.description else []
+    lines += ["| step | notebook | reads | makes |", "|---|---|---|---|"]
+    lines += [_row(one) for one in planned.steps]
+    if spec.schedule and spec.end:
+        lines += ["", f"Ends on {spec.end}; to run it by hand later, leave the logical date empty."]
+    return "\n".join(lines)
+
+
+def _row(step: PlannedStep) -> str:
+    cells = (
+        step.name,
+        f"{step.title or step.spec.notebook} (`{step.spec.notebook}`)",
+        ", ".join(step.spec.inputs),
+        ", ".join(step.spec.outputs),
+    )
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _step_doc(step: PlannedStep) -> str:
+    return f"**{step.title or step.name}**\n\n`{step.spec.notebook}`"
+
+
+def _start_of(day: date | None, spec: PipelineSpec) -> datetime | None:
+    return None if day is None else datetime.combine(day, time.min, ZoneInfo(spec.timezone))
+
+
+def _end_of(day: date | None, spec: PipelineSpec) -> datetime | None:
+    return None if day is None else datetime.combine(day, time.max, ZoneInfo(spec.timezone))

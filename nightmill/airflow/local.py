@@ -1,0 +1,98 @@
+"""The launcher without a cluster: a step as a subprocess of the Airflow worker.
+
+It is the very command of a pod. Its standard input is a lifeline: when the worker is killed, the
+step stops by itself, saves, and writes its record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import BaseOperator
+
+from nightmill.airflow.steprun_operator import StepRunFields, result_of_exit_code
+
+GRACE_S = 30.0  # the step interrupts its kernel, saves, uploads and writes its record
+_RESULT_VARIABLE = "NIGHTMILL_TERMINATION_LOG"
+
+
+class LocalStepOperator(StepRunFields, BaseOperator):
+    """Runs a step on this machine."""
+
+    template_fields = StepRunFields.template_fields
+    ui_color = "#e8f0e4"
+
+    def execute(self, context: Mapping[str, Any]) -> None:
+        """Run the step, its lines in the log; raises AirflowException with the cause."""
+        run = self.make_step_run(context)
+        with tempfile.TemporaryDirectory(prefix="nightmill-") as folder:
+            result = Path(folder) / "result.json"
+            with self._started(run.to_argv(), result) as process:
+                for line in process.stdout or ():
+                    self.log.info("%s", line.rstrip())
+                code = process.wait()
+            self.finish(context, _read_result(result) or result_of_exit_code(code))
+
+    def on_kill(self) -> None:
+        """Ask the step to stop; it has `GRACE_S` seconds to save what ran."""
+        process = getattr(self, "_process", None)
+        if process is not None:
+            _stop(process)
+
+    @contextmanager
+    def _started(self, argv: Sequence[str], result: Path) -> Iterator[subprocess.Popen[str]]:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "nightmill", *argv, "--die-with-stdin"],
+            cwd=self.project,
+            env=step_environment(os.environ) | {_RESULT_VARIABLE: str(result)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # signals to the worker are the worker's to hand on
+        )
+        try:
+            yield self._process
+        finally:  # also when Airflow's own timeout strikes in the middle of a line
+            _stop(self._process)
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+
+def step_environment(worker: Mapping[str, str]) -> dict[str, str]:
+    """Give a step the worker's environment without Airflow's: it holds connections and keys."""
+    return {
+        name: value
+        for name, value in worker.items()
+        if not name.startswith(("AIRFLOW_", "_AIRFLOW_", "AIRFLOW__"))
+    }
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _read_result(file: Path) -> dict[str, Any] | None:
+    try:
+        result = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) else None

@@ -1,0 +1,130 @@
+"""What every operator that runs a step has in common: the StepRun it makes, the result it reports.
+
+A mixin, so that one and the same behaviour stands over a subprocess of the worker, a pod and a pod
+on EKS. It holds plain text only; files are read when the step runs, on the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from nightmill.airflow.assets import announce
+from nightmill.airflow.params import overrides
+from nightmill.airflow.partition import decide_as_of, decide_partition, run_facts
+from nightmill.causes import SUMMARY, Cause
+from nightmill.errors import NightmillError
+from nightmill.spec.check import read_step_contract
+from nightmill.spec.parameters import check_given
+from nightmill.spec.project import Project
+from nightmill.spec.steprun import StepRun
+
+RESULT = "result"
+"""The XCom that holds the step's result."""
+
+HOPELESS = frozenset({Cause.NOTEBOOK_ERROR, Cause.CHECK_FAILED, Cause.BAD_PARAMETERS, Cause.FENCED})
+"""Causes that no retry can help: the same code would meet the same data again."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOG = logging.getLogger("airflow.task.nightmill")
+
+
+class StepRunFields:
+    """Constructor keywords and methods of an operator that runs one step.
+
+    `project` is the folder that holds notebooks/; `store` is the address of the store, and `given`
+    holds values for parameters (both may be templates). Every `outlets` asset of an output is told
+    the partition when the step has succeeded.
+    """
+
+    template_fields: Sequence[str] = ("store", "given")
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        step: str,
+        store: str,
+        project: str,
+        given: Mapping[str, Any] | None = None,
+        **operator: Any,
+    ) -> None:
+        super().__init__(**operator)
+        self.pipeline = pipeline
+        self.step = step
+        self.store = store
+        self.project = project
+        self.given = given or {}
+        self._made: StepRun | None = None
+
+    def make_step_run(self, context: Mapping[str, Any]) -> StepRun:
+        """Make the StepRun of this try; raises AirflowFailException for what no retry can mend."""
+        try:
+            self._made = self._step_run(context)
+        except NightmillError as error:
+            raise AirflowFailException(f"{error.cause}: {error}") from error
+        return self._made
+
+    def _step_run(self, context: Mapping[str, Any]) -> StepRun:
+        pipeline = Project.load(Path(self.project)).pipeline(self.pipeline)
+        facts = run_facts(context)
+        partition = decide_partition(pipeline, facts)
+        contracts = {step: read_step_contract(pipeline, step) for step in pipeline.spec.steps}
+        given = overrides(pipeline, contracts, self.step, facts.conf) | dict(self.given)
+        return StepRun(
+            pipeline=self.pipeline,
+            step=self.step,
+            partition=partition,
+            as_of=decide_as_of(pipeline, facts, partition),
+            run=context["dag_run"].run_id,
+            order=run_order(context["dag_run"]),
+            attempt=max(1, context["ti"].try_number),
+            store=self.store,
+            parameters=check_given(contracts[self.step], given),
+        )
+
+    def finish(self, context: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Report a step's result: an XCom, the assets' partition, one line of log.
+
+        `result` is what `nightmill step` left as its termination message. Raises
+        AirflowFailException where no retry can help, else AirflowException, unless it succeeded.
+        """
+        context["ti"].xcom_push(RESULT, dict(result))
+        if result.get("state") != "succeeded":
+            _fail(result)
+        run = self._made or self.make_step_run(context)  # a resumed try begins with an empty self
+        announce(context, getattr(self, "outlets", []), run, result)
+        _LOG.info("%s of %s succeeded; record: %s", self.step, self.pipeline, result.get("record"))
+
+
+def run_order(dag_run: Any) -> int:
+    """Give the microseconds since the epoch at which the run was started, or started again.
+
+    A cleared run is started anew and so is newer than what it was before.
+    """
+    begun: datetime = dag_run.start_date or dag_run.run_after
+    return (begun - _EPOCH) // timedelta(microseconds=1)
+
+
+def result_of_exit_code(code: int) -> dict[str, Any]:
+    """Make the result of a step that left none, from the exit code of its process."""
+    cause = next((cause for cause in Cause if cause.exit_code == code), Cause.NIGHTMILL_BUG)
+    if code < 0 or code > 128:  # noqa: PLR2004 - how shells and kernels say "by a signal"
+        cause = Cause.TERMINATED
+    if code == 0:
+        return {"state": "succeeded", "cause": None, "message": "succeeded"}
+    message = f"{SUMMARY[cause]} (exit code {code}, and no word)"
+    return {"state": "failed", "cause": cause.value, "message": message}
+
+
+def _fail(result: Mapping[str, Any]) -> NoReturn:
+    cause = result.get("cause") or Cause.NIGHTMILL_BUG.value
+    message = f"{cause}: {result.get('message') or 'no message'}"
+    if result.get("notebook"):
+        message += f"; executed notebook: {result['notebook']}"
+    raise (AirflowFailException if cause in HOPELESS else AirflowException)(message)
