@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from nightmill.errors import StoreConflict
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store.interface import Store
@@ -62,8 +64,15 @@ def close_record(store: Store, run: StepRun, failure: Failure) -> None:
     prefix = attempt_prefix(run.pipeline, run.partition, run.run, run.step, run.attempt)
     key = f"{prefix}/{RECORD}"
     blob = store.read(key)
-    record = Record.from_json(blob.data) if blob else None
-    if blob is None or record is None or record.state is not AttemptState.RUNNING:
+    if blob is None:
         return
-    facts = {"state": AttemptState.FAILED, "failure": failure, "ended_at": datetime.now(UTC)}
-    store.write_if(key, record.model_copy(update=facts).to_json(), etag=blob.etag)
+    # A record that cannot be read says more as it is; one that changes just now has its own end.
+    with suppress(ValueError, StoreConflict):
+        record = Record.from_json(blob.data)
+        if record.state is AttemptState.RUNNING:
+            ended = {
+                "state": AttemptState.FAILED,
+                "failure": failure,
+                "ended_at": datetime.now(UTC),
+            }
+            store.write_if(key, record.model_copy(update=ended).to_json(), etag=blob.etag)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from nightmill.causes import Cause
+from nightmill.spec.record import AttemptState, Failure, Record
+from nightmill.spec.steprun import StepRun
+from nightmill.store import history
+from nightmill.store.keys import attempt_prefix
+
+START = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
+
+
+def step_run(step: str = "a", *, run: str = "r1", partition: str = "2013-03-01", attempt: int = 1):
+    """Make the identity of an attempt."""
+    return StepRun(
+        pipeline="p é",
+        step=step,
+        partition=partition,
+        as_of="2013-03-01",
+        run=run,
+        order=1,
+        attempt=attempt,
+        store="s",
+    )
+
+
+def write_record(store, run: StepRun, *, after_s: int = 0, **facts: object) -> str:
+    """Write the record of an attempt as its step would; return its key."""
+    record = Record(
+        **run.model_dump(),
+        **{"state": AttemptState.RUNNING, **facts},
+        started_at=START + timedelta(seconds=after_s),
+        nightmill="0",
+        host="h",
+    )
+    key = _key(run)
+    store.write(key, record.to_json())
+    return key
+
+
+def _key(run: StepRun) -> str:
+    prefix = attempt_prefix(run.pipeline, run.partition, run.run, run.step, run.attempt)
+    return f"{prefix}/record.json"
+
+
+def test_an_empty_store_has_no_history(store):
+    """Where nothing has run there is nothing to list, and no error."""
+    assert history.pipelines(store) == []
+    assert history.runs(store, "p é") == []
+    assert history.records(store, "p é", "2013-03-01", "r") == history.RunRecords(())
+
+
+def test_runs_are_listed_newest_first(store):
+    """Runs of all partitions are sorted by their names, which begin with their time."""
+    for run, partition in [("r1", "2013-03-02"), ("r3", "2013-03-01"), ("r2", "eu [west]/é")]:
+        write_record(store, step_run(run=run, partition=partition))
+    assert history.pipelines(store) == ["p é"]
+    assert history.runs(store, "p é") == [
+        ("r3", "2013-03-01"),
+        ("r2", "eu [west]/é"),
+        ("r1", "2013-03-02"),
+    ]
+
+
+def test_records_come_in_the_order_of_their_start(store):
+    """Every attempt of every step is there, the first to start first."""
+    write_record(store, step_run("z"), after_s=1)
+    write_record(store, step_run("a"), after_s=5)
+    write_record(store, step_run("a", attempt=2), after_s=9)
+    write_record(store, step_run("other", run="r2"))
+    found = history.records(store, "p é", "2013-03-01", "r1")
+    assert [(one.step, one.attempt) for one in found.records] == [("z", 1), ("a", 1), ("a", 2)]
+    assert found.unreadable == ()
+
+
+def test_an_output_named_like_a_record_is_none(store):
+    """A notebook's own record.json is an output, and says nothing of the run."""
+    key = write_record(store, step_run())
+    store.write(key.replace("record.json", "outputs/record.json/record.json"), b"{}")
+    store.write(key.replace("record.json", "notebook.ipynb"), b"{}")
+    found = history.records(store, "p é", "2013-03-01", "r1")
+    assert (len(found.records), found.unreadable) == (1, ())
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b"\xff", b'{"schema_version": 2}'])
+def test_a_damaged_record_hides_no_other(store, data):
+    """A record that cannot be read is named by its address, and the others are still told."""
+    write_record(store, step_run("a"))
+    damaged = _key(step_run("b"))
+    store.write(damaged, data)
+    found = history.records(store, "p é", "2013-03-01", "r1")
+    assert [one.step for one in found.records] == ["a"]
+    assert found.unreadable == (store.address(damaged),)
+
+
+def test_a_record_left_open_is_closed(store):
+    """The record of an attempt whose process was killed says so in the end."""
+    run = step_run()
+    write_record(store, run)
+    failure = Failure(cause=Cause.TERMINATED, message="terminated: killed by SIGKILL")
+    history.close_record(store, run, failure)
+    (record,) = history.records(store, run.pipeline, run.partition, run.run).records
+    assert (record.state, record.failure) == (AttemptState.FAILED, failure)
+    assert record.ended_at is not None
+    assert record.ended_at > record.started_at
+
+
+@pytest.mark.parametrize("state", [AttemptState.SUCCEEDED, AttemptState.FAILED])
+def test_a_record_that_has_its_end_keeps_it(store, state):
+    """What the attempt itself wrote last is never overwritten from outside."""
+    run = step_run()
+    key = write_record(store, run, state=state)
+    before = store.read(key).data
+    history.close_record(store, run, Failure(cause=Cause.TERMINATED, message="m"))
+    assert store.read(key).data == before
+
+
+def test_an_attempt_that_never_began_gets_no_record(store):
+    """Where there is no record there was no attempt, and none is made up."""
+    history.close_record(store, step_run(), Failure(cause=Cause.TERMINATED, message="m"))
+    assert history.pipelines(store) == []
+
+
+def test_the_attempts_own_last_word_wins_a_race(store):
+    """When the attempt writes its end at the same moment, that end is not lost."""
+    run = step_run()
+    key = write_record(store, run)
+
+    class Slow:
+        """A store whose answer arrives after the attempt has written its end."""
+
+        def read(self, key):
+            before = store.read(key)
+            write_record(store, run, state=AttemptState.SUCCEEDED)
+            return before
+
+        write_if = store.write_if
+
+    history.close_record(Slow(), run, Failure(cause=Cause.TERMINATED, message="m"))
+    assert Record.from_json(store.read(key).data).state is AttemptState.SUCCEEDED
+
+
+def test_a_damaged_record_is_not_replaced(store):
+    """What cannot be read is left for somebody to look at."""
+    run = step_run()
+    store.write(_key(run), b"{")
+    history.close_record(store, run, Failure(cause=Cause.TERMINATED, message="m"))
+    assert store.read(_key(run)).data == b"{"
