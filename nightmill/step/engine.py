@@ -10,13 +10,16 @@ or nbclient.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import json
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -24,13 +27,21 @@ from papermill.engines import Engine
 from traitlets.config import Config
 
 from nightmill.causes import Cause
+from nightmill.errors import NotebookError
 from nightmill.spec.record import CellState
-from nightmill.step.cell_states import CellLedger, Listener, valid_unicode
+from nightmill.step.cell_states import CellLedger, Listener, notebook_bytes, valid_unicode
 
 _SAVE_EVERY_S = 5.0
 _INTERRUPT_GRACE_S = 5.0
 _IOPUB_TIMEOUT_S = 60  # nbclient's 4 s give up on a kernel that only has much to print
 _NO_ANSWER = "StdinNotImplementedError"
+
+# debugpy, which comes with ipykernel, makes breakpoint() do nothing where no debugger listens: the
+# author's pause would pass unseen. Python's own hook asks, and so fails. No name is left behind.
+_NO_DEBUGGER = (
+    "--IPKernelApp.exec_lines="
+    "setattr(__import__('sys'), 'breakpointhook', __import__('sys').__breakpointhook__)"
+)
 
 
 @dataclass
@@ -66,21 +77,24 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
         """Run the notebook. papermill raises afterwards if a cell holds an error.
 
         `execution_timeout` is seconds a cell. `save_to` overrides papermill's output path,
-        `listener` hears of every cell, `outcome` is filled in. `connection` sets transport and ip
-        of the kernel manager, where TCP on loopback is not wanted.
+        `listener` hears of every cell, `outcome` is filled in; without it every end but a good one
+        raises, since papermill knows of some only. `connection` sets transport and ip of the
+        kernel manager, where TCP on loopback is not wanted.
         """
-        path = save_to or (Path(output_path) if output_path else None)
-        ledger = CellLedger(nb, path, listener)
+        nb = nbformat.from_dict(json.loads(notebook_bytes(nb)))  # text that every encoder takes
+        ledger = CellLedger(nb, save_to or (Path(output_path) if output_path else None), listener)
+        ended = Outcome() if outcome is None else outcome
         client = _Client(
             nb,
             ledger=ledger,
-            outcome=outcome or Outcome(),
+            outcome=ended,
             kernel_name=kernel_name,
             timeout=execution_timeout,
             startup_timeout=start_timeout,
             iopub_timeout=_IOPUB_TIMEOUT_S,
             coalesce_streams=True,
             shutdown_kernel="graceful",
+            extra_arguments=[_NO_DEBUGGER],
             config=Config({"KernelManager": dict(connection or {})}),
         )
         ledger.start()
@@ -88,6 +102,8 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
             run_sync(client.run)()
         finally:
             ledger.finish()
+        if outcome is None and ended.cause is not None and not _papermill_sees_it(ended):
+            raise NotebookError(ended.message)
         return nb
 
 
@@ -116,6 +132,7 @@ class _Client(NotebookClient):  # type: ignore[misc]  # its traits are untyped
         except (DeadKernelError, RuntimeError) as error:
             self._kernel_gone(error)
         finally:
+            atexit.unregister(self._cleanup_kernel)  # nbclient forgets to if no kernel starts
             for task in filter(None, (saving, self._stopper)):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -130,7 +147,12 @@ class _Client(NotebookClient):  # type: ignore[misc]  # its traits are untyped
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         """Pass the message on with text that every writer can write."""
         msg["content"] = _clean(msg["content"])
-        return super().process_message(msg, cell, cell_index)
+        try:
+            return super().process_message(msg, cell, cell_index)
+        except nbformat.ValidationError as error:
+            text = f"Nightmill left out an output that no notebook can hold: {error.message}\n"
+            cell.outputs.append(nbformat.v4.new_output("stream", name="stderr", text=text))
+            return None
 
     async def async_start_new_kernel(self, **kwargs: Any) -> None:
         """Replace nbclient's signal handlers, which kill the kernel and leave the cell running."""
@@ -181,8 +203,10 @@ class _Client(NotebookClient):  # type: ignore[misc]  # its traits are untyped
 
     def _cell_failed(self, error: CellExecutionError) -> None:
         position = self._last_failed()
-        traceback = self._traceback(position)
         ename, evalue = valid_unicode(error.ename or ""), valid_unicode(error.evalue or "")
+        traceback = self._traceback(position)
+        if position is not None and not traceback:  # the kernel could not put it into words
+            self._ledger.add_error(position, ename, evalue)
         if ename == "SystemExit":
             message = f"sys.exit({evalue}) ended the notebook; the cells after it did not run"
         elif ename == _NO_ANSWER:
@@ -235,11 +259,17 @@ class _StoppedError(RuntimeError):
         self.position = position
 
 
+def _papermill_sees_it(ended: Outcome) -> bool:
+    """Whether papermill will raise by itself: it takes sys.exit(0) for a good end."""
+    exited_well = ended.ename == "SystemExit" and ended.evalue in ("", "0")
+    return ended.cell is not None and not exited_well
+
+
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return valid_unicode(value)
     if isinstance(value, dict):
-        return {key: _clean(item) for key, item in value.items()}
+        return {_clean(key): _clean(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_clean(item) for item in value]
     return value
