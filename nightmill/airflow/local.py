@@ -17,18 +17,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator
-
 from nightmill.airflow.steprun_operator import StepRunFields, result_of_exit_code
 
 GRACE_S = 30.0  # the step interrupts its kernel, saves, uploads and writes its record
 _RESULT_VARIABLE = "NIGHTMILL_TERMINATION_LOG"
 
 
-class LocalStepOperator(StepRunFields, BaseOperator):
+class LocalStepOperator(StepRunFields):
     """Runs a step on this machine."""
 
-    template_fields = StepRunFields.template_fields
     ui_color = "#e8f0e4"
 
     def execute(self, context: Mapping[str, Any]) -> None:

@@ -1,18 +1,19 @@
 """What every operator that runs a step has in common: the StepRun it makes, the result it reports.
 
 A mixin, so that one and the same behaviour stands over a subprocess of the worker, a pod and a pod
-on EKS. It holds plain text only; files are read when the step runs, on the worker.
+on EKS. It is an operator itself because Airflow prepares only an operator's own constructor. It
+holds plain text only; files are read when the step runs, on the worker.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.sdk import BaseOperator
 
 from nightmill.airflow.assets import announce
 from nightmill.airflow.params import overrides
@@ -31,10 +32,9 @@ HOPELESS = frozenset({Cause.NOTEBOOK_ERROR, Cause.CHECK_FAILED, Cause.BAD_PARAME
 """Causes that no retry can help: the same code would meet the same data again."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LOG = logging.getLogger("airflow.task.nightmill")
 
 
-class StepRunFields:
+class StepRunFields(BaseOperator):
     """Constructor keywords and methods of an operator that runs one step.
 
     `project` is the folder that holds notebooks/; `store` is the address of the store, and `given`
@@ -98,8 +98,9 @@ class StepRunFields:
         if result.get("state") != "succeeded":
             _fail(result)
         run = self._made or self.make_step_run(context)  # a resumed try begins with an empty self
-        announce(context, getattr(self, "outlets", []), run, result)
-        _LOG.info("%s of %s succeeded; record: %s", self.step, self.pipeline, result.get("record"))
+        announce(context, self.outlets, run, result)
+        record = result.get("record")
+        self.log.info("%s of %s succeeded; record: %s", self.step, self.pipeline, record)
 
 
 def run_order(dag_run: Any) -> int:
