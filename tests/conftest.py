@@ -5,154 +5,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from nightmill import kernels
 from nightmill.__main__ import main
 from nightmill.spec.kernel import load_kernel
 from nightmill.store.open import open_store
-
-BUCKET = "nightmill-tests"
-START_TIMEOUT_S = 60
-PORTS = ("s3", "master", "filer", "volume", "admin")
-
-
-@dataclass(frozen=True)
-class S3Server:
-    """A running S3 server: its endpoint, and an identity for each set of rights.
-
-    `admin` may do everything; `reader` may read and list; `writer` may only write and delete.
-    Every identity's access key is its name, and the secret is its name and "-secret".
-    """
-
-    endpoint: str
-    bucket: str = BUCKET
-
-    def url(self, prefix: str, **settings: object) -> str:
-        """Name a store below a prefix of the bucket."""
-        query = "&".join(f"{name}={value}" for name, value in settings.items())
-        base = f"s3://{self.bucket}/{prefix}?endpoint={self.endpoint}&region=us-east-1"
-        return f"{base}&{query}" if query else base
-
-    def client(self):
-        """Make a plain client of the admin's, to look at what is really there."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="admin",
-            aws_secret_access_key="admin-secret",
-            config=Config(
-                s3={"addressing_style": "path"},
-                connect_timeout=2,
-                read_timeout=10,
-                retries={"total_max_attempts": 1},
-                request_checksum_calculation="when_required",
-            ),
-        )
-
-
-def _free_ports(count: int) -> list[int]:
-    """Find ports that are free now; all are held until the last is found, so they differ."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def _identities() -> str:
-    rights = {
-        "admin": ["Admin", "Read", "List", "Tagging", "Write"],
-        "reader": [f"Read:{BUCKET}", f"List:{BUCKET}"],
-        "writer": [f"Write:{BUCKET}"],
-    }
-    return json.dumps(
-        {
-            "identities": [
-                {
-                    "name": name,
-                    "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}],
-                    "actions": actions,
-                }
-                for name, actions in rights.items()
-            ]
-        }
-    )
-
-
-def _command(directory: Path, ports: dict[str, int]) -> list[str]:
-    weed = Path(sys.executable).with_name("weed")
-    identities = directory / "identities.json"
-    identities.write_text(_identities())
-    # Every port is given, and every socket lies in the directory: several servers run side by side.
-    return [
-        str(weed),
-        "mini",
-        f"-dir={directory}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        "-webdav=false",
-        "-admin.ui=false",
-        "-master.telemetry=false",
-        "-s3.autoCreateBucket=false",
-        f"-s3.config={identities}",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        f"-s3.localSocket={directory}/s3.sock",
-        f"-filer.localSocket={directory}/filer.sock",
-        *(f"-{name}={port}" for name, port in ports.items()),
-    ]
-
-
-def _wait_until_ready(server: S3Server, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-4000:]
-        try:
-            server.client().create_bucket(Bucket=BUCKET)
-            server.client().put_object(Bucket=BUCKET, Key="ready", Body=b"")
-        except (BotoCoreError, ClientError):
-            time.sleep(0.1)  # a poll with a deadline
-        else:
-            return
-    pytest.fail(f"the S3 server was not ready in {START_TIMEOUT_S} s:\n{log.read_text()[-4000:]}")
+from tests.s3_server import run_s3_server
 
 
 @pytest.fixture(scope="session")
 def s3_server():
     """Run a real S3 server on free ports of loopback for the whole session."""
-    directory = Path(tempfile.mkdtemp(prefix="nm-s3-"))  # short: socket paths have 107 characters
-    names = [*(f"{name}.port" for name in PORTS), *(f"{name}.port.grpc" for name in PORTS)]
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    server = S3Server(f"http://127.0.0.1:{ports['s3.port']}")
-    log = directory / "log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(_command(directory, ports), stdout=output, stderr=output) as process,
-    ):
-        try:
-            _wait_until_ready(server, process, log)
-            yield server
-        finally:
-            process.kill()  # nothing of it is kept, so it need not tidy up
-    shutil.rmtree(directory)
+    with run_s3_server("127.0.0.1") as server:
+        yield server
 
 
 @pytest.fixture
