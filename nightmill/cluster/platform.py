@@ -87,15 +87,6 @@ class Variable(Model):
             raise Faults([Fault("neither plain text nor a key of a secret", advice)])
         return self
 
-    def manifest(self, name: str) -> dict[str, Any]:
-        """Return it as Kubernetes writes it."""
-        if self.value is not None:
-            return {"name": name, "value": self.value}
-        return {
-            "name": name,
-            "valueFrom": {"secretKeyRef": {"name": self.secret, "key": self.key}},
-        }
-
 
 def _texts_as_values(raw: Any) -> Any:
     if not isinstance(raw, dict):

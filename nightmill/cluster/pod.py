@@ -18,7 +18,7 @@ from typing import Any
 
 from nightmill.cluster.names import label_value, pod_name
 from nightmill.cluster.patch import strategic_merge
-from nightmill.cluster.platform import Platform
+from nightmill.cluster.platform import Platform, Variable
 from nightmill.cluster.pool import Pool
 from nightmill.errors import SpecError
 from nightmill.spec.pipeline_file import Pipeline
@@ -205,7 +205,7 @@ def _container(platform: Platform, plan: PodPlan) -> dict[str, Any]:
         "name": CONTAINER,
         "image": plan.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": list(plan.arguments),
+        "args": [_literal(argument) for argument in plan.arguments],
         "env": _environment(platform, plan),
         "resources": {"requests": resources, "limits": dict(resources)},
         "securityContext": {
@@ -226,8 +226,20 @@ def _environment(platform: Platform, plan: PodPlan) -> list[dict[str, Any]]:
     }
     return [
         *({"name": name, "value": value} for name, value in ours.items()),
-        *(variable.manifest(name) for name, variable in platform.environment.items()),
+        *(_variable(name, variable) for name, variable in platform.environment.items()),
     ]
+
+
+def _variable(name: str, variable: Variable) -> dict[str, Any]:
+    if variable.value is not None:
+        return {"name": name, "value": _literal(variable.value)}
+    reference = {"name": variable.secret, "key": variable.key}
+    return {"name": name, "valueFrom": {"secretKeyRef": reference}}
+
+
+def _literal(text: str) -> str:
+    """Write text so that it arrives as it is: Kubernetes would expand $(NAME) in it."""
+    return text.replace("$", "$$")
 
 
 def cpu_quantity(millicores: int) -> str:
