@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from nightmill.cli.terminal import address, complain, say
+from nightmill.cli.terminal import address, complain, counted, say
 from nightmill.errors import EXIT_FAILED, KernelError, SpecError, UsageError
 from nightmill.spec.check import check_pipeline
 from nightmill.spec.lint import LintWarning, lint_notebook
@@ -43,16 +43,18 @@ def check(
     warnings = [one for pipeline in pipelines for one in _lint(project, pipeline)]
     for error in errors:
         complain(error)
-    failed = bool(errors) or any(one.level == "error" for one in warnings)
+    faults = len(errors) + sum(one.level == "error" for one in warnings)
+    remarks = len(errors) + len(warnings) - faults
     if not pipelines and not errors:
         raise UsageError(
             "there is no pipeline to check here",
             where=address(str(place)),
             advice="name the project, a folder notebooks/<pipeline>, or its pipeline.yaml",
         )
-    count = f"{len(pipelines)} pipelines, {sum(len(p.spec.steps) for p in pipelines)} steps"
-    say(f"{count}: {len(errors)} errors, {len(warnings)} remarks")
-    raise typer.Exit(EXIT_FAILED if failed else 0)
+    steps = sum(len(pipeline.spec.steps) for pipeline in pipelines)
+    found = f"{counted(faults, 'error')}, {counted(remarks, 'remark')}"
+    say(f"checked {counted(len(pipelines), 'pipeline')}, {counted(steps, 'step')}: {found}")
+    raise typer.Exit(EXIT_FAILED if faults else 0)
 
 
 def _concerns(place: Path, file: Path, root: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nightmill.errors import UsageError
+from nightmill.spec.problems import shown
 from nightmill.spec.project import find_root
 from nightmill.store.interface import Store
 from nightmill.store.open import open_store
@@ -27,10 +28,20 @@ StoreOption = Annotated[
 
 def open_chosen(store: str | None) -> Store:
     """Open the store that was named, else the project's own, from whatever folder inside it."""
+    opened = open_store(DEFAULT_STORE if store is None else store, base=_base(store))
+    try:
+        opened.url.encode()
+    except UnicodeEncodeError as error:
+        problem = f"the store's address {shown(opened.url)} is not valid UTF-8"
+        raise UsageError(problem, advice="rename the folder, or choose another") from error
+    return opened
+
+
+def _base(store: str | None) -> Path:
     here = Path.cwd()
     if store is not None:
-        return open_store(store, base=here)
+        return here
     try:
-        return open_store(DEFAULT_STORE, base=find_root(here))
+        return find_root(here)
     except UsageError:  # no project here: a look at a store needs none
-        return open_store(DEFAULT_STORE, base=here)
+        return here

@@ -14,7 +14,7 @@ from nightmill import kernels
 from nightmill.causes import Cause
 from nightmill.cli.display import open_display, print_result
 from nightmill.cli.options import StoreOption, open_chosen
-from nightmill.cli.terminal import address, say
+from nightmill.cli.terminal import address, counted, say
 from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 from nightmill.run.launcher import Launcher, StepState, StepStatus
 from nightmill.run.plan import PlannedStep, Request, build_plan, default_as_of
@@ -148,11 +148,9 @@ def _close_records(store: Store, statuses: Sequence[StepStatus]) -> None:
 def _say_nothing_to_do(request: Request, count: int) -> None:
     first, last = request.partitions[0], request.partitions[-1]
     days = first if first == last else f"{first} to {last}"
-    steps = "the one step" if count == 1 else f"all {count} steps"
     say(
-        f"Nothing to do: {steps} of {request.pipeline.name} for {days} "
-        f"{'is' if count == 1 else 'are'} committed (--rerun runs {'it' if count == 1 else 'them'} "
-        "again)."
+        f"Nothing to do for {request.pipeline.name}, {days}: "
+        f"all is committed ({counted(count, 'step')}). Add --rerun to run again."
     )
 
 

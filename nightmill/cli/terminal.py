@@ -135,6 +135,11 @@ def size(count: int | None) -> str:
     return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"  # noqa: PLR2004 - three digits are enough
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 step` or `3 steps`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def cell_text(event: Mapping[str, Any] | None) -> str:
     """Return how far a step is, and the cell by its author's number: `3/9 cell 2: Title`."""
     if event is None:
