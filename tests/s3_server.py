@@ -1,4 +1,4 @@
-"""A real S3 server for tests: on loopback for most, on the cluster's side of the machine for pods."""
+"""A real S3 server for tests: on loopback for most, on the cluster's bridge for pods."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class S3Server:
 
 
 def _free_ports(address: str, count: int) -> list[int]:
-    """Find ports of an address that are free now; all are held until the last is found, so they differ."""
+    """Find free ports of an address; all are held until the last is found, so they differ."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
