@@ -26,12 +26,11 @@ def judge(late: pd.Series, p: pd.Series) -> dict[str, float]:
     outcome, probability = late[known], p[known].astype(float)
     if outcome.empty:
         return {}
-    metrics = {
+    ranking = {"auc": roc_auc_score(outcome, probability)} if outcome.nunique() > 1 else {}
+    metrics = ranking | {
         "log_loss": log_loss(outcome, probability, labels=[0, 1]),
         "brier": brier_score_loss(outcome, probability),
     }
-    if outcome.nunique() > 1:
-        metrics["auc"] = roc_auc_score(outcome, probability)
     return {name: float(value) for name, value in metrics.items()}
 
 

