@@ -108,9 +108,13 @@ class StandaloneAirflow:
             self._refuse_dead()
             time.sleep(1)
 
+    def processes(self) -> list[psutil.Process]:
+        """List the components and all that they started, what detached itself as well."""
+        return [process for one in self._processes.values() for process in _family(one.pid)]
+
     def stop(self) -> None:
-        """End all components and what they started, those that detached themselves as well."""
-        family = [process for one in self._processes.values() for process in _family(one.pid)]
+        """End all components and all that they started."""
+        family = self.processes()
         for one in self._processes.values():
             one.terminate()
         _gone, alive = psutil.wait_procs(family, timeout=STOP_S)
