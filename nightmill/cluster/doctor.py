@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nightmill.cluster.client import Cluster, ClusterError
-from nightmill.cluster.findings import Finding, PlannedPod, fail, ok, warning
+from nightmill.cluster.findings import Finding, Level, PlannedPod, fail, ok, warning
 from nightmill.cluster.node_check import check_pools
 from nightmill.cluster.platform import Platform
 from nightmill.spec.problems import shown
@@ -30,13 +30,14 @@ def examine(cluster: Cluster, platform: Platform, pods: Sequence[PlannedPod]) ->
     yield from _check_eks(cluster, platform)
     found = _check_namespace(cluster, platform.namespace)
     yield found
-    if found.level == "fail":
+    if found.level == Level.FAIL:
         return
     missing = _missing_rights(cluster, platform.namespace)
     yield _rights_finding(missing, platform.namespace)
-    yield _check_service_account(cluster, platform)
+    account = _check_service_account(cluster, platform)
+    yield account
     yield from _check_secrets(cluster, platform.namespace, pods)
-    if "create pods" not in missing:
+    if "create pods" not in missing and account.level != Level.FAIL:
         yield from _check_admission(cluster, pods)
     yield from _check_nodes(cluster, pods)
 

@@ -52,7 +52,7 @@ def _check_room(nodes: Sequence[Node], pods: Sequence[PlannedPod]) -> Iterator[F
         move = f"use the pool {shown(pool.next)}, or " if pool.next else ""
         yield severe(problem, f"{move}ask for less; a node keeps a part of itself for its system")
     if not tight:
-        yield ok(f"pool {shown(name)}: {len(nodes)} nodes ready, each step fits")
+        yield ok(f"pool {shown(name)}: nodes ready: {len(nodes)}, every step fits")
 
 
 def _fits(node: Node, pod: PlannedPod) -> bool:

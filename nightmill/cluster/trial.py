@@ -74,13 +74,12 @@ def try_pod(pods: Pods, platform: Platform, image: str, *, timeout_s: float) -> 
 
 
 def _wait(pods: Pods, name: str, namespace: str, deadline: float) -> dict[str, Any]:
-    pod: dict[str, Any] = {}
-    while time.monotonic() < deadline:
+    while True:
         pod = pods.pod(name, namespace) or {"status": {"phase": "Failed", "reason": "Deleted"}}
-        if pod["status"].get("phase") in _DONE or _stuck(pod):
-            break
+        ended = pod["status"].get("phase") in _DONE or _stuck(pod)
+        if ended or time.monotonic() >= deadline:
+            return pod
         time.sleep(POLL_S)  # a poll with a deadline
-    return pod
 
 
 def _judge(
