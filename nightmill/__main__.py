@@ -20,7 +20,7 @@ def main() -> None:
 def _run() -> int:
     be_lenient()
     try:
-        app(standalone_mode=True)
+        app(prog_name="nightmill")
     except NightmillError as error:
         complain(error)
         return error.exit_code

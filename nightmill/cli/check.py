@@ -25,7 +25,11 @@ def check(
         Path | None, typer.Argument(help="A project, a pipeline's folder or its pipeline.yaml.")
     ] = None,
 ) -> None:
-    """Check pipelines, notebooks, parameters and kernels without running anything."""
+    """Check pipelines and notebooks; run nothing.
+
+    Finds what would fail at night: pipeline.yaml, the graph, notebooks, parameters and the names of
+    kernels. Remarks are advice and fail nothing. Exit codes: 0 no errors, 1 errors, 2 wrong usage.
+    """
     place = (path or Path.cwd()).resolve()
     if not place.exists():
         raise UsageError("there is nothing at this path", where=str(path))

@@ -32,7 +32,10 @@ def list_kernels() -> None:
 
 @app.command()
 def install(names: Names = None) -> None:
-    """Build environments from their locks; quick when they are there already."""
+    """Build environments from their locks.
+
+    One that is there already is left alone, so this is quick the second time.
+    """
     root = find_root(Path.cwd())
     for kernel in _chosen(root, names):
         begun = time.monotonic()
@@ -43,7 +46,10 @@ def install(names: Names = None) -> None:
 
 @app.command()
 def lock(names: Names = None) -> None:
-    """Compile requirements.in to a lock with hashes (needs a package index)."""
+    """Compile requirements.in to a lock.
+
+    The lock holds hashes and no address of an index; making it needs one.
+    """
     for kernel in _chosen(find_root(Path.cwd()), names):
         environments.lock(kernel.folder)
         say(f"kernel {kernel.name} locked: {address(str(kernel.lock))}")

@@ -52,7 +52,12 @@ def run(
         str | None, typer.Option(help="The ISO date for today; the partition by default.")
     ] = None,
 ) -> None:
-    """Run a pipeline: what is committed is left alone, what fails stops only its dependants."""
+    """Run a pipeline on this machine.
+
+    Steps that are committed already are left alone, and a step that fails stops only those that
+    read its outputs. Exit codes: 0 all succeeded, 1 a step failed or an error, 2 wrong usage,
+    130 stopped by Ctrl-C or SIGTERM.
+    """
     project = Project.load(find_root(Path.cwd()))
     found = project.pipeline(pipeline)
     request = Request(

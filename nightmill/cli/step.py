@@ -33,7 +33,11 @@ def step(
         bool, typer.Option("--die-with-stdin", help="Stop when standard input closes.")
     ] = False,
 ) -> None:
-    """Run one attempt at one step (what `nightmill run` and Airflow start)."""
+    """Run one attempt at one step.
+
+    This is what `nightmill run` and Airflow start. Exit codes: 0 committed, 2 wrong usage, and from
+    10 on one for each cause, in the order in which the README lists them.
+    """
     step_run = StepRun.checked(
         {
             "pipeline": pipeline,

@@ -1,0 +1,221 @@
+"""The small verbs: check, kernels, version, step's exit codes, help; and what they import."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from nightmill import __version__
+from nightmill.cli.app import app
+
+VERBS = sorted(typer.main.get_command(app).commands)
+SOUND = "parts: {notebook: parts.ipynb, outputs: {made: m.txt}}"
+CELLS = [('made: str = "m.txt"\npartition: str = "eu"\nas_of: date = "2013-03-01"', "parameters")]
+
+
+@pytest.fixture
+def sound(project, monkeypatch):
+    """Make a project with two sound pipelines, and stand in it."""
+    project.pipeline("one", SOUND, parts=CELLS)
+    project.pipeline("two", SOUND, parts=CELLS)
+    monkeypatch.setenv("NIGHTMILL_KERNELS", project.env["NIGHTMILL_KERNELS"])
+    monkeypatch.chdir(project.root)
+    return project
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ([], "2 pipelines, 2 steps"),
+        (["."], "2 pipelines, 2 steps"),
+        (["notebooks"], "2 pipelines, 2 steps"),
+        (["notebooks/one"], "1 pipeline, 1 step"),
+        (["notebooks/one/"], "1 pipeline, 1 step"),
+        (["notebooks/one/pipeline.yaml"], "1 pipeline, 1 step"),
+        (["notebooks/two/../one"], "1 pipeline, 1 step"),
+    ],
+)
+@pytest.mark.usefixtures("sound")
+def test_check_takes_any_way_to_name_a_place(cli, path, told):
+    """A project, a pipeline's folder and its file can be checked, however they are written."""
+    ended = cli("check", *path)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == f"checked {told}: 0 errors, 0 remarks\n"
+
+
+def test_check_works_through_a_link_and_from_inside(sound, cli, tmp_path):
+    """A project reached through a symbolic link, or from a folder inside it, is the same."""
+    (tmp_path / "link").symlink_to(sound.root)
+    assert "2 pipelines" in cli("check", str(tmp_path / "link")).out
+    assert "1 pipeline," in cli("check", cwd=sound.root / "notebooks" / "two").out
+    assert "2 pipelines" in cli("check", "..").out
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("notebooks/nope", "there is nothing at this path"),
+        ("kernels", "there is no pipeline to check here"),
+        ("notebooks/one/parts.ipynb", "there is no pipeline to check here"),
+        ("\x1b[1m", "there is nothing at this path"),
+    ],
+)
+@pytest.mark.usefixtures("sound")
+def test_check_of_nothing_is_an_error(cli, path, told):
+    """A check that would check nothing is refused instead of passing."""
+    ended = cli("check", path)
+    assert ended.code == 2
+    assert told in ended.err
+    assert "\x1b" not in ended.err
+    assert ended.out == ""
+
+
+def test_check_names_only_the_faults_of_its_place(sound, cli):
+    """A broken neighbour fails the whole project, and not the check of another pipeline."""
+    sound.write("notebooks/two/pipeline.yaml", "pipeline: two\nstep: {}\n")
+    assert cli("check").code == 1
+    assert cli("check", "notebooks/two").code == 1
+    assert cli("check", "notebooks/one").code == 0
+
+
+def test_check_remarks_fail_nothing(sound, cli):
+    """A remark is told with its place and advice, counted, and leaves the exit code alone."""
+    sound.pipeline("one", SOUND, parts=[*CELLS, "name = input('who?')"])
+    ended = cli("check")
+    assert ended.code == 0
+    assert re.search(r"^warning: notebooks/one/parts\.ipynb, cell 2", ended.out, re.MULTILINE)
+    assert "0 errors, 1 remark" in ended.out
+
+
+def test_kernels_are_listed_with_their_lock(sound, cli, monkeypatch):
+    """Each kernel is a row: name, title as it is, the lock's hash, where it is installed."""
+    sound.write("kernels/tabular/kernel.yaml", "display_name: '[/red]\\e'\n".replace("\\e", "x"))
+    (row,) = cli("kernels", "list").out.splitlines()[1:]
+    assert row.split()[:2] == ["tabular", "[/red]x"]
+    assert re.fullmatch(r"[0-9a-f]{12}", row.split()[2])
+    assert "tabular-py" in row
+    monkeypatch.setenv("NIGHTMILL_KERNELS", "elsewhere")
+    assert "not installed" in cli("kernels", "list").out
+
+
+@pytest.mark.usefixtures("sound")
+def test_an_unknown_kernel_is_not_installed(cli):
+    """A misspelt kernel is refused with the one that was meant."""
+    ended = cli("kernels", "install", "tabulra")
+    assert ended.code == 1
+    assert "did you mean `tabular`?" in ended.err
+
+
+def test_version_is_the_packages(cli):
+    """`nightmill version` prints the version, and works outside of a project."""
+    assert cli("version").out == f"nightmill {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "verb", [[], *([verb] for verb in VERBS), *(["kernels", v] for v in ("list", "install"))]
+)
+def test_every_verb_has_help(cli, verb):
+    """--help of every verb says what it does, and nothing in it is left unexplained."""
+    ended = cli(*verb, "--help")
+    assert (ended.code, ended.err) == (0, "")
+    assert "Usage: nightmill" in ended.out
+    options = re.findall(r"^  (-\S.*)$", ended.out, re.MULTILINE)
+    assert options
+    if not verb:
+        assert all(re.search(rf"^  {one}  +\S", ended.out, re.MULTILINE) for one in VERBS)
+
+
+def test_a_pipeline_of_text_partitions_passes_the_checks_of_a_run(sound, cli, monkeypatch):
+    """A partition that is no day leaves `as_of` a day: the run gets as far as its first step."""
+    file = sound.root / "notebooks/one/pipeline.yaml"
+    file.write_text(file.read_text().replace("steps:", "partition: text\nsteps:"))
+
+    class ReachedError(Exception):
+        """The launcher was reached."""
+
+    def reached(*_arguments: object, **_options: object) -> None:
+        raise ReachedError
+
+    monkeypatch.setattr("nightmill.cli.run.Launcher", reached)
+    assert "ReachedError" in cli("run", "one", "--partition=eu west").err
+
+
+# -- nightmill step -----------------------------------------------------------------------------
+
+
+def step(**changes: str) -> list[str]:
+    """Write the arguments of an attempt; those of the keywords are another's."""
+    given = {"pipeline": "one", "step": "parts", "partition": "2013-03-01", "as-of": "2013-03-01"}
+    given |= {"run": "r", "order": "1", "store": "store"} | changes
+    return ["step", *(f"--{name}={value}" for name, value in given.items())]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "told"),
+    [
+        ({"order": "x"}, 2, "order"),
+        ({"attempt": "0"}, 2, "--attempt"),
+        ({"parameters": "!"}, 2, "--parameters"),
+        ({"pipeline": "noe"}, 12, "did you mean `one`?"),
+        ({"step": "part"}, 12, "has no step"),
+        ({"store": "gs://b"}, 21, "s3://bucket/prefix"),
+        ({"store": "notebooks/one/parts.ipynb/x"}, 21, "parts.ipynb"),
+    ],
+)
+@pytest.mark.usefixtures("sound")
+def test_step_ends_with_its_causes_own_code(cli, changes, code, told):
+    """Whoever launches a step reads the cause from its exit code: 2 usage, 12 input, 21 store."""
+    ended = cli(*step(**changes))
+    assert ended.code == code
+    assert told in ended.err + ended.out
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.usefixtures("sound")
+def test_step_as_json_ends_with_one_event(cli):
+    """With --log-format=json the last line is the step's end, whatever became of it."""
+    ended = cli(*step(step="part"), "--log-format=json")
+    event = json.loads(ended.out.splitlines()[-1])
+    assert (event["event"], event["state"], event["cause"]) == (
+        "step_ended",
+        "failed",
+        "bad_parameters",
+    )
+
+
+def test_step_goes_on_when_nobody_reads(sound):
+    """A reader that closes the pipe does not change how the step ends."""
+    with sound.start(*step(step="part")) as process:
+        process.stdout.close()
+        process.stderr.close()
+        assert process.wait(timeout=60) == 12
+
+
+# -- imports ------------------------------------------------------------------------------------
+
+HEAVY = ["papermill", "nbclient", "nbformat", "boto3", "botocore", "airflow", "starlette", "psutil"]
+
+
+@pytest.mark.parametrize("verb", [["check"], ["runs"], ["show", "nope"], ["version"]])
+def test_looking_needs_no_extra(sound, verb):
+    """What only reads imports neither Jupyter, nor S3, nor Airflow: the core alone is enough."""
+    program = (
+        "import json, sys\nfrom nightmill.__main__ import main\n"
+        f"sys.argv = ['nightmill', *{verb!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=sound.root,
+        env=sound.env,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []
