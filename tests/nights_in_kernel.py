@@ -69,6 +69,21 @@ def judge_night(notebooks: Path, folder: Path) -> dict[str, Any]:
     return facts
 
 
+def differing_features(notebooks: Path, folder: Path) -> list[str]:
+    """Name the features that the training set has otherwise than the night of that day had."""
+    day = DAY - timedelta(days=3)
+    names = ("schedule", "actuals", "weather", "features")
+    tables = {name: str(folder / f"earlier_{name}.parquet") for name in names}
+    for step in ("ingest", "features"):
+        run = {"source": str(folder), "partition": day}
+        run_cells(notebooks / f"flight_delays/{step}.ipynb", run | tables)
+    night = pd.read_parquet(tables["features"]).set_index("flight_id")
+    learned = pd.read_parquet(folder / "training_set.parquet").set_index("flight_id")
+    learned = learned[learned["day"] == pd.Timestamp(day)].drop(columns="late")
+    night = night.loc[learned.index]
+    return [name for name in learned if learned.empty or not learned[name].equals(night[name])]
+
+
 def rows_of(path: Path) -> list[dict[str, Any]]:
     """Read a table as JSON-like rows: missing values are None, times are text."""
     return json.loads(pd.read_parquet(path).to_json(orient="records", date_format="iso"))
@@ -167,7 +182,8 @@ def main(notebooks: Path, work: Path) -> None:
         run_night(notebooks, folder)
     here = work / "as_it_was"
     facts: dict[str, Any] = judge_night(notebooks, here)
-    names = ("schedule", "actuals", "weather", "features", "scores", "next_actuals")
+    facts["differing_features"] = differing_features(notebooks, here)
+    names = ("schedule", "actuals", "weather", "scores", "next_actuals")
     facts |= {name: rows_of(here / f"{name}.parquet") for name in names}
     source = {"source": str(here), "partition": date(2013, 6, 1)}
     facts["outside"] = failure(notebooks / "flight_delays/ingest.ipynb", source)
