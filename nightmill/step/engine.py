@@ -30,6 +30,7 @@ from nightmill.causes import Cause
 from nightmill.errors import NotebookError
 from nightmill.spec.record import CellState
 from nightmill.step.cell_states import CellLedger, Listener, notebook_bytes, valid_unicode
+from nightmill.step.streams import merge_streams
 
 _SAVE_EVERY_S = 5.0
 _INTERRUPT_GRACE_S = 5.0
@@ -92,7 +93,6 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
             timeout=execution_timeout,
             startup_timeout=start_timeout,
             iopub_timeout=_IOPUB_TIMEOUT_S,
-            coalesce_streams=True,
             shutdown_kernel="graceful",
             extra_arguments=[_NO_DEBUGGER],
             config=Config({"KernelManager": dict(connection or {})}),
@@ -176,6 +176,7 @@ class _Client(NotebookClient):  # type: ignore[misc]  # its traits are untyped
         self._ledger.cell_started(cell_index)
 
     def _cell_executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
+        self._merge_streams(cell, cell_index)
         content = execute_reply["content"]
         expected = "raises-exception" in cell.metadata.get("tags", [])
         if content["status"] == "ok" or (expected and not self._stopping):
@@ -186,6 +187,12 @@ class _Client(NotebookClient):  # type: ignore[misc]  # its traits are untyped
             self._ledger.cell_ended(cell_index, CellState.FAILED)
         if self._stopping:
             raise _StoppedError(cell_index)
+
+    def _merge_streams(self, cell: Any, cell_index: int) -> None:
+        cell.outputs, positions = merge_streams(cell.outputs)
+        for places in self._display_id_map.values():  # a later cell may update a display here
+            if cell_index in places:
+                places[cell_index] = [positions[old] for old in places[cell_index]]
 
     # -- ends -------------------------------------------------------------------------------------
 
