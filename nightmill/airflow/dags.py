@@ -5,18 +5,17 @@ One DAG a pipeline, one task a step, named alike. What each run is for is decide
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, BaseOperator, CronTriggerTimetable, Param, get_parsing_context
+from airflow.sdk import DAG, BaseOperator, Param, get_parsing_context
 
 from nightmill.airflow import alerts
 from nightmill.airflow.assets import after_schedule, output_asset
 from nightmill.airflow.local import LocalStepOperator
 from nightmill.airflow.partition import PARTITION
 from nightmill.airflow.plan import Plan, PlannedPipeline, PlannedStep, make_plan
+from nightmill.airflow.timetable import BoundedCronTimetable
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import gather
 
@@ -52,8 +51,6 @@ def build_dag(plan: Plan, planned: PlannedPipeline) -> DAG:
         doc_md=_pipeline_doc(planned),
         tags=list(spec.tags),
         schedule=_schedule(plan, spec),
-        start_date=_start_of(spec.start, spec) if spec.schedule else None,
-        end_date=_end_of(spec.end, spec) if spec.schedule else None,
         catchup=spec.catchup,
         max_active_runs=spec.max_active_runs,
         params=_params(planned),
@@ -70,7 +67,8 @@ def build_dag(plan: Plan, planned: PlannedPipeline) -> DAG:
 
 def _schedule(plan: Plan, spec: PipelineSpec) -> Any:
     if spec.schedule:
-        return CronTriggerTimetable(spec.schedule, timezone=spec.timezone)
+        bounds = {"first": spec.start, "last": spec.end}
+        return BoundedCronTimetable(spec.schedule, timezone=spec.timezone, **bounds)
     if spec.after:
         names = [reference.partition(".") for reference in spec.after]
         return after_schedule(
@@ -149,8 +147,6 @@ def _pipeline_doc(planned: PlannedPipeline) -> str:
     lines = [spec.description, ""] if spec.description else []
     lines += ["| step | notebook | reads | makes |", "|---|---|---|---|"]
     lines += [_row(one) for one in planned.steps]
-    if spec.schedule and spec.end:
-        lines += ["", f"Ends on {spec.end}; to run it by hand later, leave the logical date empty."]
     return "\n".join(lines)
 
 
@@ -166,11 +162,3 @@ def _row(step: PlannedStep) -> str:
 
 def _step_doc(step: PlannedStep) -> str:
     return f"**{step.title or step.name}**\n\n`{step.spec.notebook}`"
-
-
-def _start_of(day: date | None, spec: PipelineSpec) -> datetime | None:
-    return None if day is None else datetime.combine(day, time.min, ZoneInfo(spec.timezone))
-
-
-def _end_of(day: date | None, spec: PipelineSpec) -> datetime | None:
-    return None if day is None else datetime.combine(day, time.max, ZoneInfo(spec.timezone))

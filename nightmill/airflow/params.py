@@ -80,8 +80,10 @@ def overrides(
     for name, value in conf.items():
         if name == PARTITION:
             continue
+        only = name.rpartition(".")[0]
         for target in _targets(fields, name):
-            if step in target.steps and not (target.has_default and value == target.default):
+            is_meant = step in target.steps and only in ("", step)
+            if is_meant and _is_changed(target, value):
                 found[target.parameter.name] = _typed(target, value, contracts[step])
     return found
 
@@ -102,6 +104,13 @@ def _targets(fields: Mapping[str, FormField], name: str) -> list[FormField]:
     return alike
 
 
+def _is_changed(target: FormField, value: Any) -> bool:
+    """Compare with the default shown; a form sends null for a text that was left empty."""
+    if value is None and not target.parameter.type.takes_none:
+        return False
+    return not (target.has_default and value == target.default)
+
+
 def _typed(target: FormField, value: Any, contract: Contract) -> Any:
     """Read the text that a form gives where the type is unknown, as the command line would."""
     if target.parameter.type.kind == "any" and isinstance(value, str):
@@ -113,7 +122,7 @@ def _field(parameter: Parameter, step: str, fixed: Mapping[str, Any]) -> FormFie
     default = fixed.get(parameter.name, parameter.default)
     known = parameter.name in fixed or parameter.has_default
     shown_default, remark = _as_json(parameter, default)
-    nullable = parameter.type.takes_none or (known and shown_default is None)
+    nullable = parameter.type.takes_none or (known and shown_default in (None, ""))
     return FormField(
         parameter=parameter,
         steps=(step,),
