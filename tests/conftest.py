@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,19 @@ from nightmill.__main__ import main
 from nightmill.spec.kernel import load_kernel
 from nightmill.store.open import open_store
 from tests.s3_server import run_s3_server
+
+# Airflow reads its settings when it is first imported, and would make itself a home in the user's.
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="nm-airflow-"))
+os.environ |= {
+    "AIRFLOW_HOME": str(AIRFLOW_HOME),
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+}
+
+
+def pytest_unconfigure():
+    """Remove Airflow's home."""
+    shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
