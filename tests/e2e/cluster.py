@@ -1,0 +1,345 @@
+"""A real cluster for tests: pods as plain manifests, what became of them, and the image they run.
+
+Two kinds of cluster serve. Where the test rig lies beside the checkout it is brought up, and the
+image is built and loaded when something in it has changed. Elsewhere these variables name one:
+
+    NIGHTMILL_TEST_KUBECONFIG   an administrator's kubeconfig (kind: `kind get kubeconfig`)
+    NIGHTMILL_TEST_IMAGE        the image, as its nodes know it (kind: `kind load docker-image`);
+                                with the rig: use this one, and build nothing
+    NIGHTMILL_TEST_HOST_IP      this machine's address as pods see it (kind: docker's gateway)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kubernetes import client, config
+from kubernetes.utils import create_from_dict
+
+REPOSITORY = Path(__file__).parents[2]
+RIG = REPOSITORY.parent / "shared" / "cluster"
+IMAGE = "localhost/nightmill:e2e"
+MARKER = "nightmill-test-image"  # a ConfigMap: lives and dies with the cluster that has the image
+GOES_INTO_IMAGE = (
+    ".dockerignore",
+    "constraints.txt",
+    "image/Dockerfile",
+    "image/requirements.txt",
+    "kernels",
+    "nightmill",
+    "notebooks",
+    "pyproject.toml",
+)
+USER = 10001
+TRIAL = "/opt/nightmill/notebooks/trial"
+POLL_S = 0.3
+
+
+@dataclass(frozen=True)
+class PodEnd:
+    """How a pod ended: its phase, and what its one container left behind."""
+
+    phase: str
+    exit_code: int | None
+    reason: str
+    message: str
+    log: str
+    node: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster and one namespace of it."""
+
+    kubeconfig: Path
+    host_ip: str
+    api: client.ApiClient
+    namespace: str = "nightmill"
+
+    @property
+    def core(self) -> client.CoreV1Api:
+        """The API of pods, secrets and the like."""
+        return client.CoreV1Api(self.api)
+
+    def apply(self, manifests: str) -> None:
+        """Create every document of a YAML text."""
+        for document in yaml.safe_load_all(manifests):
+            create_from_dict(self.api, document)
+
+    def add_secret(self, name: str, values: Mapping[str, str]) -> None:
+        """Create a Secret."""
+        body = {"metadata": {"name": name}, "stringData": dict(values)}
+        self.core.create_namespaced_secret(self.namespace, body)
+
+    def add_files(self, name: str, files: Mapping[str, str]) -> None:
+        """Create a ConfigMap that holds small text files."""
+        self.core.create_namespaced_config_map(
+            self.namespace, {"metadata": {"name": name}, "data": dict(files)}
+        )
+
+    def start(self, manifest: Mapping[str, Any]) -> str:
+        """Create a pod and return its name."""
+        return self.core.create_namespaced_pod(self.namespace, dict(manifest)).metadata.name
+
+    def delete(self, pod: str, *, grace_s: int) -> None:
+        """Ask a pod to end: SIGTERM now, SIGKILL after the grace period."""
+        self.core.delete_namespaced_pod(pod, self.namespace, grace_period_seconds=grace_s)
+
+    def phase(self, pod: str) -> str:
+        """Return a pod's phase."""
+        return self._read(pod).status.phase
+
+    def log(self, pod: str) -> str:
+        """Read what a pod's container has printed so far, nothing before it has started."""
+        try:
+            # Not by the client's own reading, which makes text of the bytes by repr().
+            answer = self.core.read_namespaced_pod_log(pod, self.namespace, _preload_content=False)
+        except client.ApiException as error:
+            if error.status == HTTPStatus.BAD_REQUEST:  # its container waits
+                return ""
+            raise
+        return answer.data.decode(errors="replace")
+
+    def wait_for_log(self, pod: str, text: str, *, timeout_s: float = 90) -> None:
+        """Wait until a pod has printed a text."""
+        wait_until(lambda: text in self.log(pod), f"{text!r} from {pod}", timeout_s)
+
+    def wait_for_end(self, pod: str, *, timeout_s: float = 120) -> PodEnd:
+        """Wait until a pod has succeeded or failed and say how."""
+
+        def ended() -> bool:
+            return self.phase(pod) in ("Succeeded", "Failed")
+
+        wait_until(ended, f"end of {pod}", timeout_s)
+        return self._describe_end(self._read(pod))
+
+    def watch_end(self, pod: str, *, timeout_s: float = 120) -> PodEnd:
+        """Wait until a pod that was deleted is gone; return the last that was seen of its end."""
+        last = self._read(pod)
+
+        def gone() -> bool:
+            nonlocal last
+            try:
+                last = self._read(pod)
+            except client.ApiException as error:
+                return error.status == HTTPStatus.NOT_FOUND
+            return False
+
+        wait_until(gone, f"disappearance of {pod}", timeout_s, poll_s=0.05)
+        return self._describe_end(last, log="")
+
+    def may(self, account: str, verb: str, resource: str) -> bool:
+        """Ask whether a service account (namespace:name) may do something in the namespace."""
+        kind, _, part = resource.partition("/")
+        attributes = {"namespace": self.namespace, "verb": verb}
+        attributes |= {"resource": kind, "subresource": part}
+        review = client.AuthorizationV1Api(self.api).create_subject_access_review(
+            {
+                "spec": {
+                    "user": f"system:serviceaccount:{account}",
+                    "resourceAttributes": attributes,
+                }
+            }
+        )
+        return bool(review.status.allowed)
+
+    def _read(self, pod: str) -> client.V1Pod:
+        return self.core.read_namespaced_pod(pod, self.namespace)
+
+    def _describe_end(self, pod: client.V1Pod, log: str | None = None) -> PodEnd:
+        statuses = pod.status.container_statuses or []
+        end = statuses[0].state.terminated if statuses else None
+        return PodEnd(
+            phase=pod.status.phase,
+            exit_code=end.exit_code if end else None,
+            reason=(end.reason if end else pod.status.reason) or "",
+            message=(end.message if end else pod.status.message) or "",
+            log=self.log(pod.metadata.name) if log is None else log,
+            node=pod.spec.node_name or "",
+        )
+
+
+def wait_until(
+    condition: Callable[[], bool], what: str, timeout_s: float, *, poll_s: float = POLL_S
+) -> None:
+    """Poll until a condition holds; fails with what was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not in {timeout_s} s"
+        time.sleep(poll_s)  # a poll with a deadline
+
+
+def why_no_cluster() -> str:
+    """Say why there can be no cluster here, nothing if there can."""
+    if os.environ.get("NIGHTMILL_TEST_KUBECONFIG") or (RIG / "up").is_file():
+        return ""
+    return "no cluster: set NIGHTMILL_TEST_KUBECONFIG (see tests/e2e/cluster.py)"
+
+
+@contextmanager
+def connect() -> Iterator[Cluster]:
+    """Bring up the rig's cluster, or use the one that the environment names."""
+    kubeconfig = os.environ.get("NIGHTMILL_TEST_KUBECONFIG")
+    host_ip = os.environ.get("NIGHTMILL_TEST_HOST_IP")
+    if not kubeconfig:
+        told = dict(line.split(" ", 1) for line in _rig("up").splitlines())
+        kubeconfig, host_ip = told["kubeconfig"], told["host-ip"]
+    assert host_ip, "set NIGHTMILL_TEST_HOST_IP to this machine's address as pods see it"
+    with config.new_client_from_config(config_file=kubeconfig) as api:
+        yield Cluster(Path(kubeconfig), host_ip, api)
+
+
+def ready_image(cluster: Cluster, archive: Path) -> str:
+    """Return the name of the image; with the rig, build and load it if anything in it changed.
+
+    The archive is kept for whoever wants to look into it.
+    """
+    if named := os.environ.get("NIGHTMILL_TEST_IMAGE"):
+        return named
+    assert not os.environ.get("NIGHTMILL_TEST_KUBECONFIG"), "set NIGHTMILL_TEST_IMAGE as well"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with archive.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        contents = contents_sha256()
+        if _loaded(cluster) != contents or not archive.is_file():
+            _build(archive)
+            _rig("load-image", str(archive))
+            _mark_loaded(cluster, contents)
+    return IMAGE
+
+
+def contents_sha256() -> str:
+    """Return one hash of all files that go into the image, committed or not."""
+    digest = hashlib.sha256()
+    listing = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
+    for name in sorted(filter(None, _git(*listing, *GOES_INTO_IMAGE).split("\0"))):
+        file = REPOSITORY / name
+        if file.is_file():  # a deleted file is still in git's index
+            digest.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def commit() -> str:
+    """Return the commit that an image is built from, marked if files differ from it."""
+    return _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*").strip()
+
+
+def read_image(archive: Path) -> tuple[dict[str, Any], set[str]]:
+    """Return the configuration of an image in a docker archive, and the paths in its layers."""
+    paths: set[str] = set()
+    with tarfile.open(archive) as tar:
+        manifest = yaml.safe_load(tar.extractfile("manifest.json"))[0]
+        settings = yaml.safe_load(tar.extractfile(manifest["Config"]))
+        for layer in manifest["Layers"]:
+            with tarfile.open(fileobj=tar.extractfile(layer)) as files:
+                paths |= {name.removeprefix("./") for name in files.getnames()}
+    return settings["config"], paths
+
+
+def _build(archive: Path) -> None:
+    base, base_archive = _rig("base-image").split()
+    assert Path(base_archive).is_file()
+    settings = {"BASE_IMAGE": base, "GIT_COMMIT": commit()}
+    options = [f"--build-arg={name}={value}" for name, value in settings.items()]
+    dockerfile = str(REPOSITORY / "image" / "Dockerfile")
+    _rig("build-image", dockerfile, str(REPOSITORY), IMAGE, str(archive), *options)
+
+
+def _loaded(cluster: Cluster) -> str:
+    try:
+        found = cluster.core.read_namespaced_config_map(MARKER, "nightmill")
+    except client.ApiException as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            return ""
+        raise
+    return found.data["contents"]
+
+
+def _mark_loaded(cluster: Cluster, contents: str) -> None:
+    body = {"metadata": {"name": MARKER}, "data": {"contents": contents}}
+    if _loaded(cluster):
+        cluster.core.replace_namespaced_config_map(MARKER, "nightmill", body)
+    else:
+        cluster.core.create_namespaced_config_map("nightmill", body)
+
+
+def _rig(verb: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [str(RIG / verb), *arguments], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{verb}: {done.stderr[-4000:]}"
+    return done.stdout
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(REPOSITORY), *arguments], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def step_pod(
+    image: str,
+    arguments: Sequence[str],
+    *,
+    files: str,
+    secret: str,
+    memory: str = "700Mi",
+) -> dict[str, Any]:
+    """Return a pod under the restricted standard that runs the image on a pipeline of the test's.
+
+    `files` names a ConfigMap: the folder of the pipeline `trial`. `secret` names the credentials of
+    the store.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "step-"},
+        "spec": {
+            "restartPolicy": "Never",
+            "serviceAccountName": "nightmill-step",
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "base",
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "args": list(arguments),
+                    "envFrom": [{"secretRef": {"name": secret}}],
+                    "resources": {
+                        "requests": {"cpu": "500m", "memory": memory},
+                        "limits": {"cpu": "1", "memory": memory},
+                    },
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [
+                        {"name": "scratch", "mountPath": "/scratch"},
+                        {"name": "notebooks", "mountPath": TRIAL},
+                    ],
+                }
+            ],
+            "volumes": [
+                {"name": "scratch", "emptyDir": {}},
+                {"name": "notebooks", "configMap": {"name": files}},
+            ],
+        },
+    }

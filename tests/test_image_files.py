@@ -1,0 +1,136 @@
+"""The files beside the Dockerfile, as far as they can be judged without a cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nightmill.store.keys import NOTEBOOK, RECORD, attempt_prefix, pointer_key
+
+REPOSITORY = Path(__file__).parents[1]
+IMAGE = REPOSITORY / "image"
+STORE = "arn:aws:s3:::example-bucket/nightmill"
+OWN = attempt_prefix("flight_delays", "2013-03-01", "scheduled", "score", 1)
+OTHER = attempt_prefix("flight_model", "2013-03-01", "scheduled", "train", 1)
+
+
+def _pins(lock: Path) -> dict[str, tuple[str, frozenset[str]]]:
+    """Read name -> (version, hashes) from a lock with hashes."""
+    entries = re.split(r"(?m)^(?=[a-z0-9])", lock.read_text(encoding="utf-8"))
+    found = {}
+    for entry in entries:
+        if pin := re.match(r"(\S+?)==(\S+)", entry):
+            found[pin[1]] = (pin[2], frozenset(re.findall(r"sha256:[0-9a-f]{64}", entry)))
+    return found
+
+
+def _effect(policy: str, action: str, resource: str, **context: str) -> str:
+    """Judge a request as IAM does, for the operators that these policies use."""
+    statements = json.loads((IMAGE / policy).read_text(encoding="utf-8"))["Statement"]
+    effects = {
+        each["Effect"]
+        for each in statements
+        if action in _many(each["Action"])
+        and any(fnmatchcase(resource, pattern) for pattern in _many(each["Resource"]))
+        and _holds(each.get("Condition", {}), context)
+    }
+    return "Deny" if "Deny" in effects else "Allow" if effects else "nothing"
+
+
+def _many(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _holds(condition: dict[str, dict[str, object]], context: dict[str, str]) -> bool:
+    for operator, keys in condition.items():
+        for key, wanted in keys.items():
+            given = context.get(key.removeprefix("s3:").replace("-", "_"))
+            if operator == "Null":
+                held = (given is None) == (wanted == "true")
+            else:
+                assert operator == "StringLikeIfExists"
+                held = given is None or any(fnmatchcase(given, one) for one in _many(wanted))
+            if not held:
+                return False
+    return True
+
+
+def test_the_runner_in_the_image_is_the_one_that_was_tested():
+    """Every version and hash in the image's lock is that of constraints.txt."""
+    runner, tested = _pins(IMAGE / "requirements.txt"), _pins(REPOSITORY / "constraints.txt")
+    assert {"papermill", "nbclient", "boto3", "pydantic", "psutil"} <= set(runner)
+    assert runner == {name: tested[name] for name in runner}
+    assert not [name for name in runner if name.startswith("apache-airflow")]
+
+
+@pytest.mark.parametrize(
+    "lock", [IMAGE / "requirements.txt", *REPOSITORY.glob("kernels/*/requirements.txt")]
+)
+def test_locks_name_no_index(lock):
+    """A lock names packages and hashes; where they come from is each machine's own setting."""
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links", lock.read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "action", "key", "effect"),
+    [
+        ("iam-step.json", "s3:PutObject", f"{OWN}/{RECORD}", "Allow"),
+        ("iam-step.json", "s3:PutObject", f"{OWN}/outputs/scores/scores.parquet", "Allow"),
+        ("iam-step.json", "s3:GetObject", f"{OTHER}/outputs/model/model.json", "Allow"),
+        ("iam-step.json", "s3:PutObject", f"{OTHER}/{RECORD}", "nothing"),
+        ("iam-step.json", "s3:PutObject", "elsewhere", "nothing"),
+        ("iam-step.json", "s3:GetObject", "elsewhere", "nothing"),
+        ("iam-step.json", "s3:DeleteObject", f"{OWN}/{RECORD}", "nothing"),
+        ("iam-airflow.json", "s3:GetObject", f"{OWN}/{RECORD}", "Allow"),
+        ("iam-airflow.json", "s3:GetObject", f"{OWN}/{NOTEBOOK}", "Allow"),
+        ("iam-airflow.json", "s3:PutObject", f"{OWN}/{RECORD}", "nothing"),
+    ],
+)
+def test_policies_reach_just_the_keys_that_are_needed(policy, action, key, effect):
+    """A step reads every pipeline's outputs and writes its own pipeline's; Airflow only reads."""
+    assert _effect(policy, action, f"{STORE}/{key}") == effect
+
+
+@pytest.mark.parametrize(
+    ("condition", "effect"),
+    [({}, "Deny"), ({"if_match": "etag"}, "Allow"), ({"if_none_match": "*"}, "Allow")],
+)
+def test_a_pointer_is_only_ever_replaced_on_a_condition(condition, effect):
+    """The policy refuses a plain PUT of a pointer, so no bug and no shell can skip the fence."""
+    pointer = f"{STORE}/{pointer_key('flight_delays', 'score', '2013-03-01')}"
+    assert _effect("iam-step.json", "s3:PutObject", pointer, **condition) == effect
+
+
+@pytest.mark.parametrize("policy", ["iam-step.json", "iam-airflow.json"])
+def test_policies_list_only_below_the_store(policy):
+    """Listing is bound to the store's prefixes; a missing object is told from a forbidden one.
+
+    S3 answers 404 for a missing object only to those who may list, and such a request has no prefix.
+    """
+    bucket = "arn:aws:s3:::example-bucket"
+    assert _effect(policy, "s3:ListBucket", bucket, prefix=f"nightmill/{OWN}/") == "Allow"
+    assert _effect(policy, "s3:ListBucket", bucket, prefix="payroll/") == "nothing"
+    assert _effect(policy, "s3:ListBucket", bucket) == "Allow"
+
+
+def test_kind_has_a_node_for_each_pool():
+    """The kind cluster has one node a pool, and only the default pool's takes any pod."""
+    nodes = yaml.safe_load((IMAGE / "kind.yaml").read_text(encoding="utf-8"))["nodes"]
+    pools = {}
+    for node in nodes:
+        if node["role"] == "worker":
+            patch = yaml.safe_load(next(iter(node.get("kubeadmConfigPatches", [])), "{}"))
+            taints = patch.get("nodeRegistration", {}).get("taints", [])
+            pools[node["labels"]["nightmill.io/pool"]] = [
+                (taint["key"], taint["value"], taint["effect"]) for taint in taints
+            ]
+    assert pools == {
+        "default": [],
+        "highcpu": [("nightmill.io/pool", "highcpu", "NoSchedule")],
+        "highmem": [("nightmill.io/pool", "highmem", "NoSchedule")],
+    }
