@@ -12,6 +12,8 @@ import typer
 
 from nightmill import __version__
 from nightmill.cli.app import app
+from nightmill.store.open import open_store
+from nightmill.store.pointer import Pointer, Token, commit
 
 VERBS = sorted(typer.main.get_command(app).commands)
 SOUND = "parts: {notebook: parts.ipynb, outputs: {made: m.txt}}"
@@ -130,10 +132,9 @@ def test_every_verb_has_help(cli, verb):
         assert all(re.search(rf"^  {one}  +\S", ended.out, re.MULTILINE) for one in VERBS)
 
 
-def test_a_pipeline_of_text_partitions_passes_the_checks_of_a_run(sound, cli, monkeypatch):
-    """A partition that is no day leaves `as_of` a day: the run gets as far as its first step."""
-    file = sound.root / "notebooks/one/pipeline.yaml"
-    file.write_text(file.read_text().replace("steps:", "partition: text\nsteps:"))
+@pytest.fixture
+def reach_launcher(monkeypatch):
+    """Stop a run where it would launch its steps; return the word that its error then has."""
 
     class ReachedError(Exception):
         """The launcher was reached."""
@@ -142,7 +143,14 @@ def test_a_pipeline_of_text_partitions_passes_the_checks_of_a_run(sound, cli, mo
         raise ReachedError
 
     monkeypatch.setattr("nightmill.cli.run.Launcher", reached)
-    assert "ReachedError" in cli("run", "one", "--partition=eu west").err
+    return ReachedError.__name__
+
+
+def test_a_pipeline_of_text_partitions_passes_the_checks_of_a_run(sound, cli, reach_launcher):
+    """A partition that is no day leaves `as_of` a day: the run gets as far as its first step."""
+    file = sound.root / "notebooks/one/pipeline.yaml"
+    file.write_text(file.read_text().replace("steps:", "partition: text\nsteps:"))
+    assert reach_launcher in cli("run", "one", "--partition=eu west").err
 
 
 # -- nightmill step -----------------------------------------------------------------------------
@@ -194,6 +202,54 @@ def test_step_goes_on_when_nobody_reads(sound):
         process.stdout.close()
         process.stderr.close()
         assert process.wait(timeout=60) == 12
+
+
+# -- the boundary -------------------------------------------------------------------------------
+
+
+def test_a_bug_is_reported_without_a_traceback(sound, cli, monkeypatch):
+    """What nobody expected is told in two lines, with its own exit code; a variable shows more."""
+    del sound
+    monkeypatch.setattr("nightmill.cli.check.check_pipeline", lambda _pipeline: 1 / 0)
+    ended = cli("check")
+    assert ended.code == 23
+    assert "a bug in Nightmill: ZeroDivisionError" in ended.err
+    assert "NIGHTMILL_DEBUG=1" in ended.err
+    assert "Traceback" not in ended.err
+    monkeypatch.setenv("NIGHTMILL_DEBUG", "1")
+    assert "Traceback" in cli("check").err
+
+
+def test_ctrl_c_before_anything_runs_is_an_interruption(sound, cli, monkeypatch):
+    """Ctrl-C while a run is still being planned ends with 130 and no traceback."""
+    del sound
+
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nightmill.cli.run.build_plan", interrupted)
+    ended = cli("run", "one", "--partition=2013-03-01")
+    assert (ended.code, ended.err) == (130, "")
+
+
+def test_a_terminal_that_lacks_a_character_gets_its_code(sound):
+    """Where the encoding of the output has no é, it is told as an escape and nothing breaks."""
+    sound.write("kernels/tabular/kernel.yaml", "display_name: caf\u00e9 \u2713\n")
+    ended = sound.run("kernels", "list", env={"PYTHONIOENCODING": "ascii"})
+    assert ended.code == 0
+    assert r"caf\xe9 \u2713" in ended.out
+
+
+def test_what_is_committed_needs_its_notebook_no_more(sound, cli, reach_launcher):
+    """A run checks the steps that will run: a committed one may have a broken notebook by now."""
+    steps = f"{SOUND}\nlast: {{notebook: last.ipynb}}"
+    sound.pipeline("one", steps, parts="broken", last=["1"])
+    assert cli("run", "one", "--partition=2013-03-01").code == 1
+    token = Token(order=1, attempt=1)
+    done = {"run": "r", "token": token, "attempt_prefix": "x", "outputs": {}}
+    pointer = Pointer(pipeline="one", step="parts", partition="2013-03-01", **done)
+    commit(open_store(str(sound.store), base=sound.root), pointer)
+    assert reach_launcher in cli("run", "one", "--partition=2013-03-01").err
 
 
 # -- imports ------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ match step.split("_")[0]:
         asked = []
         def stop(number, frame):
             asked.append(number)
+            (here / f"{step}.asked").touch()
             if len(asked) == 2:
                 end(17, "terminated", "terminated: asked twice")
         signal.signal(signal.SIGTERM, stop)
@@ -114,14 +115,12 @@ def wait_until(condition) -> None:
         time.sleep(0.01)
 
 
-def stop_when(launcher: Launcher, *files, times: int = 1) -> threading.Thread:
+def stop_when(launcher: Launcher, *files) -> threading.Thread:
     """Stop the launcher from outside, as a signal handler would, once these files are there."""
 
     def wait_and_stop() -> None:
-        for _ in range(times):
-            wait_until(lambda: all(file.exists() for file in files))
-            launcher.stop()
-            time.sleep(0.1)
+        wait_until(lambda: all(file.exists() for file in files))
+        launcher.stop()
 
     thread = threading.Thread(target=wait_and_stop)
     thread.start()
@@ -235,9 +234,11 @@ def test_a_stop_ends_what_runs_and_starts_nothing(launcher, tmp_path):
 def test_a_second_stop_asks_again(launcher, tmp_path):
     """A step that takes its time after the first request hears the second."""
     made = launcher(planned("stubborn"))
-    stopping = stop_when(made, tmp_path / "stubborn.ready", times=2)
+    first = stop_when(made, tmp_path / "stubborn.ready")
+    second = stop_when(made, tmp_path / "stubborn.asked")
     ended = run(made)["stubborn"]
-    stopping.join()
+    first.join()
+    second.join()
     assert ended.message == "terminated: asked twice"
 
 

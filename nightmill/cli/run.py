@@ -74,11 +74,11 @@ def run(
         _say_nothing_to_do(request, len(planned))
         _print_outputs(opened, planned)
         return
-    _check_before(project, request)
+    _check_before(project, request, planned)
     opened.preflight()
     statuses, stopped = _launch(planned, project.root, workers)
-    _close_records(opened, statuses)
     print_result(statuses)
+    _close_records(opened, statuses)
     succeeded = [one.planned for one in statuses if one.state is StepState.SUCCEEDED]
     _print_outputs(opened, succeeded)
     failed = any(one.state in (StepState.FAILED, StepState.BLOCKED) for one in statuses)
@@ -109,10 +109,10 @@ def _values(
     return read_overrides(pipeline, known, texts) if texts and known else {}
 
 
-def _check_before(project: Project, request: Request) -> None:
+def _check_before(project: Project, request: Request, planned: Sequence[PlannedStep]) -> None:
     """Find every wrong parameter and missing kernel before anything runs."""
     pipeline = request.pipeline
-    for step in request.steps or pipeline.spec.steps:
+    for step in dict.fromkeys(one.run.step for one in planned if one.committed is None):
         kernels.require(project.kernel(pipeline.spec.steps[step]), project.root)
         contract = require_step(pipeline, step)
         partition = request.partitions[0]
