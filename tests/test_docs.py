@@ -1,0 +1,106 @@
+"""What the README says is so: its commands, options, tables, links and examples."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import typer
+import yaml
+
+from nightmill.causes import Cause
+from nightmill.cli.app import app
+from nightmill.spec.pipeline import PipelineSpec, Version
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMAND = typer.main.get_command(app)
+VERBS = COMMAND.commands
+
+
+@pytest.fixture
+def finished() -> None:
+    """Skip while the README still has places to be filled in."""
+    if left := re.findall(r"@[A-Z]+@", README):
+        pytest.skip(f"the README is being written: {', '.join(left)}")
+
+
+def fenced(language: str) -> list[str]:
+    """Return the README's blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "words", sorted(set(re.findall(r"nightmill ([a-z]+)\b([^`\n|]*)", README)))
+)
+def test_every_command_of_the_readme_exists(words):
+    """A command that the README shows is a verb, with options that this verb has."""
+    verb, rest = words
+    if verb not in VERBS:
+        pytest.skip("prose")
+    known = {flag for option in VERBS[verb].params for flag in option.opts}
+    assert set(re.findall(r"(?<!\S)--?[a-z][\w-]*", rest)) <= known
+
+
+def test_options_of_run_that_the_readme_names_exist():
+    """The row of `nightmill run` names options that it has."""
+    row = next(line for line in README.splitlines() if line.startswith("| `nightmill run"))
+    known = {flag for option in VERBS["run"].params for flag in option.opts}
+    named = set(re.findall(r"(?<![\w-])--?[a-z]+", row))
+    assert len(named) > 5
+    assert named <= known
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_is_in_the_readme(verb):
+    """No verb is known only to those who read the code."""
+    assert f"nightmill {verb}" in README
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("cause", Cause)
+def test_every_cause_is_in_the_readme_with_its_exit_code(cause):
+    """Whoever meets an exit code finds its cause in the README."""
+    assert re.search(
+        rf"{cause.exit_code}\b[^\n]*`{cause}`|`{cause}`[^\n]*\b{cause.exit_code}\b", README
+    )
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z]+)", README))))
+def test_every_make_target_of_the_readme_exists(target):
+    """What the README tells to make can be made."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)#]+)", README))
+def test_every_link_of_the_readme_leads_to_a_file(link):
+    """A file that the README links to is in the repository."""
+    assert (ROOT / link).exists()
+
+
+def test_every_version_is_in_the_readmes_table():
+    """The table of `version:` has a row for each that pipeline.yaml may say, and no other."""
+    table = README.split("| `version:` |", 1)[1].split("\n\n", 1)[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(get_args(Version))
+
+
+def test_the_readmes_pipeline_is_a_pipeline():
+    """The example of a pipeline.yaml is one that Nightmill takes."""
+    (example,) = fenced("yaml")
+    assert PipelineSpec.model_validate(yaml.safe_load(example)).pipeline == "flight_delays"
+
+
+@pytest.mark.parametrize("source", fenced("python"))
+def test_the_readmes_python_is_python(source):
+    """Examples in Python can be pasted."""
+    ast.parse(source)
+
+
+def test_the_readme_is_short():
+    """The README is read whole: what does not fit in 200 lines belongs into docs/."""
+    assert len(README.splitlines()) <= 200
