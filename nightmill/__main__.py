@@ -9,7 +9,7 @@ import traceback
 from nightmill.causes import Cause
 from nightmill.cli.app import app
 from nightmill.cli.terminal import be_lenient, complain
-from nightmill.errors import EXIT_INTERRUPTED, NightmillError
+from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, NightmillError
 
 
 def main() -> None:
@@ -26,14 +26,23 @@ def _run() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except OSError as error:  # a full disk, a missing right: the machine's fault and not a bug
+        _show_traceback()
+        place = str(error.filename or "")
+        complain(NightmillError(f"the system refused: {error.strerror or error}", where=place))
+        return EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - the boundary: a bug gets a report, not a traceback
         return _report_bug(error)
     return 0
 
 
-def _report_bug(error: Exception) -> int:
+def _show_traceback() -> None:
     if os.environ.get("NIGHTMILL_DEBUG"):
         traceback.print_exc()
+
+
+def _report_bug(error: Exception) -> int:
+    _show_traceback()
     last = traceback.extract_tb(error.__traceback__)[-1]
     complain(
         NightmillError(

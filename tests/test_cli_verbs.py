@@ -220,6 +220,15 @@ def test_a_bug_is_reported_without_a_traceback(sound, cli, monkeypatch):
     assert "Traceback" in cli("check").err
 
 
+def test_a_machine_that_refuses_is_no_bug(sound, cli, monkeypatch):
+    """A folder that cannot be written to is an error that names it, not a report of a bug."""
+    place = sound.write("taken", "a file where a folder should be")
+    monkeypatch.setenv("NIGHTMILL_KERNELS", str(place))
+    ended = cli("kernels", "install")
+    assert ended.code == 1
+    assert ended.err == "error: taken: the system refused: File exists\n"
+
+
 def test_ctrl_c_before_anything_runs_is_an_interruption(sound, cli, monkeypatch):
     """Ctrl-C while a run is still being planned ends with 130 and no traceback."""
     del sound
