@@ -8,10 +8,8 @@ known at midnight: both enter only as what was seen before.
 from __future__ import annotations
 
 from datetime import date
-from functools import cache
 
 import pandas as pd
-from pandas.tseries.holiday import USFederalHolidayCalendar
 
 from flights import WEATHER, landed_at, late_known_at, midnight
 
@@ -84,22 +82,17 @@ def smoothed_rate(late: pd.Series, weight: pd.Series, keys: list[pd.Series]) -> 
 
 
 def calendar(rows: pd.DataFrame, day: date) -> pd.DataFrame:
-    """The hour in minutes after midnight, the weekday, and days to the nearest federal holiday."""
-    distances = [(holiday - day).days for holiday in _holidays(day.year)]
+    """The hour, in minutes after midnight, and the weekday.
+
+    No holidays and no months: a year has each of them once, and trees would learn single days by
+    heart.
+    """
     return pd.DataFrame(
         {
             "minute_of_day": (rows["sched_dep"] - midnight(day)).dt.total_seconds() / 60,
             "weekday": day.weekday(),
-            "days_to_holiday": min(distances, key=abs),
         }
     )
-
-
-@cache
-def _holidays(year: int) -> list[date]:
-    """Federal holidays, with the New Year's Days at both ends of the year."""
-    days = USFederalHolidayCalendar().holidays(date(year, 1, 1), date(year + 1, 1, 2))
-    return [day.date() for day in days]
 
 
 def timetable(rows: pd.DataFrame) -> pd.DataFrame:
