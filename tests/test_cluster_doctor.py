@@ -273,6 +273,16 @@ def test_faults(doctor, api, answers, level, what, advice):
     assert "Traceback" not in ended.err
 
 
+def test_no_fault_is_told_twice(doctor, api):
+    """Where a namespace or an account is missing, what cannot work without it is not tried."""
+    account = f"GET {SPACE}/serviceaccounts/nightmill-step"
+    for missing, untried in ((account, f"POST {SPACE}/pods"), (f"GET {SPACE}", account)):
+        api.asked.clear()
+        api.answers[missing] = (404, {})
+        assert doctor().out.count("fail ") == 1
+        assert not any(path == untried for path, *_ in api.asked)
+
+
 def test_missing_rights(doctor, api):
     """Missing rights are listed in one line; what cannot be created is not tried."""
     api.denied = {"create pods", "get pods/log"}
@@ -307,6 +317,28 @@ def test_no_kubeconfig(doctor, kubeconfig):
     assert ended.code == 1
     assert "no access to a cluster" in ended.out
     assert "--kubeconfig" in ended.out
+
+
+def test_no_tls(doctor, kubeconfig):
+    """A server that speaks no TLS, or with a certificate that is not ours, is a line as well."""
+    kubeconfig.write_text(kubeconfig.read_text().replace("http://", "https://"))
+    ended = doctor()
+    assert ended.code == 1
+    assert "cluster: no TLS: SSLError" in ended.out
+    assert "check the certificates" in ended.out
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello", "[1]", "a: {", "clusters: 1\ncontexts: 2\ncurrent-context: x", "\0", "x: \xff"],
+)
+def test_broken_kubeconfig(doctor, kubeconfig, text):
+    """A kubeconfig that is none is a line that says so, not a bug of ours."""
+    kubeconfig.write_text(text, encoding="latin-1")
+    ended = doctor()
+    assert ended.code == 1
+    assert "no access to a cluster" in ended.out
+    assert ended.err == ""
 
 
 def test_context(kubeconfig):
@@ -419,9 +451,9 @@ class Pods:
         return manifest
 
     def pod(self, name, namespace):
-        """Show the next state; the last one stays."""
+        """Show the next state; who asks on after the last has missed the end."""
         assert (name, namespace) == (self.created[0]["metadata"]["name"], "nightmill")
-        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        state = self.states.pop(0)
         if isinstance(state, BaseException):
             raise state
         return state

@@ -13,6 +13,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 # Untyped, and two seconds to import: only `nightmill doctor` does so.
 from kubernetes import client, config  # type: ignore[import-untyped]
 from kubernetes.utils.quantity import parse_quantity  # type: ignore[import-untyped]
@@ -23,6 +25,9 @@ from nightmill.cluster.pod import GPU
 from nightmill.errors import NightmillError
 
 TIMEOUT_S = (5, 20)  # to connect, to answer
+
+# The client checks little of a kubeconfig before it relies on it.
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)
 
 
 class ClusterError(NightmillError):
@@ -104,7 +109,7 @@ class Cluster:
                 config.load_incluster_config(client_configuration=settings)
             else:
                 name = _load_kubeconfig(access, identity, settings)
-        except (config.ConfigException, OSError, ValueError) as error:
+        except (config.ConfigException, OSError, *_MALFORMED) as error:
             raise ClusterError(
                 f"no access to a cluster: {error}",
                 advice="check `access` in platform.yaml, or name a --kubeconfig and --context",
@@ -179,6 +184,10 @@ class Cluster:
             answer: dict[str, Any] = json.loads(response.data)
         except client.ApiException as error:
             raise ClusterError(_words(error), status=error.status, where=self.address) from error
+        except AttributeError as error:  # the client trips over the answer that a TLS fault lacks
+            reason = " ".join(str(getattr(error.__context__, "reason", error)).split())
+            advice = "check the certificates in the kubeconfig, and that the address is the API's"
+            raise ClusterError(f"no TLS: {reason}", where=self.address, advice=advice) from error
         except (HTTPError, OSError, ValueError) as error:
             advice = "check the address, the VPN, and whether the cluster is up"
             problem = f"the API server does not answer: {error}"

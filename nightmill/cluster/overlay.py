@@ -6,13 +6,13 @@ everything below is replaced whole; null removes a key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nightmill.errors import SpecError
 from nightmill.spec.problems import KeyPath
-from nightmill.spec.yaml_source import Place, YamlSource
+from nightmill.spec.yaml_source import YamlSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,11 @@ class OverlaidSource(YamlSource):
 
 def overlay(base: YamlSource, over: YamlSource) -> OverlaidSource:
     """Merge two files."""
-    replaced = frozenset(_replaced(over.data, ()))
     return OverlaidSource(
         file=base.file,
         data=_merge(base.data, over.data, ()),
-        keys={**_surviving(base.keys, replaced), **over.keys},
-        values={**_surviving(base.values, replaced), **over.values},
+        keys={**base.keys, **over.keys},
+        values={**base.values, **over.values},
         base=base,
         over=over,
     )
@@ -62,21 +61,3 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: KeyPath) -> d
         else:
             merged[key] = value
     return merged
-
-
-def _replaced(over: Any, path: KeyPath) -> Iterator[KeyPath]:
-    if not _is_merged(path, over):
-        yield path
-        return
-    for key, value in over.items():
-        yield from _replaced(value, (*path, key))
-
-
-def _surviving(
-    places: Mapping[KeyPath, Place], replaced: frozenset[KeyPath]
-) -> dict[KeyPath, Place]:
-    return {
-        path: place
-        for path, place in places.items()
-        if not any(path[:length] in replaced for length in range(1, len(path) + 1))
-    }
