@@ -151,11 +151,10 @@ class ProjectFiles:
             [sys.executable, "-m", "nightmill", *arguments],
             cwd=self.root,
             env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **options,
+            **{"stdin": subprocess.DEVNULL, **options},
         )
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> Ended:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from nightmill.step.limits import Threads, decide_threads
 from nightmill.step.outputs import DeclaredOutput
 from nightmill.step.plan import Plan, make_plan
 from nightmill.step.provenance import describe_code
+from nightmill.step.scratch import disk_error, make_scratch, with_place
 from nightmill.step.supervisor import StopRequest, Supervisor, Watched
 from nightmill.store.inputs import ResolvedInput, resolve_inputs, versions
 from nightmill.store.interface import Store
@@ -40,8 +40,6 @@ from nightmill.store.open import open_store
 from nightmill.store.pointer import CommittedOutput, Pointer, Token, commit, read_pointer
 
 Listener = Callable[[Mapping[str, Any]], None]
-
-_SCRATCH_VARIABLE = "NIGHTMILL_SCRATCH"
 
 
 @dataclass(frozen=True)
@@ -79,21 +77,22 @@ class Attempt:
         if before is not None and before.token == self._token:
             return self._finish_before(before)
         self._claim()
-        scratch = self._make_scratch()
+        scratch = None
         try:
             self._refuse_if_fenced(before)
+            scratch = make_scratch()
             self._run_in(scratch, die_with_stdin=die_with_stdin)
         except StoreError as error:
-            self._fail(verdict.from_error(_with_scratch(error, scratch)))
+            self._fail(verdict.from_error(with_place(error, scratch)))
         except NightmillError as error:
             self._fail(verdict.from_error(error))
         except OSError as error:
-            self._fail(verdict.from_error(_with_scratch(_disk_error(error), scratch)))
+            self._fail(verdict.from_error(with_place(disk_error(error), scratch)))
         except Exception as error:
             self._fail(verdict.from_bug(error))
             self._write_record()
             raise
-        if self._record.exit_code != Cause.STORE.exit_code:
+        if scratch and self._record.exit_code != Cause.STORE.exit_code:
             shutil.rmtree(scratch, ignore_errors=True)
         self._write_record()
         return self._record
@@ -108,13 +107,6 @@ class Attempt:
     @property
     def _token(self) -> Token:
         return Token(order=self._run.order, attempt=self._run.attempt)
-
-    def _make_scratch(self) -> Path:
-        parent = os.environ.get(_SCRATCH_VARIABLE) or None
-        try:
-            return Path(tempfile.mkdtemp(prefix="nightmill-", dir=parent))
-        except OSError as error:
-            raise _disk_error(error) from error
 
     def _claim(self) -> None:
         """Write the first record; two processes can never share an attempt's prefix."""
@@ -243,6 +235,7 @@ class Attempt:
             outputs=outputs,
             inputs=versions(prepared.inputs),
         )
+        self._write_record()  # whole: after a crash from here on, only `committed` is amended
         commit(self._store, pointer)
         self._note(committed=True)
         self._end(AttemptState.SUCCEEDED)
@@ -275,6 +268,7 @@ class Attempt:
             self._note(
                 outputs=findings.describe_outputs(self._store, committed.outputs),
                 committed=True,
+                failure=None,  # the commit may have won although its reply was lost
                 state=AttemptState.SUCCEEDED,
                 ended_at=committed.committed_at,
             )
@@ -296,18 +290,3 @@ def _first_record(run: StepRun, store: Store) -> Record:
 def _threads(author: Mapping[str, str], cpu_millicores: int | None) -> Threads:
     cpu = cpu_millicores / 1000 if cpu_millicores else None
     return decide_threads({**os.environ, **author}, step_cpu=cpu)
-
-
-def _with_scratch(error: StoreError, scratch: Path) -> StoreError:
-    """Say where the work of hours lies that the store did not take."""
-    error.advice = "; ".join(filter(None, [error.advice, f"the attempt's files are in {scratch}"]))
-    return error
-
-
-def _disk_error(error: OSError) -> StoreError:
-    return StoreError(
-        f"the local disk failed: {error.strerror or error}",
-        address=str(error.filename or tempfile.gettempdir()),
-        operation="write",
-        advice=f"free some space, or set {_SCRATCH_VARIABLE} to a folder on a larger disk",
-    )

@@ -33,6 +33,7 @@ def for_kernel(
         **{name: str(folder) for name, folder in folders.items()},
         "JUPYTER_PATH": str(kernel.jupyter_path),
         "JUPYTER_NO_CONFIG": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",  # sources stay untouched; kernels are compiled already
         "PATH": path,
         **settings,
     }

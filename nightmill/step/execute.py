@@ -8,12 +8,14 @@ closes, the supervisor is gone and the child stops its kernel and itself.
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -34,14 +36,16 @@ from nightmill.spec.notebook import to_ipynb  # noqa: E402 - as above
 from nightmill.step import injection  # noqa: E402 - as above
 from nightmill.step.engine import Outcome  # noqa: E402 - as above
 from nightmill.step.plan import Plan  # noqa: E402 - as above
+from nightmill.step.process_tree import ProcessTree  # noqa: E402 - as above
 
+_GRACE_S = 10.0  # to interrupt the kernel or kill it, and to save
 _LONGEST_SOCKET_PATH = 95  # a Unix socket's path holds 107 bytes, and a number is appended
 
 
 def main(plan_file: str, events_fd: str, lifeline_fd: str) -> int:
     """Run the plan; 0 when every cell completed, 1 otherwise: the outcome event says more."""
     events = os.fdopen(int(events_fd), "w", encoding="ascii")
-    threading.Thread(target=_die_with_supervisor, args=[int(lifeline_fd)], daemon=True).start()
+    _Lifeline(int(lifeline_fd)).start()
 
     def tell(event: Mapping[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")
@@ -105,9 +109,22 @@ def _unix_sockets() -> dict[str, str]:
     return {"transport": "ipc", "ip": prefix} if len(prefix) < _LONGEST_SOCKET_PATH else {}
 
 
-def _die_with_supervisor(lifeline_fd: int) -> None:
-    os.read(lifeline_fd, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
+class _Lifeline(threading.Thread):
+    """Waits for the supervisor's death, then does its work: nothing may be left behind."""
+
+    def __init__(self, lifeline_fd: int) -> None:
+        super().__init__(daemon=True)
+        self._lifeline_fd = lifeline_fd
+        self._tree = ProcessTree()
+
+    def run(self) -> None:
+        """Stop as on any stop, and end all once the notebook is saved or the grace is over."""
+        os.read(self._lifeline_fd, 1)
+        atexit.register(self._tree.end_all)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE_S)
+        self._tree.end_all()
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightmill.causes import Cause
-from nightmill.errors import NightmillError
+from nightmill.errors import NightmillError, UsageError
 from nightmill.store.interface import Store
 from nightmill.store.keys import output_key, output_prefix
 from nightmill.store.pointer import CommittedFile, CommittedOutput
@@ -55,7 +55,7 @@ class DeclaredOutput:
                     f"declared a folder ({self.declared}), found a file",
                     f"declare a file, `{self.name}: {self.declared.rstrip('/')}`, or fill a folder",
                 )
-            if not found:
+            if not any(_is_data(file) for file in found):
                 raise self._error(f"the notebook left the folder {self.declared} empty")
             return found
         if self.address.is_dir():
@@ -73,7 +73,11 @@ class DeclaredOutput:
         files = []
         for file in self.files():
             path = file.relative_to(base).as_posix()
-            stored = store.put_file(output_key(attempt_prefix, self.name, path), file)
+            try:
+                key = output_key(attempt_prefix, self.name, path)
+            except UsageError as error:
+                raise self._error(f"the file {path!r} {error.problem}", error.advice) from error
+            stored = store.put_file(key, file)
             files.append(
                 CommittedFile(path=path, size=stored.size, sha256=stored.sha256, etag=stored.etag)
             )
@@ -87,6 +91,11 @@ class DeclaredOutput:
     def _error(self, problem: str, advice: str = "") -> OutputError:
         advice = advice or f"write it to the address that `{self.name}` holds"
         return OutputError(problem, where=f"output {self.name}", advice=advice)
+
+
+def _is_data(file: Path) -> bool:
+    """Whether a reader of the folder would read it: not _SUCCESS, .part-0.crc and the like."""
+    return not file.name.startswith(("_", "."))
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """The processes below a supervisor: their memory, and their end.
 
 The supervisor becomes a subreaper (Linux), so that children of a dead kernel come to it instead of
-escaping; `end_all` then leaves none behind.
+escaping; `end_all` then leaves none behind. Children that this process had before are not ours.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 
 import psutil
 
@@ -17,52 +18,61 @@ _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 2.0
 
 
-def become_subreaper() -> None:
+class ProcessTree:
+    """Every process below this one, but for those that were there when the tree was made."""
+
+    def __init__(self) -> None:
+        _become_subreaper()
+        self._others = frozenset(psutil.Process().children())
+
+    def resident_bytes(self, engine_pid: int) -> int:
+        """Return the resident memory without the engine's own: the kernel and its children."""
+        total = 0
+        for process in self._members():
+            if process.pid != engine_pid:
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+        return total
+
+    def end_all(self) -> int:
+        """End every member: politely, then by force. Returns how many there were."""
+        left = [process for process in self._members() if _is_alive(process)]
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+        _gone, stubborn = psutil.wait_procs(left, timeout=_GRACE_S)
+        for process in stubborn:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(stubborn, timeout=_GRACE_S)
+        return len(left)
+
+    def reap_adopted(self, engine_pid: int) -> None:
+        """Collect adopted children that have ended; the engine's own end is not ours to collect."""
+        for process in self._children():
+            if process.pid != engine_pid and not _is_alive(process):
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, os.WNOHANG)
+
+    def _children(self) -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if child not in self._others]
+
+    def _members(self) -> Iterator[psutil.Process]:
+        for child in self._children():
+            yield child
+            with contextlib.suppress(psutil.Error):
+                yield from child.children(recursive=True)
+
+
+def _become_subreaper() -> None:
     """Adopt orphaned descendants from now on; does nothing where the system has no such thing."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants() -> list[psutil.Process]:
-    """Return every process below this one."""
-    return psutil.Process().children(recursive=True)
-
-
-def resident_bytes(engine_pid: int) -> int:
-    """Return the resident memory below us without the engine's own: the kernel and its children."""
-    total = 0
-    for process in descendants():
-        if process.pid != engine_pid:
-            with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
-    return total
-
-
-def end_all() -> int:
-    """End every descendant: politely, then by force. Returns how many there were."""
-    left = [process for process in descendants() if _is_alive(process)]
-    for process in left:
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    _gone, stubborn = psutil.wait_procs(left, timeout=_GRACE_S)
-    for process in stubborn:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(stubborn, timeout=_GRACE_S)
-    return len(left)
-
-
-def reap_adopted(engine_pid: int) -> None:
-    """Collect adopted children that have ended; the engine's own end is not ours to collect."""
-    for process in psutil.Process().children():
-        if process.pid != engine_pid and not _is_alive(process):
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(process.pid, os.WNOHANG)
-
-
 def _is_alive(process: psutil.Process) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False

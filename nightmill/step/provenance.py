@@ -24,7 +24,11 @@ def describe_code(notebook: Path, root: Path) -> Code:
     return Code(
         notebook=_relative(notebook, root),
         notebook_sha256=file_sha256(notebook),
-        modules={_relative(path, root): file_sha256(path) for path in modules if path != notebook},
+        modules={
+            _relative(path, root): file_sha256(path)
+            for path in modules
+            if path != notebook and path.is_file()  # not an editor's lock, a link to nowhere
+        },
         git_commit=commit,
         git_dirty=dirty,
         image=os.environ.get(_IMAGE_VARIABLE),
@@ -53,7 +57,11 @@ def _git_state(root: Path) -> tuple[str | None, bool | None]:
 def _git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True
+            # Without optional locks, asking for the state writes nothing into the repository.
+            ["git", "--no-optional-locks", "-C", str(root), *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nightmill.spec.record import FileRecord, InputRecord
 from nightmill.step.provenance import file_sha256
+from nightmill.store.files import os_errors
 from nightmill.store.inputs import ResolvedInput, check_sha256
 from nightmill.store.interface import Store
 
@@ -29,9 +30,14 @@ def stage(store: Store, resolved: ResolvedInput, folder: Path) -> str:
             target.parent.mkdir(parents=True, exist_ok=True)
             store.get_file(key, target, sha256=file.sha256)
         else:
-            check_sha256(file_sha256(here / file.path), file.sha256, store.address(key))
+            check_sha256(_sha256(here / file.path), file.sha256, store.address(key))
     base = here or folder
     return str(base / output.files[0].path if output.kind == "file" else base)
+
+
+def _sha256(path: Path) -> str:
+    with os_errors("read", path):
+        return file_sha256(path)
 
 
 def describe_input(store: Store, resolved: ResolvedInput) -> InputRecord:

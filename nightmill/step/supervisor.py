@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nightmill.step import process_tree
 from nightmill.step.limits import oom_kills
+from nightmill.step.process_tree import ProcessTree
 
 _TICK_S = 0.25
 _GRACE_S = 12.0  # the engine interrupts, waits 5 s, kills its kernel, and saves
@@ -91,10 +91,10 @@ class Supervisor:
         self._seen = Watched()
         self._position = 0
         self._lines = b""
+        self._tree = ProcessTree()
 
     def run(self, plan: Path, *, env: Mapping[str, str], log: Path) -> Watched:
         """Execute the plan and return what was seen; never raises for what the child does."""
-        process_tree.become_subreaper()
         kills_before = oom_kills()
         events, events_in = os.pipe()
         lifeline_out, lifeline = os.pipe()
@@ -102,7 +102,9 @@ class Supervisor:
         arguments = [str(plan), str(events_in), str(lifeline_out)]
         with log.open("wb") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                # The environment and the folder are the notebook's: they shall not alter our Python
+                # (-E: PYTHONWARNINGS and its like; -P: a json.py that lies in the folder).
+                [sys.executable, "-EP", "-m", module, *arguments],
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -117,7 +119,7 @@ class Supervisor:
         finally:
             os.close(lifeline)
             os.close(events)
-            self._seen.left_behind = process_tree.end_all()
+            self._seen.left_behind = self._tree.end_all()
         self._seen.returncode = child.wait()
         self._seen.stopped_by = self._stop.reason
         self._seen.oom_kills = oom_kills() - kills_before
@@ -174,8 +176,8 @@ class Supervisor:
                 self._listener(event)
 
     def _sample(self, engine_pid: int) -> None:
-        size = process_tree.resident_bytes(engine_pid)
-        process_tree.reap_adopted(engine_pid)
+        size = self._tree.resident_bytes(engine_pid)
+        self._tree.reap_adopted(engine_pid)
         if size:
             self._seen.peak_bytes = max(size, self._seen.peak_bytes or 0)
             peaks = self._seen.cell_peaks
