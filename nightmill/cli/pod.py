@@ -46,7 +46,11 @@ def pod(
     manifest = pod_manifest(platform, found, step, image=image, arguments=arguments)
     text = yaml.safe_dump(manifest, sort_keys=False, width=10_000)
     if out.is_terminal:
-        out.print(Syntax(inert(text), "yaml", background_color="default", word_wrap=True))
+        out.print(
+            Syntax(
+                inert(text), "yaml", theme="ansi_light", background_color="default", word_wrap=True
+            )
+        )
     else:
         out.file.write(text)
 
