@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,10 +92,15 @@ def install(kernel: Kernel, root: Path) -> tuple[KernelEnvironment, bool]:
     """
     target = environment(kernel, root)
     target.path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.path.with_suffix(".lock")):
+    with _locked(target.path.with_name(f"{target.path.name}.lock")):
         built = not target.installed
         if built:
             _build(target)
+        # The step sets the author's variables itself, so that a step's own win over the kernel's.
+        _write_kernelspec(target, target.jupyter_path, env={})
+        if built:
+            mark = target.kernel.lock_sha256 + "\n"
+            (target.path / _COMPLETE).write_text(mark, encoding="ascii")
         _announce(target)
     return target, built
 
@@ -116,16 +121,16 @@ def _build(target: KernelEnvironment) -> None:
         )
     # ipykernel brings a kernelspec named python3; ours alone must be found in this folder.
     shutil.rmtree(target.jupyter_path / "kernels" / "python3", ignore_errors=True)
-    _write_kernelspec(target, target.jupyter_path)
-    (target.path / _COMPLETE).write_text(target.kernel.lock_sha256 + "\n", encoding="ascii")
 
 
 def _announce(target: KernelEnvironment) -> None:
     """Let the JupyterLab of our own environment find the kernel."""
-    _write_kernelspec(target, Path(sys.prefix) / "share" / "jupyter")
+    _write_kernelspec(target, Path(sys.prefix) / "share" / "jupyter", env=target.kernel.env)
 
 
-def _write_kernelspec(target: KernelEnvironment, jupyter_path: Path) -> None:
+def _write_kernelspec(
+    target: KernelEnvironment, jupyter_path: Path, *, env: Mapping[str, str]
+) -> None:
     folder = jupyter_path / "kernels" / target.kernel.name
     folder.mkdir(parents=True, exist_ok=True)
     spec = {
@@ -133,7 +138,7 @@ def _write_kernelspec(target: KernelEnvironment, jupyter_path: Path) -> None:
         "display_name": target.kernel.display_name,
         "language": "python",
         # An empty PYTHONPATH is none: packages of the runner or of the user must not shine through.
-        "env": {"PYTHONNOUSERSITE": "1", "PYTHONPATH": "", **target.kernel.env},
+        "env": {"PYTHONNOUSERSITE": "1", "PYTHONPATH": "", **env},
         "metadata": {"nightmill": {"lock_sha256": target.kernel.lock_sha256}, "debugger": True},
     }
     text = json.dumps(spec, indent=1) + "\n"
