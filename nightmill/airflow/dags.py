@@ -5,6 +5,7 @@ One DAG a pipeline, one task a step, named alike. What each run is for is decide
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import gather
 
 MAX_BACKOFF_DOUBLINGS = 5  # the longest wait is 32 times the first
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def load_dags(folder: Path) -> dict[str, DAG]:
@@ -51,6 +54,8 @@ def build_dag(plan: Plan, planned: PlannedPipeline) -> DAG:
         doc_md=_pipeline_doc(planned),
         tags=list(spec.tags),
         schedule=_schedule(plan, spec),
+        # Airflow wants a start to catch up from; the true one is the timetable's.
+        start_date=_EPOCH if spec.catchup else None,
         catchup=spec.catchup,
         max_active_runs=spec.max_active_runs,
         params=_params(planned),

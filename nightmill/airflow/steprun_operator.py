@@ -125,7 +125,9 @@ def result_of_exit_code(code: int) -> dict[str, Any]:
 
 def _fail(result: Mapping[str, Any]) -> NoReturn:
     cause = result.get("cause") or Cause.NIGHTMILL_BUG.value
-    message = f"{cause}: {result.get('message') or 'no message'}"
+    message = str(result.get("message") or "no message")
+    if not message.startswith(cause):
+        message = f"{cause}: {message}"
     if result.get("notebook"):
         message += f"; executed notebook: {result['notebook']}"
     raise (AirflowFailException if cause in HOPELESS else AirflowException)(message)
