@@ -18,6 +18,11 @@ WEATHER_HOURS = 6
 EVENING = 18
 PRIOR_FLIGHTS = 10
 IDENTITY = ["flight_id", "day", "carrier", "flight", "origin", "dest", "hour", "sched_dep"]
+# Of the actuals; the others would only be copied, day after day.
+USED = [
+    "day", "carrier", "flight", "origin", "dest", "hour", "sched_arr",
+    "dep_delay", "arr_delay", "air_time", "seats", "plane_year",
+]  # fmt: skip
 
 # How often similar flights were late: what makes them similar, and after how many days
 # a flight counts half.
@@ -61,11 +66,12 @@ def known_before(actuals: pd.DataFrame, day: date) -> pd.DataFrame:
     A flight still in the air at midnight has no `air_time` yet, and no `late` unless it is late
     already.
     """
-    age = (pd.Timestamp(day) - actuals["day"]).dt.days
-    known = actuals[age.between(1, HISTORY_DAYS)]
+    today = pd.Timestamp(day)
+    first = today - pd.Timedelta(days=HISTORY_DAYS)
+    known = actuals.loc[actuals["day"].between(first, today, inclusive="left"), USED]
     return known.assign(
         late=late_known_at(known, midnight(day)),
-        age=age,
+        age=(today - known["day"]).dt.days,
         air_time=known["air_time"].where(landed_at(known) < midnight(day)),
         cancelled=known["dep_delay"].isna().astype(float),
     )
