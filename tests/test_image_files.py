@@ -110,7 +110,7 @@ def test_a_pointer_is_only_ever_replaced_on_a_condition(condition, effect):
 def test_policies_list_only_below_the_store(policy):
     """Listing is bound to the store's prefixes; a missing object is told from a forbidden one.
 
-    S3 answers 404 for a missing object only to those who may list, and such a request has no prefix.
+    S3 tells 404 from 403 only to those who may list, and a request for an object has no prefix.
     """
     bucket = "arn:aws:s3:::example-bucket"
     assert _effect(policy, "s3:ListBucket", bucket, prefix=f"nightmill/{OWN}/") == "Allow"

@@ -12,6 +12,7 @@ import atexit
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -38,6 +39,7 @@ from nightmill.step.engine import Outcome  # noqa: E402 - as above
 from nightmill.step.plan import Plan  # noqa: E402 - as above
 from nightmill.step.process_tree import ProcessTree  # noqa: E402 - as above
 
+_REAP_EVERY_S = 1.0
 _GRACE_S = 10.0  # to interrupt the kernel or kill it, and to save
 _LONGEST_SOCKET_PATH = 95  # a Unix socket's path holds 107 bytes, and a number is appended
 
@@ -119,7 +121,8 @@ class _Lifeline(threading.Thread):
 
     def run(self) -> None:
         """Stop as on any stop, and end all once the notebook is saved or the grace is over."""
-        os.read(self._lifeline_fd, 1)
+        while not select.select([self._lifeline_fd], [], [], _REAP_EVERY_S)[0]:
+            self._tree.reap_adopted()  # what the kernel orphans comes here, not to the supervisor
         atexit.register(self._tree.end_all)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_GRACE_S)

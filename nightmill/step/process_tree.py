@@ -47,11 +47,16 @@ class ProcessTree:
         psutil.wait_procs(stubborn, timeout=_GRACE_S)
         return len(left)
 
-    def reap_adopted(self, engine_pid: int) -> None:
-        """Collect adopted children that have ended; the engine's own end is not ours to collect."""
+    def reap_adopted(self, engine_pid: int | None = None) -> None:
+        """Collect adopted children that have ended.
+
+        What we started is collected by whoever waits for it: the engine is known by its number, a
+        kernel (None) by leading a session.
+        """
         for process in self._children():
-            if process.pid != engine_pid and not _is_alive(process):
-                with contextlib.suppress(ChildProcessError):
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                started = engine_pid or os.getsid(process.pid)
+                if process.pid != started and not _is_alive(process):
                     os.waitpid(process.pid, os.WNOHANG)
 
     def _children(self) -> list[psutil.Process]:

@@ -14,6 +14,7 @@ from nightmill.spec.record import Code
 
 _COMMIT_VARIABLE = "NIGHTMILL_GIT_COMMIT"
 _IMAGE_VARIABLE = "NIGHTMILL_IMAGE"
+_DIRTY = "-dirty"  # as `git describe --dirty` writes it
 _CHUNK = 1 << 20
 
 
@@ -47,7 +48,7 @@ def file_sha256(path: Path) -> str:
 def _git_state(root: Path) -> tuple[str | None, bool | None]:
     """Return the commit and whether notebooks or kernels differ from it."""
     if built_from := os.environ.get(_COMMIT_VARIABLE):
-        return built_from, False
+        return built_from.removesuffix(_DIRTY), built_from.endswith(_DIRTY)
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
         return None, None

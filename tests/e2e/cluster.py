@@ -296,6 +296,7 @@ def step_pod(
     files: str,
     secret: str,
     memory: str = "700Mi",
+    env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return a pod under the restricted standard that runs the image on a pipeline of the test's.
 
@@ -321,6 +322,7 @@ def step_pod(
                     "image": image,
                     "imagePullPolicy": "IfNotPresent",
                     "args": list(arguments),
+                    "env": [{"name": name, "value": text} for name, text in (env or {}).items()],
                     "envFrom": [{"secretRef": {"name": secret}}],
                     "resources": {
                         "requests": {"cpu": "500m", "memory": memory},
