@@ -15,6 +15,7 @@ from nightmill.cli.terminal import address, cell_text, duration, inert, size
 from nightmill.errors import StoreError
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.record import Record
+from nightmill.spec.result import result_of
 from nightmill.spec.steprun import StepRun, decode_parameters
 
 
@@ -54,10 +55,7 @@ def step(
     # Only here: a machine that only checks or shows has no need of the extra [runner].
     from nightmill.step.attempt import Attempt  # noqa: PLC0415 - see above
     from nightmill.step.supervisor import stop_on_signals  # noqa: PLC0415 - see above
-    from nightmill.step.termination import (  # noqa: PLC0415 - see above
-        result_of,
-        write_termination_message,
-    )
+    from nightmill.step.termination import write_termination_message  # noqa: PLC0415 - see above
 
     tell = _teller(_json_line if log_format == "json" else _text_line)
     project = Project.load(find_root(Path.cwd()))

@@ -12,28 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nightmill.spec.record import Record
-
 VARIABLE = "NIGHTMILL_TERMINATION_LOG"
 LIMIT_BYTES = 4096
 _KUBERNETES_FILE = "/dev/termination-log"
 _LEFT_OUT_FIRST = ("metrics", "outputs")
-_MESSAGE_CHARACTERS = 500
-
-
-def result_of(record: Record, record_address: str) -> dict[str, Any]:
-    """Return what whoever launched the step wants to know of it."""
-    message = record.failure.message if record.failure else str(record.state)
-    return {
-        "state": record.state.value,
-        "cause": record.failure.cause.value if record.failure else None,
-        "message": message[:_MESSAGE_CHARACTERS],
-        "committed": record.committed,
-        "record": record_address,
-        "notebook": record.notebook,
-        "outputs": {name: output.address for name, output in record.outputs.items()},
-        "metrics": record.metrics,
-    }
 
 
 def write_termination_message(result: Mapping[str, Any]) -> None:
