@@ -1,0 +1,174 @@
+"""Steps as subprocesses of the worker: their log, their result, their end, what they cannot see."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from nightmill.airflow import local
+from nightmill.airflow.local import LocalStepOperator, step_environment
+from tests.test_airflow_operator_fields import context
+
+YAML = """\
+pipeline: p
+steps:
+  s: {notebook: s.ipynb, outputs: {made: made.txt}}
+"""
+GOOD = [
+    ("made: str = ''\nmode: str = 'good'\nmarker: str = ''", "parameters"),
+    """\
+import os, time
+from pathlib import Path
+if mode == "bad":
+    raise ValueError("no good")
+Path(made).write_text(repr(sorted(name for name in os.environ if "AIRFLOW" in name)))
+if mode == "slow":
+    Path(marker).write_text(str(os.getpid()))
+    time.sleep(600)
+""",
+]
+
+
+@pytest.fixture(scope="module")
+def files(make_project):
+    """Make a project of one small step."""
+    made = make_project("local")
+    made.pipeline("p", "", s=GOOD)
+    made.write("notebooks/p/pipeline.yaml", YAML)
+    return made
+
+
+@pytest.fixture
+def operator(files, monkeypatch):
+    """Return a function that makes the operator; each of its runs is one of its own."""
+    monkeypatch.setenv("NIGHTMILL_KERNELS", files.env["NIGHTMILL_KERNELS"])
+    monkeypatch.setenv("AIRFLOW_CONN_SECRET", "mysql://user:password@host")
+
+    def make(**given) -> LocalStepOperator:
+        return LocalStepOperator(
+            task_id="s",
+            pipeline="p",
+            step="s",
+            store=".nightmill/store",
+            project=str(files.root),
+            given=given,
+        )
+
+    return make
+
+
+def run(name: str):
+    """Make the context of a run of this name, begun now."""
+    return context(run_id=name, start_date=datetime.now(UTC))
+
+
+def test_success(operator, files, capfd):
+    """The step runs in the project, its lines are in the log, its result is an XCom."""
+    now = run("good")
+    operator().execute(now)
+    result = now["pushed"]["result"]
+    assert result["state"] == "succeeded"
+    (made,) = files.store.glob("runs/p/2013-03-01/good/s/3/outputs/made/made.txt")
+    assert made.read_text() == "[]"  # nothing of Airflow's, so none of its connections
+    assert "cell 2: " in capfd.readouterr().out
+
+
+def test_failure(operator):
+    """A notebook's own error is not tried again, and the message names cause and notebook."""
+    now = run("bad")
+    with pytest.raises(AirflowFailException, match=r"notebook_error.*no good.*executed notebook: "):
+        operator(mode="bad").execute(now)
+    assert now["pushed"]["result"]["cause"] == "notebook_error"
+
+
+def _pid_in(marker: Path) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if marker.exists() and marker.read_text():
+            return int(marker.read_text())
+        time.sleep(0.1)  # a poll with a deadline
+    return pytest.fail("the step did not come to its cell")
+
+
+def test_on_kill(operator, files, tmp_path):
+    """A killed task ends its step in good order: the record says so, nothing is committed."""
+    marker = tmp_path / "marker"
+    task, now = operator(mode="slow", marker=str(marker)), run("killed")
+    raised: list[BaseException] = []
+
+    def execute() -> None:
+        try:
+            task.execute(now)
+        except AirflowException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=execute)
+    thread.start()
+    kernel = _pid_in(marker)
+    task.on_kill()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert not psutil.pid_exists(kernel)
+    (error,) = raised
+    assert str(error).startswith("terminated")
+    assert not isinstance(error, AirflowFailException)  # another try may well succeed
+    (record,) = files.store.glob("runs/p/2013-03-01/killed/s/3/record.json")
+    assert json.loads(record.read_bytes())["failure"]["cause"] == "terminated"
+
+
+def test_on_kill_before_anything_runs(operator):
+    """A task that is killed before its step has started has nothing to end."""
+    operator().on_kill()
+
+
+def test_a_step_that_ignores_the_request(operator, monkeypatch, tmp_path):
+    """A step that does not stop within its grace is killed."""
+    script = tmp_path / "nightmill.py"
+    script.write_text(
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('deaf', flush=True)\ntime.sleep(600)\n"
+    )
+    monkeypatch.setattr(local, "GRACE_S", 0.5)
+    task = operator()
+    task.project = str(tmp_path)  # `python -m nightmill` finds the script in its own folder
+    monkeypatch.setattr(task, "make_step_run", lambda _: _Argv())
+    with task._started([], tmp_path / "result.json") as process:
+        assert process.stdout.readline() == "deaf\n"
+        task.on_kill()
+        assert process.returncode == -signal.SIGKILL
+
+
+class _Argv:
+    """A StepRun, as far as its arguments go."""
+
+    def to_argv(self) -> list[str]:
+        """Give none."""
+        return []
+
+
+def test_a_step_without_a_word(operator, monkeypatch, tmp_path):
+    """A step that dies without a result is judged by its exit code."""
+    (tmp_path / "nightmill.py").write_text("import os\nos._exit(14)\n")
+    task, now = operator(), context()
+    task.project = str(tmp_path)
+    monkeypatch.setattr(task, "make_step_run", lambda _: _Argv())
+    with pytest.raises(AirflowException, match="out_of_memory"):
+        task.execute(now)
+    assert now["pushed"]["result"]["cause"] == "out_of_memory"
+
+
+def test_environment():
+    """A step gets the worker's environment but for what is Airflow's own."""
+    worker = {"PATH": "/bin", "AWS_REGION": "x", "AIRFLOW_CONN_A": "secret", "AIRFLOW_HOME": "/a"}
+    worker |= {"AIRFLOW__CORE__FERNET_KEY": "secret", "_AIRFLOW__AS_LIBRARY": "1"}
+    assert step_environment(worker) == {"PATH": "/bin", "AWS_REGION": "x"}
+    assert "PATH" in step_environment(os.environ)
