@@ -8,7 +8,7 @@ import pytest
 
 from nightmill.errors import InputError, StoreError
 from nightmill.spec.graph import InputSource
-from nightmill.store.inputs import check_sha256, resolve_input, resolve_inputs, versions
+from nightmill.store.inputs import check_sha256, resolve_input, resolve_inputs, version_notes
 from nightmill.store.pointer import CommittedOutput, Pointer, Token, commit
 
 DAYS = ("2013-01-01", "2013-01-03", "2013-01-05")
@@ -54,8 +54,8 @@ def source(version="same_partition", *, output="model", inclusive=True, **more) 
 def test_the_version_that_is_meant(filled, version, inclusive, partition, found):
     """Each way to choose a version finds exactly that day's pointer, on either backend."""
     resolved = resolve_input(filled, source(version, inclusive=inclusive), partition)
-    assert resolved.pointer.partition == found
-    assert resolved.output.name == "model"
+    assert resolved.versions[""].pointer.partition == found
+    assert resolved.versions[""].output.name == "model"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_version_may_be_too_old(filled, partition, fresh):
     """An input older than `max_age` is refused, with its age; at the limit it is good."""
     wanted = source("latest_before_partition", max_age=timedelta(days=2))
     if fresh:
-        assert resolve_input(filled, wanted, partition).pointer.partition == "2013-01-05"
+        assert resolve_input(filled, wanted, partition).versions[""].pointer.partition == "2013-01-05"
     else:
         with pytest.raises(InputError, match=r"3 days before 2013-01-08; at most 2"):
             resolve_input(filled, wanted, partition)
@@ -105,7 +105,7 @@ def test_an_output_that_the_committed_run_did_not_make(filled):
 def test_versions_tell_what_was_read(filled):
     """The pointer keeps a line for each input: the attempt that made it, or that there was none."""
     found = resolve_input(filled, source(), "2013-01-03")
-    assert versions({"model": found, "other": None}) == {
+    assert version_notes({"model": found, "other": None}) == {
         "model": "runs/m/2013-01-03/r/train/1#model",
         "other": "none",
     }

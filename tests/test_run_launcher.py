@@ -84,8 +84,8 @@ def planned(step: str, *needs: str, waits_for: tuple[str, ...] = ()) -> PlannedS
     )
     return PlannedStep(
         run,
-        needs=frozenset((DAY, one) for one in needs),
-        waits_for=frozenset((DAY, one) for one in waits_for),
+        needs=frozenset((DAY, one, "") for one in needs),
+        waits_for=frozenset((DAY, one, "") for one in waits_for),
     )
 
 

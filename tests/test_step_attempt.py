@@ -14,6 +14,7 @@ from nightmill.spec.project import Project
 from nightmill.spec.record import CellState, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.step import attempt as attempt_module
+from nightmill.step import prepare as prepare_module
 from nightmill.step.attempt import Attempt
 from nightmill.step.cell_states import CellLedger
 from nightmill.step.supervisor import StopRequest, Supervisor, Watched
@@ -227,7 +228,7 @@ def test_a_local_disk_that_fails_is_no_bug(small, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/scratch/x")
 
-    monkeypatch.setattr(attempt_module, "make_plan", full)
+    monkeypatch.setattr(prepare_module, "make_plan", full)
     record = attempt(small).execute()
     assert record.failure.cause == "store"
     assert "No space left on device" in record.failure.message
@@ -240,7 +241,7 @@ def test_a_bug_of_ours_is_recorded_and_raised(small, monkeypatch):
     def broken(*_arguments, **_options):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(attempt_module, "make_plan", broken)
+    monkeypatch.setattr(prepare_module, "make_plan", broken)
     with pytest.raises(ZeroDivisionError):
         attempt(small).execute()
     assert small.record("p", "make")["failure"]["cause"] == "nightmill_bug"

@@ -10,7 +10,7 @@ from nightmill.errors import StoreError
 from nightmill.spec.graph import InputSource
 from nightmill.step import staging
 from nightmill.step.outputs import DeclaredOutput, OutputError
-from nightmill.store.inputs import ResolvedInput
+from nightmill.store.inputs import ResolvedInput, Version
 from nightmill.store.open import open_store
 from nightmill.store.pointer import CommittedFile, CommittedOutput, Pointer, Token
 
@@ -103,7 +103,8 @@ def committed(store, tmp_path, kind="file") -> ResolvedInput:
         outputs={"o": output},
     )
     return ResolvedInput(
-        InputSource("o", "p", "s", "o", "same_partition", inclusive=False), pointer, output
+        InputSource("o", "p", "s", "o", "same_partition", inclusive=False),
+        {"": Version(pointer, output)},
     )
 
 

@@ -17,11 +17,16 @@ from nightmill.store.pointer import (
     Pointer,
     Token,
     commit,
-    latest_pointer,
+    latest_pointers,
     read_pointer,
 )
 
 SHA = "0" * 64
+
+
+def latest_pointer(store, pipeline, step, **bounds):
+    """Read the latest pointer of a step without members."""
+    return latest_pointers(store, pipeline, step, members=("",), **bounds).get("")
 
 
 def make_pointer(order=1, attempt=1, partition="2013-01-01", **fields):
@@ -225,6 +230,20 @@ def test_the_latest_pointer_reads_only_one(store, monkeypatch):
     found = latest_pointer(store, "flights", "score", before="2013-01-06", inclusive=False)
     assert found.partition == "2013-01-05T02:30+00:00"
     assert len(reads) == 1
+
+
+def test_the_latest_of_a_step_with_members_is_whole(store):
+    """A newer partition that one member has not committed yet is passed over."""
+    for partition, members in {"2013-01-01": "ab", "2013-01-02": "ab", "2013-01-03": "a"}.items():
+        for member in members:
+            commit(store, make_pointer(partition=partition, member=member))
+    bounds = {"before": "2013-01-09", "inclusive": True}
+    found = latest_pointers(store, "flights", "score", members=("a", "b"), **bounds)
+    assert {name: (p.partition, p.member) for name, p in found.items()} == {
+        "a": ("2013-01-02", "a"),
+        "b": ("2013-01-02", "b"),
+    }
+    assert latest_pointers(store, "flights", "score", members=("a", "c"), **bounds) == {}
 
 
 def test_a_long_partition_is_found_by_its_own_name(store):

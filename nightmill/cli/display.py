@@ -84,7 +84,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         title = "" if status.is_over else cell_text(status.cell)
         cell = Text(title, no_wrap=True, overflow="ellipsis")
         run = status.planned.run
-        names = [Text(run.partition, style="dim"), Text(run.step, style="bold")]
+        names = [Text(run.partition, style="dim"), Text(run.label, style="bold")]
         return [*names, state_text(status.state), duration(elapsed), size(memory), cell]
 
 
@@ -109,7 +109,7 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
             "over": _end_text(status),
         }.get(event["event"])
         if words:
-            say(f"{run.partition} {run.step}: {words}")
+            say(f"{run.partition} {run.label}: {words}")
 
 
 def _end_text(status: StepStatus) -> str:
@@ -128,7 +128,7 @@ def print_result(statuses: Sequence[StepStatus]) -> None:
         first = [run.partition] if several else []
         figures = [duration(status.duration_s), size(status.peak_bytes)]
         state, link = state_text(status.state), address(status.notebook)
-        add_row(table, *first, run.step, state, status.cause, *figures, link)
+        add_row(table, *first, run.label, state, status.cause, *figures, link)
     print_table(table)
     for status in statuses:
         if status.state is StepState.FAILED:
@@ -137,4 +137,4 @@ def print_result(statuses: Sequence[StepStatus]) -> None:
 
 def _print_failure(status: StepStatus) -> None:
     run = status.planned.run
-    say(Text(f"\n{run.step} {run.partition} ", style=STATE_STYLES["failed"]), status.message)
+    say(Text(f"\n{run.label} {run.partition} ", style=STATE_STYLES["failed"]), status.message)

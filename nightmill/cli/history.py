@@ -56,7 +56,7 @@ def runs(
 
 
 def _summary(found: history.RunRecords) -> Iterable[Text | str]:
-    newest = {record.step: record for record in found.records}
+    newest = {record.label: record for record in found.records}
     states = {record.state for record in newest.values()}
     order = (AttemptState.FAILED, AttemptState.RUNNING, AttemptState.SUCCEEDED)
     state = next((state for state in order if state in states), "")
@@ -85,7 +85,7 @@ def show(
         peak = size(record.memory.peak_bytes) if record.memory else ""
         figures = [duration(record.duration_s), peak, address(record.notebook or "")]
         state = state_text(record.state)
-        add_row(table, record.step, str(record.attempt), state, cause, *figures)
+        add_row(table, record.label, str(record.attempt), state, cause, *figures)
     print_table(table)
     for record in found.records:
         _print_details(record)
@@ -131,7 +131,7 @@ def _print_details(record: Record) -> None:
     if record.failure:
         lines.append(f"  {record.failure.message}")
     if lines:
-        say(Text(f"\n{record.step}", style="bold"))
+        say(Text(f"\n{record.label}", style="bold"))
         say("\n".join(lines))
 
 

@@ -19,11 +19,12 @@ from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 from nightmill.run.launcher import Launcher, StepState, StepStatus
 from nightmill.run.plan import PlannedStep, Request, build_plan, default_as_of
 from nightmill.spec.check import require_step
+from nightmill.spec.names import label
 from nightmill.spec.partition import check_partition, date_range, parse_partition
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.record import Failure
-from nightmill.spec.step_values import read_overrides, step_values
+from nightmill.spec.step_values import placeholders, read_overrides, step_values
 from nightmill.store.history import close_record
 from nightmill.store.interface import Store
 from nightmill.store.pointer import read_pointer
@@ -117,9 +118,11 @@ def _check_before(project: Project, request: Request, planned: Sequence[PlannedS
         contract = require_step(pipeline, step)
         partition = request.partitions[0]
         as_of = request.as_of or default_as_of(pipeline, partition)
-        built_in = {"partition": partition, "as_of": as_of}
+        members = pipeline.spec.steps[step].members
+        built_in = {"partition": partition, "as_of": as_of, "member": next(iter(members), "")}
         given = request.parameters.get(step, {})
-        step_values(pipeline, step, contract, given=given, built_in=built_in)
+        known = placeholders(pipeline.spec.steps[step].outputs, project.inputs(pipeline, step))
+        step_values(pipeline, step, contract, given=given, built_in=built_in, addresses=known)
 
 
 def _launch(
@@ -165,8 +168,8 @@ def _print_outputs(store: Store, steps: Sequence[PlannedStep]) -> None:
         run = planned.run
         if run.partition != steps[-1].run.partition:
             continue
-        pointer = read_pointer(store, run.pipeline, run.step, run.partition)
+        pointer = read_pointer(store, run.pipeline, run.step, run.partition, member=run.member)
         for output in pointer.outputs.values() if pointer else ():
             last = f"/{output.files[0].path}" if output.kind == "file" else ""
             place = address(store.address(output.prefix) + last)
-            say(f"  {output.name}: {place}")
+            say(f"  {label(output.name, run.member)}: {place}")

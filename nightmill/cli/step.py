@@ -28,6 +28,7 @@ def step(
     order: Annotated[int, typer.Option(help="When the run was created, in microseconds.")],
     store: Annotated[str, typer.Option(help="Where outputs and records go.")],
     attempt: Annotated[int, typer.Option(help="The attempt's number, from 1.")] = 1,
+    member: Annotated[str, typer.Option(help="Which member, of a step that has some.")] = "",
     parameters: Annotated[str, typer.Option(help="base64url of a JSON object.")] = "",
     log_format: Annotated[Literal["text", "json"], typer.Option(help="How to tell.")] = "text",
     die_with_stdin: Annotated[
@@ -49,6 +50,7 @@ def step(
             "order": order,
             "store": store,
             "attempt": attempt,
+            "member": member,
             "parameters": decode_parameters(parameters),
         }
     )

@@ -23,7 +23,7 @@ from nightmill.store.inputs import resolve_input
 from nightmill.store.interface import Store
 from nightmill.store.pointer import Pointer, read_pointer
 
-Key = tuple[str, str]  # partition, step
+Key = tuple[str, str, str]  # partition, step, member ("" for a step without)
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class PlannedStep:
 
     @property
     def key(self) -> Key:
-        """Partition and step."""
-        return self.run.partition, self.run.step
+        """Partition, step and member."""
+        return self.run.partition, self.run.step, self.run.member
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,10 @@ def build_plan(project: Project, request: Request, store: Store) -> list[Planned
     for offset, partition in enumerate(request.partitions):
         identity = new_run(now, offset)
         for step in chosen:
-            run = _step_run(request, partition, step, store, identity)
-            one = _plan_step(request, run, sources[step], running, store)
-            planned.append(one)
-            if one.committed is None:
-                running.add(one.key)
+            for member in request.pipeline.spec.steps[step].members or ("",):
+                run = _step_run(request, (partition, step, member), store, identity)
+                planned.append(_plan_step(request, run, sources[step], running, store))
+            running |= {one.key for one in planned if one.committed is None}
     return planned
 
 
@@ -98,12 +97,12 @@ def _chosen_steps(project: Project, request: Request) -> list[str]:
     return [step for step in order if not request.steps or step in request.steps]
 
 
-def _step_run(
-    request: Request, partition: str, step: str, store: Store, identity: tuple[str, int]
-) -> StepRun:
+def _step_run(request: Request, key: Key, store: Store, identity: tuple[str, int]) -> StepRun:
+    partition, step, member = key
     return StepRun(
         pipeline=request.pipeline.name,
         step=step,
+        member=member,
         partition=partition,
         as_of=request.as_of or default_as_of(request.pipeline, partition),
         run=identity[0],
@@ -135,8 +134,8 @@ def _plan_step(
         (needs if _must_succeed(source) else waits_for).update(makers)
         if not makers:
             outside.append(source)
-    committed = read_pointer(store, run.pipeline, run.step, run.partition)
-    upstream_runs = any(partition == run.partition for partition, _step in needs | waits_for)
+    committed = read_pointer(store, run.pipeline, run.step, run.partition, member=run.member)
+    upstream_runs = any(key[0] == run.partition for key in needs | waits_for)
     if committed is not None and not request.rerun and not upstream_runs:
         return PlannedStep(run, committed=committed)
     for source in outside:
@@ -153,12 +152,14 @@ def _makers(source: InputSource, run: StepRun, running: Collection[Key]) -> set[
     """Return the planned steps that make this input, or may make a newer version of it."""
     if source.pipeline != run.pipeline:
         return set()
+    makers = {key for key in running if key[1] == source.step}
     match source.version:
         case "same_partition":
-            return {(run.partition, source.step)}.intersection(running)
+            return {key for key in makers if key[0] == run.partition}
         case "previous_partition":
-            return {(previous_partition(run.partition), source.step)}.intersection(running)
+            day = previous_partition(run.partition)
+            return {key for key in makers if key[0] == day}
         case "latest_before_partition":
-            return {key for key in running if key[1] == source.step and key[0] < run.partition}
+            return {key for key in makers if key[0] < run.partition}
         case "latest":
-            return {key for key in running if key[1] == source.step}
+            return makers

@@ -10,9 +10,10 @@ from typing import Any
 
 from nightmill.errors import ContractError, SpecError
 from nightmill.spec.contract import Contract, Parameter, read_contract
+from nightmill.spec.names import RESERVED
 from nightmill.spec.notebook import read_notebook
 from nightmill.spec.parameters import check_given, parameter_error
-from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.pipeline import PipelineSpec, StepSpec
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.problems import KeyPath, each, gather, shown, suggest
 
@@ -75,6 +76,17 @@ def _address_errors(spec: PipelineSpec, step: str, contract: Contract) -> Iterat
         parameter = contract.parameters.get(name)
         if parameter is None:
             yield _undeclared(contract, name, f"the {kind} {shown(name)}", annotation)
+        elif _is_mapped(spec, made, name):
+            if parameter.type.kind not in ("dict", "any"):
+                yield parameter_error(
+                    contract.notebook,
+                    parameter,
+                    f"wanted {parameter.type}, but the input of this name comes from a step with "
+                    "members: it is a mapping from member to address",
+                    f"declare it as `{name}: dict[str, str] = ...`",
+                )
+        elif parameter.type.kind == "dict" and name in made.inputs:
+            continue  # from another pipeline's members, perhaps: the run tells
         elif not parameter.type.takes_text or (optional and not parameter.type.takes_none):
             yield parameter_error(
                 contract.notebook,
@@ -83,6 +95,14 @@ def _address_errors(spec: PipelineSpec, step: str, contract: Contract) -> Iterat
                 f"of this name is an address{' or None' if optional else ''}",
                 f"declare it as `{name}: {annotation} = ...`",
             )
+
+
+def _is_mapped(spec: PipelineSpec, made: StepSpec, name: str) -> bool:
+    """Tell whether an input is made by a step of this pipeline that has members."""
+    if name not in made.inputs:
+        return False
+    maker = spec.maker(made.inputs[name].source.rpartition(".")[2])
+    return maker is not None and bool(spec.steps[maker].members)
 
 
 def _undeclared(contract: Contract, name: str, what: str, annotation: str) -> ContractError:
@@ -99,7 +119,9 @@ def _undeclared(contract: Contract, name: str, what: str, annotation: str) -> Co
 def _partition_errors(spec: PipelineSpec, contract: Contract) -> Iterator[ContractError]:
     """Check that `partition` and `as_of`, where declared, take what the runner gives."""
     partition = ("date", "str", "any") if spec.partition == "date" else ("str", "any")
-    for name, kinds in {"partition": partition, "as_of": ("date", "str", "any")}.items():
+    member = ("str", "literal", "any")
+    kinds_of = {"partition": partition, "as_of": ("date", "str", "any"), "member": member}
+    for name, kinds in kinds_of.items():
         parameter = contract.parameters.get(name)
         if parameter and parameter.type.kind not in kinds:
             yield parameter_error(
@@ -142,7 +164,7 @@ def _never_given(
 ) -> Iterator[ContractError]:
     """Find required parameters of a nightly step: nobody is there to pass `-p`."""
     made = spec.steps[step]
-    set_by_us = {"partition", "as_of", *made.inputs, *made.outputs, *given}
+    set_by_us = {*RESERVED, *made.inputs, *made.outputs, *given}
     for parameter in contract.parameters.values():
         if not parameter.has_default and parameter.name not in set_by_us:
             yield _needs_value(contract, parameter)

@@ -22,7 +22,8 @@ class InputSource:
     """An input, resolved: which step's output it is and which version of it is wanted.
 
     `latest_before_partition` includes the partition itself when `inclusive`: another pipeline's
-    output of the same day counts, a step of the own pipeline looks strictly back.
+    output of the same day counts, a step of the own pipeline looks strictly back. `members` are
+    those of the step that makes it: the input is then a mapping from member to address.
     """
 
     parameter: str
@@ -33,6 +34,7 @@ class InputSource:
     inclusive: bool
     max_age: timedelta | None = None
     optional: bool = False
+    members: tuple[str, ...] = ()
 
 
 def resolve_input(
@@ -59,6 +61,7 @@ def resolve_input(
         inclusive=target is not spec,
         max_age=given.max_age,
         optional=given.optional,
+        members=target.steps[step].members,
     )
 
 

@@ -13,7 +13,7 @@ from nightmill.spec.problems import Fault, Faults, shown
 
 MAX_NAME = 63  # a Kubernetes label value holds no more
 MAX_PATH = 200
-RESERVED = ("partition", "as_of")  # the runner gives these to every notebook
+RESERVED = ("partition", "as_of", "member")  # the runner gives these to every notebook
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -87,3 +87,8 @@ Name = Annotated[str, AfterValidator(check_name)]
 Variable = Annotated[str, AfterValidator(check_variable)]
 DataName = Annotated[str, AfterValidator(check_data_name)]
 RelativePath = Annotated[str, AfterValidator(check_path)]
+
+
+def label(name: str, member: str) -> str:
+    """Name a step or input together with its member, as in ``model[2]``."""
+    return f"{name}[{member}]" if member else name

@@ -23,6 +23,7 @@ from nightmill.spec.units import Cpu, Day, Duration, Memory
 Version = Literal["same_partition", "previous_partition", "latest_before_partition", "latest"]
 PartitionKind = Literal["date", "text"]
 
+MAX_MEMBERS = 1000
 PRESETS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 
 
@@ -126,6 +127,25 @@ def _item_faults(item: Any, index: int, found: Mapping[str, Any]) -> Iterator[Fa
         )
 
 
+def _members(raw: Any) -> Any:
+    """Turn `members: 3` into the names 0, 1 and 2."""
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        if not 1 <= raw <= MAX_MEMBERS:
+            raise Faults([Fault(f"{raw} members, from 1 to {MAX_MEMBERS} are possible")])
+        return tuple(str(number) for number in range(raw))
+    if not isinstance(raw, list) or not raw:
+        raise Faults([Fault("expected a number of members or a list of their names")])
+    names = [str(name) for name in raw]
+    fail_if(
+        Fault(f"{shown(name)} is no name of a member", "use letters, digits, `_` and `-`", (index,))
+        for index, name in enumerate(names)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", name, re.ASCII)
+    )
+    if len(set(names)) < len(names) or len(names) > MAX_MEMBERS:
+        raise Faults([Fault(f"the names of members must differ, at most {MAX_MEMBERS} of them")])
+    return tuple(names)
+
+
 def input_name(reference: str) -> str:
     """Give the parameter name of an input listed as `output` or `pipeline.output`."""
     return reference.rpartition(".")[2]
@@ -146,7 +166,11 @@ EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$"
 
 
 class StepSpec(StepScheduling):
-    """One notebook of a pipeline, and what it reads, makes and needs."""
+    """One notebook of a pipeline, and what it reads, makes and needs.
+
+    With `members` it runs once for each of them, told apart by the parameter `member`; who reads
+    its outputs gets a mapping from member to address.
+    """
 
     notebook: Annotated[RelativePath, AfterValidator(_check_notebook)]
     kernel: Name | None = None
@@ -158,6 +182,7 @@ class StepSpec(StepScheduling):
     cell_timeout: Duration | None = None
     inputs: Inputs = Field(default_factory=dict)
     outputs: Mapping[DataName, RelativePath] = Field(default_factory=dict)
+    members: Annotated[tuple[str, ...], BeforeValidator(_members)] = ()
     parameters: Parameters = Field(default_factory=dict)
     env: Mapping[EnvironmentName, str] = Field(default_factory=dict)
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from nightmill.causes import Cause
+from nightmill.spec.names import label
 
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 
@@ -143,6 +144,7 @@ class Record(_Part):
     run: str
     order: int
     attempt: int
+    member: str = ""
     state: AttemptState
     failure: Failure | None = None
     committed: bool = False
@@ -161,6 +163,11 @@ class Record(_Part):
     cells: tuple[CellRecord, ...] = ()
     memory: Memory | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The step together with its member, for people."""
+        return label(self.step, self.member)
 
     @property
     def exit_code(self) -> int:

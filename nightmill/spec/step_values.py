@@ -13,10 +13,13 @@ from typing import Any
 from nightmill.errors import UsageError
 from nightmill.spec.check import given_parameters, read_step_contract
 from nightmill.spec.contract import Contract
+from nightmill.spec.graph import InputSource
 from nightmill.spec.names import RESERVED
 from nightmill.spec.parameters import check_given, check_parameters, parse_text, unknown_parameter
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.problems import shown, suggest
+
+Address = str | dict[str, str] | None
 
 PLACEHOLDER = "set by the runner"
 
@@ -28,20 +31,29 @@ def step_values(  # noqa: PLR0913 - one value from each place it can come from
     *,
     given: Mapping[str, Any],
     built_in: Mapping[str, str],
-    addresses: Mapping[str, str | None] | None = None,
+    addresses: Mapping[str, Address],
 ) -> dict[str, Any]:
     """Return the checked, JSON-able value of every parameter that is passed.
 
-    `built_in` holds partition and as_of; without `addresses` placeholders stand for them, which is
-    enough to find every error before anything runs. Raises ContractError.
+    `built_in` holds partition, as_of and, for a step with members, member. Placeholders for
+    `addresses` are enough to find every error before anything runs. Raises ContractError.
     """
-    spec = pipeline.spec.steps[step]
-    if addresses is None:
-        addresses = dict.fromkeys([*spec.inputs, *spec.outputs], PLACEHOLDER)
-    clock = {name: built_in[name] for name in RESERVED if name in contract.parameters}
+    clock = {
+        name: built_in[name]
+        for name in RESERVED
+        if name in contract.parameters and name in built_in
+    }
     fixed = given_parameters(pipeline.spec, step, contract)
     merged = {**clock, **fixed, **given, **addresses}
     return check_parameters(contract, merged)
+
+
+def placeholders(outputs: Iterable[str], sources: Iterable[InputSource]) -> dict[str, Address]:
+    """Return something of the right kind for every address that is not known yet."""
+    found: dict[str, Address] = dict.fromkeys(outputs, PLACEHOLDER)
+    for source in sources:
+        found[source.parameter] = dict.fromkeys(source.members, PLACEHOLDER) or PLACEHOLDER
+    return found
 
 
 def read_overrides(

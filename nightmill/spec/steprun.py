@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nightmill.errors import UsageError
+from nightmill.spec.names import label
 
 _LONGEST_ARGUMENT = 120_000  # Linux takes 131,072 bytes an argument; the flag's name needs some
 
@@ -24,8 +25,9 @@ class StepRun(BaseModel):
     """One attempt at one step of one pipeline for one partition.
 
     `order` is the microseconds since the epoch at which the run was created: with `attempt` it is
-    the fencing token. `as_of` is the ISO date that the notebook takes for today. `parameters`
-    holds values by step-independent name, already checked against the notebook's contract.
+    the fencing token. `member` is empty but for a step with members. `as_of` is the ISO date that
+    the notebook takes for today. `parameters` holds values by name, already checked against the
+    notebook's contract.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,15 +39,23 @@ class StepRun(BaseModel):
     run: str = Field(min_length=1)
     order: int = Field(ge=0)
     attempt: int = Field(default=1, ge=1)
+    member: str = ""
     store: str = Field(min_length=1)
     parameters: Mapping[str, Any] = Field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The step together with its member, for people."""
+        return label(self.step, self.member)
 
     def to_argv(self) -> list[str]:
         """Return the arguments of `nightmill` that run this attempt.
 
         Raises UsageError for parameters that no argument can hold.
         """
-        fields = self.model_dump(exclude={"parameters"})
+        fields = self.model_dump(
+            exclude={"parameters"} if self.member else {"parameters", "member"}
+        )
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in fields.items()]
         encoded = encode_parameters(self.parameters)
         if len(encoded) > _LONGEST_ARGUMENT:

@@ -7,49 +7,32 @@ the pointer changes by one conditional write; the final record says whether it d
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nightmill import __version__, kernels
+from nightmill import __version__
 from nightmill.causes import Cause
 from nightmill.errors import FencedError, NightmillError, StoreConflict, StoreError, UsageError
-from nightmill.spec.check import require_step
 from nightmill.spec.project import Project
 from nightmill.spec.record import AttemptState, Failure, Record
-from nightmill.spec.step_values import step_values
 from nightmill.spec.steprun import StepRun
-from nightmill.step import environment, findings, staging, verdict
+from nightmill.step import findings, verdict
 from nightmill.step.cell_states import amend_after_kill
-from nightmill.step.limits import Threads, decide_threads
-from nightmill.step.outputs import DeclaredOutput
-from nightmill.step.plan import Plan, make_plan
-from nightmill.step.provenance import describe_code
+from nightmill.step.prepare import Prepared, prepare
 from nightmill.step.scratch import disk_error, make_scratch, with_place
 from nightmill.step.supervisor import StopRequest, Supervisor, Watched
-from nightmill.store.inputs import ResolvedInput, resolve_inputs, versions
+from nightmill.store.inputs import version_notes
 from nightmill.store.interface import Store
 from nightmill.store.keys import NOTEBOOK, RECORD, attempt_prefix
 from nightmill.store.open import open_store
 from nightmill.store.pointer import CommittedOutput, Pointer, Token, commit, read_pointer
 
 Listener = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """All that is known before the kernel starts."""
-
-    plan: Plan
-    env: Mapping[str, str]
-    outputs: tuple[DeclaredOutput, ...]
-    inputs: Mapping[str, ResolvedInput | None]
 
 
 class Attempt:
@@ -64,7 +47,9 @@ class Attempt:
         self._listener = listener
         self._begun = time.monotonic()
         self._store: Store = open_store(run.store, base=project.root)
-        self._prefix = attempt_prefix(run.pipeline, run.partition, run.run, run.step, run.attempt)
+        self._prefix = attempt_prefix(
+            run.pipeline, run.partition, run.run, run.step, run.attempt, member=run.member
+        )
         self._record = _first_record(run, self._store)
 
     def execute(self, *, die_with_stdin: bool = False) -> Record:
@@ -73,7 +58,8 @@ class Attempt:
         An attempt that has committed already returns its record and does nothing. Raises
         StoreError where the store cannot keep the record, UsageError for a number used before.
         """
-        before = read_pointer(self._store, self._run.pipeline, self._run.step, self._run.partition)
+        run = self._run
+        before = read_pointer(self._store, run.pipeline, run.step, run.partition, member=run.member)
         if before is not None and before.token == self._token:
             return self._finish_before(before)
         self._claim()
@@ -126,67 +112,19 @@ class Attempt:
                 advice="nothing is lost; start a new run to replace its outputs",
             )
 
-    def _prepare(self, scratch: Path) -> Prepared:
-        pipeline, run = self._project.pipeline(self._run.pipeline), self._run
-        if run.step not in pipeline.spec.steps:
-            raise UsageError(f"{run.pipeline} has no step {run.step!r}")
-        spec = pipeline.spec.steps[run.step]
-        kernel = kernels.require(self._project.kernel(spec), self._project.root)
-        contract = require_step(pipeline, run.step)
-        built_in = {"partition": run.partition, "as_of": run.as_of}
-        values = {"given": run.parameters, "built_in": built_in}
-        step_values(pipeline, run.step, contract, **values)  # before inputs are fetched
-        sources = self._project.inputs(pipeline, run.step)
-        inputs = resolve_inputs(self._store, sources, run.partition)
-        outputs = tuple(
-            DeclaredOutput(name, path, scratch / "outputs" / name)
-            for name, path in spec.outputs.items()
-        )
-        addresses = self._addresses(inputs, outputs, scratch)
-        checked = step_values(pipeline, run.step, contract, **values, addresses=addresses)
-        author = {**kernel.kernel.env, **spec.env}
-        threads = _threads(author, spec.cpu_millicores)
-        self._note(
-            parameters=checked,
-            code=describe_code(pipeline.notebook(run.step), self._project.root),
-            kernel=findings.describe_kernel(kernel, threads),
-            inputs={
-                name: found and staging.describe_input(self._store, found)
-                for name, found in inputs.items()
-            },
-        )
-        executed = scratch / NOTEBOOK
-        plan = make_plan(contract, checked, kernel, executed=executed, step=spec)
-        env = environment.for_kernel(kernel, {**threads.variables, **author}, scratch)
-        return Prepared(plan, env, outputs, inputs)
-
-    def _addresses(
-        self,
-        inputs: Mapping[str, ResolvedInput | None],
-        outputs: tuple[DeclaredOutput, ...],
-        scratch: Path,
-    ) -> dict[str, str | None]:
-        addresses: dict[str, str | None] = {}
-        for name, found in inputs.items():
-            folder = scratch / "inputs" / name
-            addresses[name] = staging.stage(self._store, found, folder) if found else None
-        for output in outputs:
-            output.prepare()
-            addresses[output.name] = str(output.address)
-        return addresses
-
     # -- the run and after ------------------------------------------------------------------------
 
     def _run_in(self, scratch: Path, *, die_with_stdin: bool) -> None:
-        prepared = self._prepare(scratch)
+        prepared = prepare(self._run, self._project, self._store, scratch)
+        self._note(**prepared.facts)
         self._write_record()
         plan_file = scratch / "plan.json"
         prepared.plan.write(plan_file)
-        spec = self._project.pipeline(self._run.pipeline).spec.steps[self._run.step]
+        timeout = prepared.spec.timeout
         supervisor = Supervisor(
             self._stop,
             self._listener,
-            deadline_s=spec.timeout.total_seconds() if spec.timeout else None,
+            deadline_s=timeout.total_seconds() if timeout else None,
             die_with_stdin=die_with_stdin,
         )
         seen = supervisor.run(plan_file, env=prepared.env, log=scratch / "engine.log")
@@ -229,11 +167,12 @@ class Attempt:
             pipeline=self._run.pipeline,
             step=self._run.step,
             partition=self._run.partition,
+            member=self._run.member,
             run=self._run.run,
             token=self._token,
             attempt_prefix=self._prefix,
             outputs=outputs,
-            inputs=versions(prepared.inputs),
+            inputs=version_notes(prepared.inputs),
         )
         self._write_record()  # whole: after a crash from here on, only `committed` is amended
         commit(self._store, pointer)
@@ -285,8 +224,3 @@ def _first_record(run: StepRun, store: Store) -> Record:
         nightmill=__version__,
         host=platform.node(),
     )
-
-
-def _threads(author: Mapping[str, str], cpu_millicores: int | None) -> Threads:
-    cpu = cpu_millicores / 1000 if cpu_millicores else None
-    return decide_threads({**os.environ, **author}, step_cpu=cpu)

@@ -7,21 +7,33 @@ that names a version promises these bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from nightmill.spec.names import label
 from nightmill.spec.record import FileRecord, InputRecord
+from nightmill.spec.step_values import Address
 from nightmill.step.provenance import file_sha256
 from nightmill.store.files import os_errors
-from nightmill.store.inputs import ResolvedInput, check_sha256
+from nightmill.store.inputs import ResolvedInput, Version, check_sha256
 from nightmill.store.interface import Store
 
 
-def stage(store: Store, resolved: ResolvedInput, folder: Path) -> str:
-    """Make an input readable and return its local path: a file, or a folder of files.
+def stage(store: Store, resolved: ResolvedInput, folder: Path) -> Address:
+    """Make an input readable; return its local path, or a path for each member.
 
     Raises StoreError when the stored bytes are not the committed ones.
     """
-    output = resolved.output
+    if resolved.source.members:
+        return {
+            member: _stage(store, version, folder / member)
+            for member, version in resolved.versions.items()
+        }
+    return _stage(store, resolved.versions[""], folder)
+
+
+def _stage(store: Store, version: Version, folder: Path) -> str:
+    output = version.output
     here = store.local_path(output.prefix)
     for file in output.files:
         key = f"{output.prefix}/{file.path}"
@@ -40,9 +52,22 @@ def _sha256(path: Path) -> str:
         return file_sha256(path)
 
 
-def describe_input(store: Store, resolved: ResolvedInput) -> InputRecord:
-    """Say in the record which version was read."""
-    pointer, output = resolved.pointer, resolved.output
+def describe_inputs(
+    store: Store, inputs: Mapping[str, ResolvedInput | None]
+) -> dict[str, InputRecord | None]:
+    """Say in the record which versions were read, a line for each member."""
+    found: dict[str, InputRecord | None] = {}
+    for name, resolved in inputs.items():
+        if resolved is None:
+            found[name] = None
+            continue
+        for member, version in resolved.versions.items():
+            found[label(name, member)] = _describe(store, version)
+    return found
+
+
+def _describe(store: Store, version: Version) -> InputRecord:
+    pointer, output = version.pointer, version.output
     return InputRecord(
         pipeline=pointer.pipeline,
         output=output.name,

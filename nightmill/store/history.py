@@ -12,8 +12,6 @@ from nightmill.spec.steprun import StepRun
 from nightmill.store.interface import Store
 from nightmill.store.keys import RECORD, attempt_prefix, decode, pipeline_prefix, run_prefix
 
-_DEPTH = 2  # slashes below a run's prefix: <step>/<attempt>/record.json
-
 
 @dataclass(frozen=True)
 class RunRecords:
@@ -49,8 +47,8 @@ def records(store: Store, pipeline: str, partition: str, run: str) -> RunRecords
     unreadable: list[str] = []
     for entry in store.list(prefix):
         below = entry.key.removeprefix(f"{prefix}/")
-        # Deeper down, an output may have the name of a record.
-        if below.count("/") == _DEPTH and below.endswith(f"/{RECORD}"):
+        # An output may have the name of a record.
+        if below.endswith(f"/{RECORD}") and "/outputs/" not in below:
             blob = store.read(entry.key)
             try:
                 found += [Record.from_json(blob.data)] if blob else []
@@ -61,7 +59,9 @@ def records(store: Store, pipeline: str, partition: str, run: str) -> RunRecords
 
 def close_record(store: Store, run: StepRun, failure: Failure) -> None:
     """Write down why an attempt failed whose own process could not; one that has ended stays."""
-    prefix = attempt_prefix(run.pipeline, run.partition, run.run, run.step, run.attempt)
+    prefix = attempt_prefix(
+        run.pipeline, run.partition, run.run, run.step, run.attempt, member=run.member
+    )
     key = f"{prefix}/{RECORD}"
     blob = store.read(key)
     if blob is None:

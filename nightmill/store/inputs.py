@@ -12,21 +12,29 @@ from datetime import date, timedelta
 
 from nightmill.errors import InputError, StoreError
 from nightmill.spec.graph import InputSource
+from nightmill.spec.names import label
 from nightmill.spec.partition import previous_partition
 from nightmill.spec.units import iso_date
 from nightmill.store.interface import Store
-from nightmill.store.pointer import CommittedOutput, Pointer, latest_pointer, read_pointer
+from nightmill.store.pointer import CommittedOutput, Pointer, latest_pointers, read_pointer
 
 _AFTER_EVERYTHING = "\U0010ffff"  # sorts behind every partition
 
 
 @dataclass(frozen=True)
-class ResolvedInput:
-    """An input and the immutable version it was resolved to."""
+class Version:
+    """One committed, immutable version of an output."""
 
-    source: InputSource
     pointer: Pointer
     output: CommittedOutput
+
+
+@dataclass(frozen=True)
+class ResolvedInput:
+    """An input and what it was resolved to: a version by member, "" for a step without members."""
+
+    source: InputSource
+    versions: Mapping[str, Version]
 
 
 def resolve_inputs(
@@ -41,32 +49,52 @@ def resolve_inputs(
 
 def resolve_input(store: Store, source: InputSource, partition: str) -> ResolvedInput | None:
     """Find the committed version of one input; see `resolve_inputs`."""
-    pointer = _pointer(store, source, partition)
-    if pointer is None:
+    pointers = _pointers(store, source, partition)
+    if not pointers:
         if source.optional:
             return None
         raise _missing(source, partition)
-    if source.output not in pointer.outputs:
-        raise InputError(
-            f"the step {source.step} committed no output {source.output} for {pointer.partition}",
-            where=f"input {source.parameter}",
-            advice=_command(source.pipeline, pointer.partition) + " --rerun",
-        )
-    _check_age(source, pointer, partition)
-    return ResolvedInput(source, pointer, pointer.outputs[source.output])
+    for pointer in pointers.values():
+        if source.output not in pointer.outputs:
+            raise InputError(
+                f"the step {source.step} committed no output {source.output} "
+                f"for {pointer.partition}",
+                where=f"input {source.parameter}",
+                advice=_command(source.pipeline, pointer.partition) + " --rerun",
+            )
+        _check_age(source, pointer, partition)
+    return ResolvedInput(
+        source,
+        {name: Version(found, found.outputs[source.output]) for name, found in pointers.items()},
+    )
 
 
-def _pointer(store: Store, source: InputSource, partition: str) -> Pointer | None:
-    where = (source.pipeline, source.step)
+def _pointers(store: Store, source: InputSource, partition: str) -> dict[str, Pointer]:
+    """Read the pointers that an input means; empty unless every member has committed."""
+    where, members = (source.pipeline, source.step), source.members or ("",)
     match source.version:
         case "same_partition":
-            return read_pointer(store, *where, partition)
+            return _whole_partition(store, source, partition)
         case "previous_partition":
-            return read_pointer(store, *where, previous_partition(partition))
+            return _whole_partition(store, source, previous_partition(partition))
         case "latest_before_partition":
-            return latest_pointer(store, *where, before=partition, inclusive=source.inclusive)
+            return latest_pointers(
+                store, *where, members=members, before=partition, inclusive=source.inclusive
+            )
         case "latest":
-            return latest_pointer(store, *where, before=_AFTER_EVERYTHING, inclusive=True)
+            return latest_pointers(
+                store, *where, members=members, before=_AFTER_EVERYTHING, inclusive=True
+            )
+
+
+def _whole_partition(store: Store, source: InputSource, partition: str) -> dict[str, Pointer]:
+    found: dict[str, Pointer] = {}
+    for member in source.members or ("",):
+        pointer = read_pointer(store, source.pipeline, source.step, partition, member=member)
+        if pointer is None:
+            return {}
+        found[member] = pointer
+    return found
 
 
 def _missing(source: InputSource, partition: str) -> InputError:
@@ -122,9 +150,13 @@ def check_sha256(found: str, wanted: str, address: str) -> None:
         )
 
 
-def versions(resolved: Mapping[str, ResolvedInput | None]) -> dict[str, str]:
+def version_notes(resolved: Mapping[str, ResolvedInput | None]) -> dict[str, str]:
     """Return a line an input for the pointer: what was read, or "none"."""
-    return {
-        name: f"{found.pointer.attempt_prefix}#{found.source.output}" if found else "none"
-        for name, found in resolved.items()
-    }
+    notes: dict[str, str] = {}
+    for name, found in resolved.items():
+        for member, version in found.versions.items() if found else ():
+            key = label(name, member)
+            notes[key] = f"{version.pointer.attempt_prefix}#{version.output.name}"
+        if found is None:
+            notes[name] = "none"
+    return notes

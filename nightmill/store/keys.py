@@ -1,8 +1,8 @@
 """The keys of the store: pure functions from names to keys, and back.
 
-    runs/<pipeline>/<partition>/<run>/<step>/<attempt>/
+    runs/<pipeline>/<partition>/<run>/<step>[/<member>]/<attempt>/
             record.json  notebook.ipynb  progress.json  outputs/<output>/<file>
-    current/<pipeline>/<step>/<partition>.json
+    current/<pipeline>/<step>/<partition>[/<member>].json
 
 There is one pointer for each step and partition, and it holds *all* outputs of the step: a
 conditional PUT changes one object, so several outputs become current together or not at all.
@@ -76,9 +76,12 @@ def run_prefix(pipeline: str, partition: str, run: str) -> str:
     return f"{partition_prefix(pipeline, partition)}/{encode(run)}"
 
 
-def attempt_prefix(pipeline: str, partition: str, run: str, step: str, attempt: int) -> str:
+def attempt_prefix(  # noqa: PLR0913 - every one of them is a part of the key
+    pipeline: str, partition: str, run: str, step: str, attempt: int, *, member: str = ""
+) -> str:
     """Name the prefix that an attempt, and nothing else, writes under."""
-    return f"{run_prefix(pipeline, partition, run)}/{encode(step)}/{attempt}"
+    inner = f"{encode(step)}/{encode(member)}" if member else encode(step)
+    return f"{run_prefix(pipeline, partition, run)}/{inner}/{attempt}"
 
 
 def output_prefix(attempt_prefix: str, output: str) -> str:
@@ -102,9 +105,10 @@ def pointers_prefix(pipeline: str, step: str) -> str:
     return f"current/{encode(pipeline)}/{encode(step)}"
 
 
-def pointer_key(pipeline: str, step: str, partition: str) -> str:
+def pointer_key(pipeline: str, step: str, partition: str, *, member: str = "") -> str:
     """Name the object whose replacement commits all outputs of a step for a partition."""
-    return f"{pointers_prefix(pipeline, step)}/{encode(partition)}.json"
+    inner = f"{encode(partition)}/{encode(member)}" if member else encode(partition)
+    return f"{pointers_prefix(pipeline, step)}/{inner}.json"
 
 
 def folder(prefix: str) -> str:

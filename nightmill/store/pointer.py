@@ -9,6 +9,7 @@ old etag from ever matching again, since etags may be hashes of the content.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import uuid4
@@ -69,6 +70,7 @@ class Pointer(_Frozen):
     pipeline: str
     step: str
     partition: str
+    member: str = ""
     run: str
     token: Token
     commit_id: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[0-9a-f]{32}$")
@@ -80,12 +82,14 @@ class Pointer(_Frozen):
     @property
     def key(self) -> str:
         """The key this pointer is kept under."""
-        return pointer_key(self.pipeline, self.step, self.partition)
+        return pointer_key(self.pipeline, self.step, self.partition, member=self.member)
 
 
-def read_pointer(store: Store, pipeline: str, step: str, partition: str) -> Pointer | None:
+def read_pointer(
+    store: Store, pipeline: str, step: str, partition: str, *, member: str = ""
+) -> Pointer | None:
     """Read what is current of a step and partition; None where nothing is committed."""
-    return _read(store, pointer_key(pipeline, step, partition))[0]
+    return _read(store, pointer_key(pipeline, step, partition, member=member))[0]
 
 
 def commit(store: Store, pointer: Pointer) -> Pointer:
@@ -115,24 +119,29 @@ def commit(store: Store, pointer: Pointer) -> Pointer:
     )
 
 
-def latest_pointer(
-    store: Store, pipeline: str, step: str, *, before: str, inclusive: bool
-) -> Pointer | None:
-    """Read the newest pointer before a partition, or up to it; None where there is none.
+def latest_pointers(  # noqa: PLR0913 - a step's name has parts, and so has the question
+    store: Store, pipeline: str, step: str, *, members: Sequence[str], before: str, inclusive: bool
+) -> dict[str, Pointer]:
+    """Read the newest partition before another one, or up to it, that every member has committed.
 
-    Partitions are compared as text, which puts ISO dates in order. Only one pointer is read.
+    `members` is ("",) for a step without. Partitions are compared as text, which puts ISO dates in
+    order; pointers are read from the newest on, until a partition is whole. Empty where none is.
     """
-    own = encode(before)
-    names = (
+    prefix, own = pointers_prefix(pipeline, step), encode(before)
+    single = not any(members)
+    names = [
         name.removesuffix(".json")
-        for name in store.children(pointers_prefix(pipeline, step))
-        if name.endswith(".json")
-    )
+        for name in store.children(prefix)
+        if name.endswith(".json") == single
+    ]
     eligible = [name for name in names if (inclusive if name == own else decode(name) < before)]
-    if not eligible:
-        return None
-    newest = max(eligible, key=decode)
-    return _read(store, f"{pointers_prefix(pipeline, step)}/{newest}.json")[0]
+    for name in sorted(eligible, key=decode, reverse=True):
+        inner = {member: f"{name}/{encode(member)}" if member else name for member in members}
+        found = {member: _read(store, f"{prefix}/{inner[member]}.json")[0] for member in members}
+        whole = {member: pointer for member, pointer in found.items() if pointer is not None}
+        if len(whole) == len(members):
+            return whole
+    return {}
 
 
 def _read(store: Store, key: str) -> tuple[Pointer | None, str | None]:
