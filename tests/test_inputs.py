@@ -89,7 +89,9 @@ def test_a_version_may_be_too_old(filled, partition, fresh):
     """An input older than `max_age` is refused, with its age; at the limit it is good."""
     wanted = source("latest_before_partition", max_age=timedelta(days=2))
     if fresh:
-        assert resolve_input(filled, wanted, partition).versions[""].pointer.partition == "2013-01-05"
+        assert (
+            resolve_input(filled, wanted, partition).versions[""].pointer.partition == "2013-01-05"
+        )
     else:
         with pytest.raises(InputError, match=r"3 days before 2013-01-08; at most 2"):
             resolve_input(filled, wanted, partition)

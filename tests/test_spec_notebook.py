@@ -245,3 +245,15 @@ def test_any_bytes(tmp_path_factory, raw):
     path.write_bytes(raw)
     with pytest.raises(ContractError):
         read_notebook(path)
+
+
+@pytest.mark.parametrize("line", ["# copy of the table", "# ls", "#cat and dog", "# rm nothing"])
+def test_a_comment_in_a_script_stays_a_comment(tmp_path, line):
+    """A comment that begins with the name of a command is not run as that command."""
+    script = tmp_path / "s.py"
+    script.write_text(f"# %%\n{line}\nx = 1\n# %%time\n")
+    (cell,) = read_notebook(script).cells
+    comment, *rest = cell.source.splitlines()
+    assert comment.lstrip("# ") == line.lstrip("# ")
+    assert comment.startswith("#")
+    assert rest == ["x = 1", "%%time"]

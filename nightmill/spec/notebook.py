@@ -179,7 +179,8 @@ def _from_script(path: Path, text: str) -> dict[str, Any]:
             advice="pip install 'nightmill[runner]', or save the notebook as .ipynb",
         ) from error
     try:
-        notebook = jupytext.reads(_without_format(text), fmt="py:percent")
+        script = _keep_comments(_without_format(text))
+        notebook = jupytext.reads(script, fmt="py:percent")
     except Exception as error:  # jupytext and its YAML header raise what they like
         raise ContractError(f"no percent script: {error}", notebook=path) from error
     content: dict[str, Any] = json.loads(json.dumps(notebook))
@@ -196,6 +197,20 @@ def _without_format(text: str) -> str:
         return text
     kept = re.sub(r"(?m)^#\s+format(_name|_version|s):.*\n", "", header[0])
     return kept + text[header.end() :]
+
+
+def _keep_comments(text: str) -> str:
+    """Keep comments such as `# copy of the table` from being read as the command `copy`.
+
+    jupytext takes a commented word that IPython knows as a command for a line of code; of a comment
+    within a comment it removes the outer one.
+    """
+    return _COMMENTED_COMMAND.sub("# # ", text)
+
+
+_COMMENTED_COMMAND = re.compile(
+    r"(?m)^# ?(?=(cat|cd|copy|cp|ddir|echo|ldir|ls|mkdir|mv|ren|rm|rmdir)(\s|$))"
+)
 
 
 def _cell(path: Path, cell: Any, number: int) -> Cell:
