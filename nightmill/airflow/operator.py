@@ -1,0 +1,270 @@
+"""The operator that runs a step in a pod: Airflow's own, and what a night needs beyond it.
+
+Airflow's operator brings the access to the cluster and builds the pod from our manifest. Ours
+differs in what happens around the pod:
+
+    one pod a try       a pod of this very try is taken up again; one of an earlier try is deleted
+                        first, and could not commit anyway (see store.pointer)
+    nothing twice       what this run has committed already is returned without a pod
+    the log, in words   what a pending pod waits for; on failure the pod's events
+    patience            an API server that is away for minutes does not fail a step that runs
+    the last word       the step's own (its termination message); else what the store says; else
+                        what the cluster knows, which is then written into the record
+    no pod stays        whatever the end was
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.common.compat.sdk import AirflowException
+
+from nightmill.airflow import pod_status
+from nightmill.airflow.cluster_api import plain
+from nightmill.airflow.links import NotebookLink
+from nightmill.airflow.outcome import Outcome
+from nightmill.airflow.pod_log import PodLog
+from nightmill.airflow.pod_watch import last_guess, look
+from nightmill.airflow.pods import Pods, attempt_labels, instance_labels
+from nightmill.airflow.stages import Stage, make_stages
+from nightmill.airflow.steprun_operator import StepRunFields
+from nightmill.airflow.trigger import StepPodTrigger
+from nightmill.causes import Cause
+from nightmill.cluster.platform import Platform
+from nightmill.spec.pipeline_file import Pipeline
+from nightmill.spec.steprun import StepRun
+
+POLL_S = 2.0
+GONE_S = 90.0  # for a pod of an earlier try to end: its grace, and a little
+
+
+class StepPodOperator(StepRunFields, KubernetesPodOperator):
+    """Runs a step in a pod.
+
+    `stages` are its pods, the first for the first try; `review_url` leads to the review pages.
+    """
+
+    template_fields: Sequence[str] = (
+        *StepRunFields.template_fields,
+        *KubernetesPodOperator.template_fields,
+    )
+    operator_extra_links = (NotebookLink(),)
+    ui_color = "#e0ecf4"
+
+    def __init__(
+        self, *, stages: Sequence[Stage], review_url: str | None = None, **operator: Any
+    ) -> None:
+        super().__init__(pod_template_dict=dict(stages[0].manifest), **operator)
+        self.stages = tuple(stages)
+        self.review_url = review_url or ""
+        self._stage = self.stages[0]
+
+    # -- Airflow calls these ----------------------------------------------------------------------
+
+    def execute_sync(self, context: Any) -> None:
+        """Run the pod and follow it to its end."""
+        run, done = self._begin(context)
+        if done is None:
+            try:
+                done = self._follow(self._start(context, run), run)
+            except BaseException:
+                self.on_kill()
+                raise
+        self._conclude(context, run, done)
+
+    def execute_async(self, context: Any) -> None:
+        """Start the pod and leave the waiting to the triggerer."""
+        run, done = self._begin(context)
+        if done is None:
+            name = self._start(context, run)
+            self.convert_config_file_to_dict()  # type: ignore[no-untyped-call]
+            self.defer(trigger=self._trigger(context, name), method_name="resume")
+        else:
+            self._conclude(context, run, done)
+
+    def resume(self, context: Any, event: Mapping[str, Any]) -> None:
+        """Go on when the triggerer has seen the end of the pod."""
+        run = self.make_step_run(context)
+        self.pod = self._pods(run).read(event["name"])
+        if self.pod is not None and pod_status.has_started(plain(self.pod)):
+            log = PodLog(partial(self._pods(run).open_log, event["name"], follow=False))
+            log.start()
+            self._tell(log.finish())
+        self._conclude(context, run, event["result"])
+
+    def build_pod_request_obj(self, context: Any = None, **options: Any) -> Any:
+        """Build the pod; without a context it has no arguments."""
+        if context is not None:
+            run = self._made or self.make_step_run(context)
+            # Set after Jinja has been at work. Kubernetes would expand $(NAME) in arguments.
+            self.arguments = [argument.replace("$", "$$") for argument in run.to_argv()]
+            self.labels = {**instance_labels(run), **attempt_labels(run)}
+        return super().build_pod_request_obj(context, **options)
+
+    # -- before -----------------------------------------------------------------------------------
+
+    def _begin(self, context: Any) -> tuple[StepRun, Mapping[str, Any] | None]:
+        """Make the StepRun, and find its result where an earlier try has committed it."""
+        run = self.make_step_run(context)
+        if run.attempt == 1:
+            return run, None
+        self._clear_away(run)
+        done = self._outcome(run).committed()
+        if done is None:
+            self._choose_stage(context, run)
+        else:
+            self.log.info("An earlier try has committed this already: %s", done["record"])
+        return run, done
+
+    def _clear_away(self, run: StepRun) -> None:
+        """Delete the pods of earlier tries and see them gone, so that only one is at work."""
+        pods, deadline = self._pods(run), time.monotonic() + GONE_S
+        while stale := [pod for pod in pods.find() if not pods.of_this_try(pod)]:
+            for pod in stale:
+                if pod.metadata.deletion_timestamp is None:
+                    self.log.info("Deleting the pod of an earlier try: %s", pod.metadata.name)
+                    pods.delete(pod.metadata.name)
+            if time.monotonic() > deadline:
+                self.log.warning("It does not go. Should it still run, it is fenced off.")
+                return
+            time.sleep(POLL_S)
+
+    def _choose_stage(self, context: Any, run: StepRun) -> None:
+        times = self._outcome(run).times_out_of_memory()
+        self._stage = self.stages[min(times, len(self.stages) - 1)]
+        if times:
+            self.pod_template_dict = self.render_template(dict(self._stage.manifest), context)
+            pool = self._stage.limits.pool
+            self.log.info("Out of memory %d times so far; now on pool %s", times, pool)
+
+    def _start(self, context: Any, run: StepRun) -> str:
+        """Create the pod of this try, or take it up; returns its name."""
+        request = self.build_pod_request_obj(context)
+        self.pod, is_new = self._pods(run).find_or_create(request)
+        name: str = self.pod.metadata.name
+        self.log.info("%s the pod %s", "Created" if is_new else "Taking up", name)
+        context["ti"].xcom_push("pod_name", name)
+        context["ti"].xcom_push("pod_namespace", self.pod.metadata.namespace)
+        return name
+
+    # -- while it runs ----------------------------------------------------------------------------
+
+    def _follow(self, name: str, run: StepRun) -> Mapping[str, Any]:
+        """Watch the pod, tell its log on the way, and return its result."""
+        pods = self._pods(run)
+        log = PodLog(partial(pods.open_log, name, follow=True))
+        told, last = "", None
+        while True:
+            found = pods.read(name)
+            pod = plain(found) if found else None
+            view = look(pod, self._stage.limits, datetime.now(UTC))
+            if view.words != told:
+                told = view.words
+                self.log.info("%s: %s", name, told)
+            if pod and pod_status.has_started(pod):
+                log.start()
+            if view.is_over:
+                self._tell(log.finish())
+                return view.result or last_guess(last)
+            last = pod
+            self._tell(log.lines(POLL_S))
+            if self._killed:
+                raise AirflowException("stopped from outside; the pod ends within its grace period")
+
+    def _tell(self, lines: Iterator[str]) -> None:
+        for line in lines:
+            self.log.info("%s", line)
+
+    def _trigger(self, context: Any, name: str) -> StepPodTrigger:
+        most = self.execution_timeout
+        deadline = (context["ti"].start_date + most).timestamp() if most else None
+        return self.make_trigger(
+            trigger_kwargs={"limits": asdict(self._stage.limits), "deadline": deadline},
+            pod_name=name,
+            pod_namespace=self.namespace,
+            trigger_start_time=datetime.now(UTC),
+            base_container_name=self.base_container_name,
+            kubernetes_conn_id=self.kubernetes_conn_id,
+            cluster_context=self.cluster_context,
+            config_dict=self._config_dict,
+            in_cluster=self.in_cluster,
+            poll_interval=self.poll_interval,
+        )
+
+    def make_trigger(self, **fields: Any) -> StepPodTrigger:
+        """Make the trigger that waits for the pod."""
+        return StepPodTrigger(**fields)
+
+    # -- after ------------------------------------------------------------------------------------
+
+    def _conclude(self, context: Any, run: StepRun, result: Mapping[str, Any]) -> None:
+        """Find the truth, write it down where need be, delete the pod, report."""
+        if "record" not in result:  # the step itself could not speak
+            result = self._outcome(run).ended() or result
+        has_failed, name = result.get("state") != "succeeded", ""
+        if self.pod is not None:
+            name, self.pod = self.pod.metadata.name, None
+            self._remove(self._pods(run), name, result)
+        if has_failed and "record" not in result:
+            self._outcome(run).close(result, name)
+        self.finish(context, result)
+
+    def _remove(self, pods: Pods, name: str, result: Mapping[str, Any]) -> None:
+        if result.get("state") != "succeeded":
+            for event in pods.events(name):
+                self.log.info("Event of the pod: %s: %s", event.reason, event.message)
+        problem = pods.delete(name, is_lost=result.get("cause") == Cause.NODE_LOST)
+        if problem:
+            self.log.warning("The pod %s cannot be deleted: %s", name, problem)
+
+    def _outcome(self, run: StepRun) -> Outcome:
+        return Outcome(run, Path(self.project))
+
+    def _pods(self, run: StepRun) -> Pods:
+        return Pods(lambda: self.client, self._refresh, str(self.namespace), run)
+
+    def _refresh(self) -> None:
+        with suppress(AttributeError):  # what was never made cannot be forgotten
+            self._refresh_cached_properties()  # type: ignore[no-untyped-call]
+
+
+def pod_operator(
+    platform: Platform, pipeline: Pipeline, step: str, /, **fields: Any
+) -> StepPodOperator:
+    """Make the operator of a step whose platform runs pods; `fields` are those of StepRunFields."""
+    kind, own = pod_operator_kind(platform, pipeline, step)
+    return kind(**own, **fields)
+
+
+def pod_operator_kind(
+    platform: Platform, pipeline: Pipeline, step: str
+) -> tuple[type[StepPodOperator], dict[str, Any]]:
+    """Choose the operator's class for a platform, and what it needs beside StepRunFields."""
+    own: dict[str, Any] = {
+        "stages": make_stages(platform, pipeline, step),
+        "review_url": platform.review_url,
+        "namespace": platform.namespace,
+    }
+    access = platform.access
+    if platform.launcher == "eks":
+        # Only here: the amazon provider need not be there, and takes its time.
+        from nightmill.airflow.eks import StepEksPodOperator  # noqa: PLC0415 - see above
+
+        own |= {"cluster_name": access.eks_cluster, "region": access.region}
+        own |= {"aws_conn_id": access.aws_connection, "kubernetes_conn_id": None}
+        return StepEksPodOperator, own
+    own["kubernetes_conn_id"] = access.connection  # None: no connection is looked up
+    if access.in_cluster:
+        own["in_cluster"] = True
+    elif access.kubeconfig or access.context:
+        file = str(Path(access.kubeconfig).expanduser()) if access.kubeconfig else None
+        own |= {"config_file": file, "cluster_context": access.context}
+    return StepPodOperator, own
