@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e import cluster as clusters
+from tests.e2e import image as images
 from tests.s3_server import run_s3_server
 
 ARCHIVE = clusters.REPOSITORY / ".nightmill" / "image" / "nightmill.tar"
@@ -22,13 +23,13 @@ def cluster():
 @pytest.fixture(scope="session")
 def image(cluster):
     """Return the name of the image, which every node has."""
-    return clusters.ready_image(cluster, ARCHIVE)
+    return images.ready_image(cluster, ARCHIVE)
 
 
 @pytest.fixture(scope="session")
 def image_archive(image):
     """Return the docker archive of the image; skips where the image was built elsewhere."""
-    if image != clusters.IMAGE:
+    if image != images.IMAGE:
         pytest.skip(f"{image} was built elsewhere: no archive to look into")
     return ARCHIVE
 

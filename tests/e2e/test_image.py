@@ -14,7 +14,8 @@ from kubernetes import client
 
 from nightmill.spec.steprun import StepRun
 from tests.conftest import notebook_json
-from tests.e2e.cluster import REPOSITORY, TRIAL, Cluster, PodEnd, read_image, step_pod, wait_until
+from tests.e2e.cluster import REPOSITORY, TRIAL, Cluster, PodEnd, step_pod, wait_until
+from tests.e2e.image import read_image
 
 # The first test that asks for the image may have to build it.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
