@@ -12,7 +12,7 @@ ifeq ($(UV_DEFAULT_INDEX),)
 unexport UV_DEFAULT_INDEX
 endif
 
-.PHONY: help setup kernels demo test check format e2e lock lab clean
+.PHONY: help setup kernels demo test check format e2e lock airflow image lab clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /: /' | column -t -s ':'
@@ -57,9 +57,20 @@ format: setup ## put code into its form and take outputs out of notebooks
 lock: setup ## compile constraints.txt anew (needs a package index)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --all-extras pyproject.toml -o constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra runner \
+	  --constraints constraints.txt --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  pyproject.toml -o image/requirements.txt
 
 # Only our kernels: the environment of JupyterLab itself is no place to explore in.
 KERNELS := $(notdir $(patsubst %/,%,$(dir $(wildcard kernels/*/requirements.txt))))
+airflow: kernels ## a whole Airflow on this machine (loopback only) with every pipeline as a DAG
+	@$(BIN)/python -m nightmill.airflow.standalone
+
+IMAGE ?= nightmill:dev
+image: ## the image of all steps (needs docker; elsewhere see image/Dockerfile)
+	docker build --file image/Dockerfile --tag $(IMAGE) \
+	  --build-arg GIT_COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude='*') .
+
 lab: kernels ## JupyterLab with every kernel in its launcher
 	$(BIN)/jupyter lab --notebook-dir=notebooks \
 	  $(foreach kernel,$(KERNELS),--KernelSpecManager.allowed_kernelspecs=$(kernel))
