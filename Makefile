@@ -52,7 +52,7 @@ check: setup ## format, lint, types, import contracts, spelling, notebooks witho
 format: setup ## put code into its form and take outputs out of notebooks
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/nbstripout $$(git ls-files '*.ipynb')
+	$(BIN)/nbstripout --keep-id $$(git ls-files '*.ipynb')
 
 lock: setup ## compile constraints.txt anew (needs a package index)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
