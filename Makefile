@@ -47,7 +47,7 @@ check: setup ## format, lint, types, import contracts, spelling, notebooks witho
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
-	$(BIN)/nbstripout --verify $$(git ls-files '*.ipynb')
+	$(BIN)/nbstripout --keep-id --verify $$(git ls-files '*.ipynb')
 
 format: setup ## put code into its form and take outputs out of notebooks
 	$(BIN)/ruff format .
