@@ -130,6 +130,15 @@ def test_a_second_run_starts_nothing(demo, cli, monkeypatch):
 
 
 @pytest.mark.usefixtures("ran")
+def test_values_for_a_committed_step_are_not_lost_without_a_word(demo, cli):
+    """A value passed to a step that is left alone is named, with the flag that makes it count."""
+    again = cli("run", "demo", "--partition", DAY, "--step=good", "-p", "top_n=9", cwd=demo.root)
+    assert again.out.splitlines()[0] == (
+        "note: good committed before; add --rerun to run with these values"
+    )
+
+
+@pytest.mark.usefixtures("ran")
 def test_the_store_is_the_projects_from_any_folder_of_it(demo, cli):
     """From inside notebooks/ the same store is used as from the project's root."""
     inside = demo.root / "notebooks" / "demo"

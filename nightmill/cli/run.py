@@ -71,6 +71,7 @@ def run(
     )
     opened = open_chosen(store)
     planned = build_plan(project, request, opened)
+    _warn_of_unused_values(planned)
     if all(one.committed for one in planned):
         _say_nothing_to_do(request, len(planned))
         _print_outputs(opened, planned)
@@ -151,6 +152,13 @@ def _close_records(store: Store, statuses: Sequence[StepStatus]) -> None:
         if status.died:
             failure = Failure(cause=Cause(status.cause), message=status.message)
             close_record(store, status.planned.run, failure)
+
+
+def _warn_of_unused_values(planned: Sequence[PlannedStep]) -> None:
+    """Say which steps will not see their `-p`, since what they made is there already."""
+    unused = {one.run.step: None for one in planned if one.committed and one.run.parameters}
+    if unused:
+        say(f"note: {', '.join(unused)} committed before; add --rerun to run with these values")
 
 
 def _say_nothing_to_do(request: Request, count: int) -> None:
