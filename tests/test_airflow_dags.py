@@ -96,15 +96,34 @@ steps:
   make: {notebook: make.ipynb, outputs: {numbers: numbers.json, more: more/}}
   total: {notebook: total.ipynb, inputs: [numbers], outputs: {total: total.txt}}
 """
+MANY = """\
+pipeline: many
+steps:
+  part: {notebook: part.ipynb, members: [north, south], outputs: {piece: piece.txt}}
+  whole: {notebook: whole.ipynb, inputs: [piece], outputs: {sum: sum.txt}}
+"""
+PART = [
+    ("member: str = ''\npiece: str = ''", "parameters"),
+    "from pathlib import Path\nPath(piece).write_text(member)",
+]
+WHOLE = [
+    ("piece: dict[str, str] = {}\nsum: str = ''", "parameters"),
+    """\
+from pathlib import Path
+Path(sum).write_text(" ".join(f"{name}={Path(at).read_text()}" for name, at in piece.items()))
+""",
+]
 
 
 @pytest.fixture(scope="module")
 def files(make_project):
-    """Make a project of three pipelines; those that run have none of what `dag.test` cannot do."""
+    """Make a project of four pipelines; those that run have none of what `dag.test` cannot do."""
     made = make_project("dags")
     for name, text in (("nightly", NIGHTLY), ("tiny", TINY)):
         made.pipeline(name, "", make=MAKE, total=TOTAL)
         made.write(f"notebooks/{name}/pipeline.yaml", text)
+    made.pipeline("many", "", part=PART, whole=WHOLE)
+    made.write("notebooks/many/pipeline.yaml", MANY)
     made.pipeline("after_all", "", tell=TELL)
     made.write("notebooks/after_all/pipeline.yaml", AFTER)
     _add_dags(made)
@@ -259,7 +278,7 @@ def test_parsing_is_cheap(files):
     assert done.returncode == 0, done.stderr
     told = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
     number, seconds = told["parsed"]
-    assert number == "3"
+    assert number == "4"
     assert float(seconds) < 0.3
     assert told["heavy"] == ["[]"]
 
@@ -285,9 +304,9 @@ def run_dag(bag, files, database, monkeypatch):  # noqa: ARG001 - it has to be t
         if name.startswith("NIGHTMILL_"):
             monkeypatch.setenv(name, value)
 
-    def run(**conf):
+    def run(name: str = "tiny", **conf):
         sync_bag_to_db(bag, "dags-folder", None)
-        return bag.dags["tiny"].test(run_conf=conf)
+        return bag.dags[name].test(run_conf=conf)
 
     return run
 
@@ -312,3 +331,23 @@ def test_a_failing_notebook(run_dag, files):
     (record,) = files.store.glob("runs/tiny/2013-03-06/*/make/*/record.json")
     assert json.loads(record.read_bytes())["failure"]["cause"] == "notebook_error"
     assert not (files.store / "current/tiny/make/2013-03-06.json").exists()
+
+
+def test_members(bag):
+    """A step with members is mapped over them, and one task behind all of them has the outlets."""
+    many = bag.dags["many"]
+    assert many.get_task("part").is_mapped
+    assert many.get_task("part").outlets == []
+    behind = many.get_task("part.all_members")
+    assert behind.upstream_task_ids == {"part"}
+    assert [asset.name for asset in behind.outlets] == ["many.piece"]
+    assert many.get_task("whole").upstream_task_ids == {"part"}
+
+
+@AIRFLOWS_OWN_WARNINGS
+def test_members_run(run_dag, files):
+    """Each member runs as a mapped task of its own, and the next step reads them all."""
+    ended = run_dag("many", partition="2013-03-07")
+    assert ended.state == "success"
+    (total,) = files.store.glob("runs/many/2013-03-07/*/whole/1/outputs/sum/sum.txt")
+    assert total.read_text() == "north=north south=south"

@@ -113,9 +113,15 @@ def test_step_run(operator):
         "run": "scheduled__2013-03-01T07:30:00+00:00",
         "order": 1362211200123456,
         "attempt": 3,
+        "member": "",
         "store": "s3://bucket/prefix",
         "parameters": {"cut": 0.7},
     }
+
+
+def test_member(operator):
+    """A mapped task says which member it is for."""
+    assert operator(member="north").make_step_run(context()).member == "north"
 
 
 def test_given_wins(operator):

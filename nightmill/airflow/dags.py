@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, Param, get_parsing_context
+from airflow.sdk import DAG, Param, get_parsing_context
 
 from nightmill.airflow import alerts
 from nightmill.airflow.assets import after_schedule, output_asset
 from nightmill.airflow.local import LocalStepOperator
+from nightmill.airflow.members import announce_members, map_members
 from nightmill.airflow.partition import PARTITION
 from nightmill.airflow.plan import Plan, PlannedPipeline, PlannedStep, make_plan
+from nightmill.airflow.steprun_operator import StepRunFields
 from nightmill.airflow.timetable import BoundedCronTimetable
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import gather
@@ -63,7 +65,7 @@ def build_dag(plan: Plan, planned: PlannedPipeline) -> DAG:
         on_success_callback=alerts.callbacks(spec.alerts.success),
         **alerts.deadlines(spec),
     )
-    steps = {one.name: _operator(plan, planned, one, dag) for one in planned.steps}
+    steps = {one.name: _task(plan, planned, one, dag) for one in planned.steps}
     for one in planned.steps:
         for needed in one.needs:
             steps[one.name].set_upstream(steps[needed])
@@ -83,22 +85,36 @@ def _schedule(plan: Plan, spec: PipelineSpec) -> Any:
     return None
 
 
-def _operator(plan: Plan, planned: PlannedPipeline, step: PlannedStep, dag: DAG) -> BaseOperator:
+def _task(plan: Plan, planned: PlannedPipeline, step: PlannedStep, dag: DAG) -> Any:
+    """Make a step's task, or its mapped tasks and what stands behind them."""
+    kind, own = _kind(plan, planned, step)
     fields = {
         "pipeline": planned.pipeline.name,
         "step": step.name,
         "store": plan.platform.store,
         "project": str(plan.root),
+        **own,
         **_task_arguments(plan, planned, step),
         "dag": dag,
     }
-    if plan.platform.launcher == "local":
-        return LocalStepOperator(**fields)
-    # Only here: the client of Kubernetes takes seconds to import.
-    from nightmill.airflow.operator import pod_operator  # noqa: PLC0415 - see above
+    if not step.spec.members:
+        return kind(**fields)
+    mapped = map_members(kind, fields, step.spec.members)
+    if step.spec.outputs:
+        announce_members(fields).set_upstream(mapped)
+    return mapped
 
-    operator: BaseOperator = pod_operator(plan.platform, planned.pipeline, step.name, **fields)
-    return operator
+
+def _kind(
+    plan: Plan, planned: PlannedPipeline, step: PlannedStep
+) -> tuple[type[StepRunFields], dict[str, Any]]:
+    """Choose the operator that the platform's launcher asks for, and what it needs."""
+    if plan.platform.launcher == "local":
+        return LocalStepOperator, {}
+    # Only here: the client of Kubernetes takes seconds to import.
+    from nightmill.airflow.operator import pod_operator_kind  # noqa: PLC0415 - see above
+
+    return pod_operator_kind(plan.platform, planned.pipeline, step.name)
 
 
 def _task_arguments(plan: Plan, planned: PlannedPipeline, step: PlannedStep) -> dict[str, Any]:

@@ -38,13 +38,14 @@ class StepRunFields(BaseOperator):
     """Constructor keywords and methods of an operator that runs one step.
 
     `project` is the folder that holds notebooks/; `store` is the address of the store, and `given`
-    holds values for parameters (both may be templates). Every `outlets` asset of an output is told
-    the partition when the step has succeeded.
+    holds values for parameters (both may be templates). `member` is what a step with members is
+    mapped over. Every `outlets` asset of an output is told the partition when the step has
+    succeeded.
     """
 
-    template_fields: Sequence[str] = ("store", "given")
+    template_fields: Sequence[str] = ("store", "given", "member")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - plain keywords are how Airflow builds and maps an operator
         self,
         *,
         pipeline: str,
@@ -52,6 +53,7 @@ class StepRunFields(BaseOperator):
         store: str,
         project: str,
         given: Mapping[str, Any] | None = None,
+        member: str = "",
         **operator: Any,
     ) -> None:
         super().__init__(**operator)
@@ -60,6 +62,7 @@ class StepRunFields(BaseOperator):
         self.store = store
         self.project = project
         self.given = given or {}
+        self.member = member
         self._made: StepRun | None = None
 
     def make_step_run(self, context: Mapping[str, Any]) -> StepRun:
@@ -67,7 +70,8 @@ class StepRunFields(BaseOperator):
         try:
             self._made = self._step_run(context)
         except NightmillError as error:
-            raise AirflowFailException(f"{error.cause}: {error}") from error
+            # The error is for whoever gave the values, who has no use for our call stack.
+            raise AirflowFailException(f"{error.cause}: {error}") from None
         return self._made
 
     def _step_run(self, context: Mapping[str, Any]) -> StepRun:
@@ -84,6 +88,7 @@ class StepRunFields(BaseOperator):
             run=context["dag_run"].run_id,
             order=run_order(context["dag_run"]),
             attempt=max(1, context["ti"].try_number),
+            member=self.member,
             store=self.store,
             parameters=check_given(contracts[self.step], given),
         )
