@@ -91,7 +91,7 @@ class Outcome:
 
     def _committed(self, store: Store) -> dict[str, Any] | None:
         run = self.run
-        pointer = read_pointer(store, run.pipeline, run.step, run.partition)
+        pointer = read_pointer(store, run.pipeline, run.step, run.partition, member=run.member)
         is_ours = pointer is not None and pointer.run == run.run
         if pointer is None or not is_ours or pointer.token.order != run.order:
             return None
@@ -119,7 +119,8 @@ class Outcome:
 
     def _key(self, attempt: int) -> str:
         run = self.run
-        prefix = attempt_prefix(run.pipeline, run.partition, run.run, run.step, attempt)
+        where = (run.pipeline, run.partition, run.run, run.step)
+        prefix = attempt_prefix(*where, attempt, member=run.member)
         return f"{prefix}/{RECORD}"
 
 
