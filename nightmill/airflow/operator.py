@@ -236,14 +236,6 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
             self._refresh_cached_properties()  # type: ignore[no-untyped-call]
 
 
-def pod_operator(
-    platform: Platform, pipeline: Pipeline, step: str, /, **fields: Any
-) -> StepPodOperator:
-    """Make the operator of a step whose platform runs pods; `fields` are those of StepRunFields."""
-    kind, own = pod_operator_kind(platform, pipeline, step)
-    return kind(**own, **fields)
-
-
 def pod_operator_kind(
     platform: Platform, pipeline: Pipeline, step: str
 ) -> tuple[type[StepPodOperator], dict[str, Any]]:

@@ -22,7 +22,7 @@ from uuid import uuid4
 import yaml
 from kubernetes import client
 
-from nightmill.airflow.operator import StepPodOperator, pod_operator
+from nightmill.airflow.operator import StepPodOperator, pod_operator_kind
 from nightmill.cluster.platform import load_platform
 from nightmill.spec.project import Project
 from tests.conftest import Cell, notebook_json
@@ -87,15 +87,14 @@ class Launchpad:
         """Make the operator of a step, as dags.py does; its log is a list of lines."""
         platform = load_platform(self.root / "dags", "")
         pipeline = Project.load(self.root).pipeline(PIPELINE)
-        made = pod_operator(
-            platform,
-            pipeline,
-            step,
+        kind, own = pod_operator_kind(platform, pipeline, step)
+        made = kind(
             pipeline=PIPELINE,
             step=step,
             store=self.store,
             project=str(self.root),
             task_id=step,
+            **own,
             **fields,
         )
         made._cached_logger = Lines()
