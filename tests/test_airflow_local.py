@@ -77,7 +77,7 @@ def test_success(operator, files, capfd):
     operator().execute(now)
     result = now["pushed"]["result"]
     assert result["state"] == "succeeded"
-    (made,) = files.store.glob("runs/p/2013-03-01/good/s/3/outputs/made/made.txt")
+    (made,) = files.store.glob("runs/p/2013-03-01/good.*/s/3/outputs/made/made.txt")
     assert made.read_text() == "[]"  # nothing of Airflow's, so none of its connections
     assert "cell 2: " in capfd.readouterr().out
 
@@ -121,7 +121,7 @@ def test_on_kill(operator, files, tmp_path):
     (error,) = raised
     assert str(error).startswith("terminated")
     assert not isinstance(error, AirflowFailException)  # another try may well succeed
-    (record,) = files.store.glob("runs/p/2013-03-01/killed/s/3/record.json")
+    (record,) = files.store.glob("runs/p/2013-03-01/killed.*/s/3/record.json")
     assert json.loads(record.read_bytes())["failure"]["cause"] == "terminated"
 
 

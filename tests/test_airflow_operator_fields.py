@@ -110,7 +110,7 @@ def test_step_run(operator):
         "step": "one",
         "partition": "2013-03-01",
         "as_of": "2013-03-01",
-        "run": "scheduled__2013-03-01T07:30:00+00:00",
+        "run": "scheduled__2013-03-01T07:30:00+00:00.1362211200123456",
         "order": 1362211200123456,
         "attempt": 3,
         "member": "",
@@ -169,7 +169,7 @@ def test_success(operator, files):
     assert event.partitions == ["2013-03-01"]
     assert event.extra == {
         "partition": "2013-03-01",
-        "run": "scheduled__2013-03-01T07:30:00+00:00",
+        "run": "scheduled__2013-03-01T07:30:00+00:00.1362211200123456",
         "record": "s3://r.json",
         "address": outputs["made"],
     }

@@ -80,13 +80,16 @@ class StepRunFields(BaseOperator):
         partition = decide_partition(pipeline, facts)
         contracts = {step: read_step_contract(pipeline, step) for step in pipeline.spec.steps}
         given = overrides(pipeline, contracts, self.step, facts.conf) | dict(self.given)
+        # A run that was cleared, or deleted and made anew, keeps Airflow's name and counts its tries
+        # anew; for the store, where attempts are immutable, it is another run.
+        order = run_order(context["dag_run"])
         return StepRun(
             pipeline=self.pipeline,
             step=self.step,
             partition=partition,
             as_of=decide_as_of(pipeline, facts, partition),
-            run=context["dag_run"].run_id,
-            order=run_order(context["dag_run"]),
+            run=f"{context['dag_run'].run_id}.{order}",
+            order=order,
             attempt=max(1, context["ti"].try_number),
             member=self.member,
             store=self.store,

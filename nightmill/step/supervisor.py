@@ -155,7 +155,8 @@ class Supervisor:
                 self._take(data)
             if not data:
                 selector.unregister(key.fileobj)
-                if key.fd != events:
+                # Once is enough: a second request would take the grace of the first one away.
+                if key.fd != events and not self._stop.times:
                     self._stop.ask("stopped because its launcher is gone")
 
     def _drain(self, events: int) -> None:
