@@ -80,8 +80,8 @@ class StepRunFields(BaseOperator):
         partition = decide_partition(pipeline, facts)
         contracts = {step: read_step_contract(pipeline, step) for step in pipeline.spec.steps}
         given = overrides(pipeline, contracts, self.step, facts.conf) | dict(self.given)
-        # A run that was cleared, or deleted and made anew, keeps Airflow's name and counts its tries
-        # anew; for the store, where attempts are immutable, it is another run.
+        # A run that was cleared, or deleted and made anew, keeps Airflow's name and may count its
+        # tries anew; for the store, where attempts are immutable, it is another run.
         order = run_order(context["dag_run"])
         return StepRun(
             pipeline=self.pipeline,
