@@ -25,6 +25,7 @@ from kubernetes import client
 from nightmill.airflow.operator import StepPodOperator, pod_operator_kind
 from nightmill.cluster.platform import load_platform
 from nightmill.spec.project import Project
+from nightmill.store.keys import encode
 from tests.conftest import Cell, notebook_json
 from tests.e2e.cluster import REPOSITORY, TRIAL, Cluster, wait_until
 from tests.s3_server import S3Server
@@ -33,6 +34,7 @@ ACCOUNT = "airflow-worker"
 SECRET = "s3"
 TOKEN_S = 7200
 PIPELINE = "trial"
+NOTEBOOKS = TRIAL.rpartition("/")[0]
 PARTITION = "2013-03-01"
 
 
@@ -74,14 +76,16 @@ class Launchpad:
         text = textwrap.dedent(head) + textwrap.indent(textwrap.dedent(pools), "  ")
         (folder / "platform.yaml").write_text(text)
 
-    def write_pipeline(self, text: str, notebooks: Mapping[str, Sequence[Cell]]) -> None:
-        """Write the pipeline `trial` for both sides: on disk, and as a ConfigMap for pods."""
-        folder = self.root / "notebooks" / PIPELINE
+    def write_pipeline(
+        self, text: str, notebooks: Mapping[str, Sequence[Cell]], *, name: str = PIPELINE
+    ) -> None:
+        """Write a pipeline for both sides: on disk, and as a ConfigMap for pods."""
+        folder = self.root / "notebooks" / name
         folder.mkdir(parents=True)
         files = {f"{step}.ipynb": notebook_json(cells) for step, cells in notebooks.items()}
-        for name, content in {"pipeline.yaml": text, **files}.items():
-            (folder / name).write_text(content)
-        self.cluster.add_files(PIPELINE, {"pipeline.yaml": text, **files})
+        for file, content in {"pipeline.yaml": text, **files}.items():
+            (folder / file).write_text(content)
+        self.cluster.add_files(name, {"pipeline.yaml": text, **files})
 
     def operator(self, step: str, **fields: Any) -> StepPodOperator:
         """Make the operator of a step, as dags.py does; its log is a list of lines."""
@@ -115,28 +119,33 @@ class Launchpad:
         """Wait until no pod is left, those that are asked to stop included."""
         wait_until(lambda: not self.pods(), "an empty namespace", 90)
 
-    def record(self, step: str, run: str, attempt: int = 1) -> dict[str, Any]:
+    def record(
+        self, step: str, run: str, attempt: int | str = 1, *, pipeline: str = PIPELINE
+    ) -> dict[str, Any]:
         """Read the record of an attempt."""
-        return self._read(f"runs/{PIPELINE}/{PARTITION}/{run}/{step}/{attempt}/record.json")
+        key = f"runs/{pipeline}/{PARTITION}/{encode(run)}/{step}/{attempt}/record.json"
+        return json.loads(self.read(key))
 
-    def attempts(self, step: str, run: str) -> list[str]:
+    def attempts(self, step: str, run: str, *, pipeline: str = PIPELINE) -> list[str]:
         """List the attempts of a step that have left a record."""
-        prefix = f"{self.prefix}/runs/{PIPELINE}/{PARTITION}/{run}/{step}/"
-        return [key.split("/")[-2] for key in self._keys(prefix) if key.endswith("/record.json")]
+        prefix = f"runs/{pipeline}/{PARTITION}/{encode(run)}/{step}/"
+        return [key.split("/")[-2] for key in self.keys(prefix) if key.endswith("/record.json")]
 
-    def pointer(self, step: str) -> dict[str, Any] | None:
+    def pointer(self, step: str, *, pipeline: str = PIPELINE) -> dict[str, Any] | None:
         """Read what is current of a step."""
-        key = f"current/{PIPELINE}/{step}/{PARTITION}.json"
-        return self._read(key) if self._keys(f"{self.prefix}/{key}") else None
+        key = f"current/{pipeline}/{step}/{PARTITION}.json"
+        return json.loads(self.read(key)) if self.keys(key) else None
 
-    def _keys(self, prefix: str) -> list[str]:
-        listed = self.server.client().list_objects_v2(Bucket=self.server.bucket, Prefix=prefix)
-        return [one["Key"] for one in listed.get("Contents", ())]
+    def keys(self, prefix: str) -> list[str]:
+        """List the keys of the store that begin so."""
+        s3, whole = self.server.client(), f"{self.prefix}/{prefix}"
+        listed = s3.list_objects_v2(Bucket=self.server.bucket, Prefix=whole)
+        return [one["Key"].removeprefix(f"{self.prefix}/") for one in listed.get("Contents", ())]
 
-    def _read(self, key: str) -> dict[str, Any]:
+    def read(self, key: str) -> bytes:
+        """Read an object of the store."""
         s3 = self.server.client()
-        found = s3.get_object(Bucket=self.server.bucket, Key=f"{self.prefix}/{key}")
-        return json.loads(found["Body"].read())
+        return s3.get_object(Bucket=self.server.bucket, Key=f"{self.prefix}/{key}")["Body"].read()
 
 
 class Lines(list[str]):
@@ -244,11 +253,16 @@ def _kubeconfig(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-MOUNT = f"""\
-spec:
-  containers:
-    - name: base
-      volumeMounts: [{{name: notebooks, mountPath: {TRIAL}}}]
-  volumes: [{{name: notebooks, configMap: {{name: {PIPELINE}}}}}]
-"""
-"""A pool's patch that puts the pipeline `trial` into the image's project."""
+def mounts(*pipelines: str) -> str:
+    """Write a pool's patch that puts pipelines of the test into the image's project."""
+    listed = "".join(f"{{name: {one}, mountPath: {NOTEBOOKS}/{one}}}, " for one in pipelines)
+    volumes = "".join(f"{{name: {one}, configMap: {{name: {one}}}}}, " for one in pipelines)
+    return textwrap.dedent(
+        f"""\
+        spec:
+          containers:
+            - name: base
+              volumeMounts: [{listed}]
+          volumes: [{volumes}]
+        """
+    )

@@ -20,7 +20,8 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow.sdk.exceptions import TaskDeferred
 
 from tests.e2e.cluster import REPOSITORY, RIG, run_rig, wait_until
-from tests.e2e.launchpad import MOUNT, Background, Launchpad, Lines, Try, launchpad
+from tests.e2e.launchpad import PIPELINE as NAME
+from tests.e2e.launchpad import Background, Launchpad, Lines, Try, launchpad, mounts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
@@ -76,7 +77,7 @@ CPU = "defaults: {cpu: 500m}"
 
 def pools(own: str) -> str:
     """Describe the pools: the rig's, and `own`, whose nodes each test adds and removes."""
-    patch = textwrap.indent(MOUNT, "    ")
+    patch = textwrap.indent(mounts(NAME), "    ")
     hurried = patch + textwrap.indent(HURRIED, "    ")
     noisy = patch.replace(
         "    - name: base\n", "    - name: base\n" + textwrap.indent(NOISE, "    ")
@@ -394,3 +395,23 @@ def test_the_api_server_is_away(pad):
     assert pad.attempts("naps", one.run) == ["1"]
     assert pad.record("naps", one.run)["committed"]
     pad.wait_for_no_pod()
+
+
+LONG = "p" * 70
+HOSTILE = (
+    {"step": f"{LONG}é"},
+    {"step": f"{LONG}.", "pipeline": f"{LONG}_"},
+    {"step": LONG, "member": "11"},
+    {"run": "scheduled__2013-03-01T00:00:00+00:00"},
+    {"run": "-by hand: $(HOME)-", "partition": "Zürich/1"},
+)
+
+
+@pytest.mark.parametrize("names", HOSTILE)
+def test_long_names_are_valid(pad, names):
+    """The API server takes a pod for every name that a step, member, partition or run can have."""
+    one = Try("adds")
+    operator = pad.operator("adds")
+    operator._made = operator.make_step_run(one.context).model_copy(update=names)
+    pod = operator.build_pod_request_obj(one.context)
+    pad.cluster.core.create_namespaced_pod(pad.cluster.namespace, pod, dry_run="All")
