@@ -30,7 +30,8 @@ import os, time
 from pathlib import Path
 if mode == "bad":
     raise ValueError("no good")
-Path(made).write_text(repr(sorted(name for name in os.environ if "AIRFLOW" in name)))
+names = sorted(name for name in os.environ if "AIRFLOW" in name or name == "PLATFORM_SAYS")
+Path(made).write_text(repr(names))
 if mode == "slow":
     Path(marker).write_text(str(os.getpid()))
     time.sleep(600)
@@ -61,6 +62,7 @@ def operator(files, monkeypatch):
             store=".nightmill/store",
             project=str(files.root),
             given=given,
+            environment={"PLATFORM_SAYS": "hello"},
         )
 
     return make
@@ -78,7 +80,8 @@ def test_success(operator, files, capfd):
     result = now["pushed"]["result"]
     assert result["state"] == "succeeded"
     (made,) = files.store.glob("runs/p/2013-03-01/good.*/s/3/outputs/made/made.txt")
-    assert made.read_text() == "[]"  # nothing of Airflow's, so none of its connections
+    # What the platform says, and nothing of Airflow's, so none of its connections.
+    assert made.read_text() == "['PLATFORM_SAYS']"
     assert "cell 2: " in capfd.readouterr().out
 
 

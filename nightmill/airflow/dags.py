@@ -110,7 +110,9 @@ def _kind(
 ) -> tuple[type[StepRunFields], dict[str, Any]]:
     """Choose the operator that the platform's launcher asks for, and what it needs."""
     if plan.platform.launcher == "local":
-        return LocalStepOperator, {}
+        variables = plan.platform.environment.items()
+        plain = {name: one.value for name, one in variables if one.value is not None}
+        return LocalStepOperator, {"environment": plain}
     # Only here: the client of Kubernetes takes seconds to import.
     from nightmill.airflow.operator import pod_operator_kind  # noqa: PLC0415 - see above
 

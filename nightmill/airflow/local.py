@@ -24,9 +24,17 @@ _RESULT_VARIABLE = "NIGHTMILL_TERMINATION_LOG"
 
 
 class LocalStepOperator(StepRunFields):
-    """Runs a step on this machine."""
+    """Runs a step on this machine.
+
+    `environment` is added to the step's variables. Secrets of a cluster are not among them: a step on
+    this machine has those of the worker.
+    """
 
     ui_color = "#e8f0e4"
+
+    def __init__(self, *, environment: Mapping[str, str] | None = None, **operator: Any) -> None:
+        super().__init__(**operator)
+        self.environment = dict(environment or {})
 
     def execute(self, context: Mapping[str, Any]) -> None:
         """Run the step, its lines in the log; raises AirflowException with the cause."""
@@ -50,7 +58,7 @@ class LocalStepOperator(StepRunFields):
         self._process = subprocess.Popen(
             [sys.executable, "-m", "nightmill", *argv, "--die-with-stdin"],
             cwd=self.project,
-            env=step_environment(os.environ) | {_RESULT_VARIABLE: str(result)},
+            env=step_environment(os.environ) | self.environment | {_RESULT_VARIABLE: str(result)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
