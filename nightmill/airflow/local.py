@@ -26,8 +26,8 @@ _RESULT_VARIABLE = "NIGHTMILL_TERMINATION_LOG"
 class LocalStepOperator(StepRunFields):
     """Runs a step on this machine.
 
-    `environment` is added to the step's variables. Secrets of a cluster are not among them: a step on
-    this machine has those of the worker.
+    `environment` is added to the step's variables. Secrets of a cluster are not among them: a step
+    on this machine has those of the worker.
     """
 
     ui_color = "#e8f0e4"
