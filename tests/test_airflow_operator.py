@@ -182,6 +182,13 @@ def test_labels_of_long_names():
     assert len({tuple(labels.items()) for labels in found}) == len(HOSTILE)
 
 
+def test_a_cleared_run_finds_its_pods():
+    """Pods from before a run was cleared are found again, though the store has another run."""
+    before = RUN.model_copy(update={"run": "manual__1.6", "order": 6})
+    after = RUN.model_copy(update={"run": "manual__1.7"})
+    assert instance_labels(before) == instance_labels(after)
+
+
 @pytest.mark.parametrize(
     "other", [{"attempt": 1}, {"attempt": 3}, {"order": 8}, {"partition": "2013-03-02"}]
 )

@@ -114,10 +114,8 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
     def _begin(self, context: Any) -> tuple[StepRun, Mapping[str, Any] | None]:
         """Make the StepRun, and find its result where an earlier try has committed it."""
         run = self.make_step_run(context)
-        if run.attempt == 1:
-            return run, None
         self._clear_away(run)
-        done = self._outcome(run).committed()
+        done = self._outcome(run).committed() if run.attempt > 1 else None
         if done is None:
             self._choose_stage(context, run)
         else:
@@ -138,7 +136,7 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
             time.sleep(POLL_S)
 
     def _choose_stage(self, context: Any, run: StepRun) -> None:
-        times = self._outcome(run).times_out_of_memory()
+        times = self._outcome(run).times_out_of_memory() if run.attempt > 1 else 0
         self._stage = self.stages[min(times, len(self.stages) - 1)]
         if times:
             self.pod_template_dict = self.render_template(dict(self._stage.manifest), context)

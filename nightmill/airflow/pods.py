@@ -125,11 +125,18 @@ class Pods:
 
 
 def instance_labels(run: StepRun) -> dict[str, str]:
-    """Label the pods of one step of one run in one store: at most one of them shall be at work."""
-    texts = {"pipeline": run.pipeline, "step": run.step, "member": run.member, "run": run.run}
-    return {
-        _LABEL + name: label_value(text) for name, text in {**texts, "store": run.store}.items()
+    """Label the pods of one step of one run in one store: at most one of them shall be at work.
+
+    The run is Airflow's, so that they are the same before and after the run was cleared.
+    """
+    texts = {
+        "pipeline": run.pipeline,
+        "step": run.step,
+        "member": run.member,
+        "run": run.run.removesuffix(f".{run.order}"),
+        "store": run.store,
     }
+    return {_LABEL + name: label_value(text) for name, text in texts.items()}
 
 
 def attempt_labels(run: StepRun) -> dict[str, str]:

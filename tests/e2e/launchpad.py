@@ -122,14 +122,19 @@ class Launchpad:
     def record(
         self, step: str, run: str, attempt: int | str = 1, *, pipeline: str = PIPELINE
     ) -> dict[str, Any]:
-        """Read the record of an attempt."""
-        key = f"runs/{pipeline}/{PARTITION}/{encode(run)}/{step}/{attempt}/record.json"
+        """Read the record of an attempt in a run of Airflow that was not cleared."""
+        key = self._records(step, run, pipeline)[str(attempt)]
         return json.loads(self.read(key))
 
     def attempts(self, step: str, run: str, *, pipeline: str = PIPELINE) -> list[str]:
         """List the attempts of a step that have left a record."""
-        prefix = f"runs/{pipeline}/{PARTITION}/{encode(run)}/{step}/"
-        return [key.split("/")[-2] for key in self.keys(prefix) if key.endswith("/record.json")]
+        return list(self._records(step, run, pipeline))
+
+    def _records(self, step: str, run: str, pipeline: str) -> dict[str, str]:
+        prefix = f"runs/{pipeline}/{PARTITION}/"
+        record = re.compile(rf"{re.escape(encode(run))}\.\d+/{step}/(\d+)/record\.json")
+        found = {key: record.fullmatch(key.removeprefix(prefix)) for key in self.keys(prefix)}
+        return {match[1]: key for key, match in found.items() if match}
 
     def pointer(self, step: str, *, pipeline: str = PIPELINE) -> dict[str, Any] | None:
         """Read what is current of a step."""
