@@ -120,7 +120,7 @@ def _is_hopeless(reason: str, message: str) -> bool:
 
 def _first_sentence(message: str) -> str:
     """Leave out what the scheduler says of preemption: it repeats the reason at length."""
-    return message.split(" preemption: ", maxsplit=1)[0].strip().rstrip(".")
+    return message.partition(". ")[0].strip().rstrip(".")
 
 
 def _span(seconds: float) -> str:

@@ -260,6 +260,8 @@ def test_what_its_asset_triggers(api, pad):
     api.call("PATCH", "dags/after", json={"is_paused": False})
     run = api.trigger("trial", conf={"partition": PARTITION, "word": "second"})
     assert api.ended("trial", run) == "success"
+    links = api.call("GET", f"dags/trial/dagRuns/{run}/taskInstances/naps/links")
+    assert links["extra_links"]["Executed notebook"] == pad.record("naps", run)["notebook"]
     (woken, *_) = eventually(lambda: api.runs("after"), "the run after")
     assert woken["partition_key"] == PARTITION
     assert api.ended("after", woken["dag_run_id"]) == "success"

@@ -50,7 +50,8 @@ steps:
   adds: {notebook: adds.ipynb, kernel: tabular, memory: 500Mi, outputs: {answer: answer.txt}}
   afar: {notebook: afar.ipynb, kernel: tabular, memory: 500Mi, pool: own}
   fails: {notebook: fails.ipynb, kernel: tabular, memory: 500Mi}
-  sleeps: {notebook: sleeps.ipynb, kernel: tabular, memory: 500Mi, pool: own}
+  sleeps: {notebook: sleeps.ipynb, kernel: tabular, memory: 500Mi, pool: hurried}
+  doomed: {notebook: sleeps.ipynb, kernel: tabular, memory: 500Mi, pool: own}
   naps: {notebook: naps.ipynb, kernel: tabular, memory: 500Mi}
   grows: {notebook: grows.ipynb, kernel: tabular, memory: 500Mi, pool: small}
   noisy: {notebook: noisy.ipynb, kernel: tabular, memory: 500Mi, pool: noisy}
@@ -92,6 +93,7 @@ def pools(own: str) -> str:
         "small": (f"{default}\n  next: highmem", patch),
         "highmem": (f"{highmem}\n  largest: {{memory: 8Gi}}", patch),
         "noisy": (default, noisy),
+        "hurried": (default, hurried),
         "own": (f"selector: {{nightmill.io/pool: {own}}}\n  schedule_timeout: 5m", hurried),
         "never": (f"selector: {{nightmill.io/pool: {own}-no}}\n  schedule_timeout: 6s", patch),
     }
@@ -218,19 +220,6 @@ def test_out_of_memory_moves_on(pad):
     assert pad.record("grows", one.run, 2)["memory"]["limit_bytes"] == 1 << 30  # the pool's least
 
 
-def test_a_pool_that_comes_later(pad, own_node, own_pool):
-    """A pod without a node says why in plain words, and runs when its node comes."""
-    one = Try("afar")
-    background, log = start(pad, one)
-    words = "no node of pool own yet: 0/"
-    wait_until(lambda: words in log.text, "the words", 60)
-    assert "didn't match Pod's node affinity/selector" in log.text
-    assert "; waiting up to 5 min" in log.text
-    own_node()
-    assert background.finish() is None, log.text
-    assert f"running on {own_pool}" in log.text
-
-
 @pytest.mark.parametrize("how", [run, run_deferred])
 def test_a_pool_that_never_comes(pad, how):
     """When the time is up, cause and advice are told, no pod stays, and there is a record."""
@@ -263,25 +252,29 @@ def test_the_same_try_takes_its_pod_up(pad):
     pad.wait_for_no_pod()
 
 
-def test_a_retry_takes_no_pod_of_an_earlier_try(pad, own_node):
-    """A pod left pending is gone before the retry starts; one commit in all, two records."""
+def test_a_pool_that_comes_later(pad, own_node, own_pool):
+    """A pod without a node says why in plain words, goes with its try, and runs when a node comes.
+
+    The one that an earlier try left pending is gone before the retry's: one commit in all.
+    """
     one = Try("afar")
     gone = pad.operator("afar")
-    stale = gone._start(one.context, gone.make_step_run(one.context))
-    again = one.next()
-    background, log = start(pad, again)
-    wait_until(lambda: "no node of pool own yet" in log.text, "the second pod", 60)
+    stale = gone._start(one.context, gone.make_step_run(one.context))  # and the worker is no more
+    background, log = start(pad, one.next())
+    wait_until(lambda: "no node of pool own yet: 0/" in log.text, "the words", 60)
+    assert "didn't match Pod's node affinity/selector" in log.text
+    assert "; waiting up to 5 min" in log.text
     assert stale not in pad.pods()
     own_node()
     assert background.finish() is None, log.text
     assert f"Deleting the pod of an earlier try: {stale}" in log.text
+    assert f"running on {own_pool}" in log.text
     assert pad.attempts("afar", one.run) == ["2"]
     pad.wait_for_no_pod()
 
 
-def test_a_retry_ends_a_pod_that_runs_on(pad, own_node):
+def test_a_retry_ends_a_pod_that_runs_on(pad):
     """A pod that runs on after its worker died is stopped, saves its record, and is not doubled."""
-    own_node()
     one = Try("sleeps")
     gone = pad.operator("sleeps")
     name = gone._start(one.context, gone.make_step_run(one.context))
@@ -344,9 +337,8 @@ def test_a_log_of_200_mb(pad):
     assert one.xcoms["result"]["state"] == "succeeded"
 
 
-def test_killed_while_a_cell_runs(pad, own_node):
+def test_killed_while_a_cell_runs(pad):
     """Marked as failed, the pod ends within its grace, its record says so, nothing is committed."""
-    own_node()
     one = Try("sleeps")
     operator = pad.operator("sleeps")
     background = Background(lambda: operator.execute(one.context))
@@ -362,7 +354,7 @@ def test_killed_while_a_cell_runs(pad, own_node):
 def test_a_node_dies_under_a_step(pad, own_node):
     """The node's end is the cause, in the record as well; it is worth a retry, and no pod stays."""
     node = own_node()
-    one = Try("sleeps")
+    one = Try("doomed")
     background, log = start(pad, one)
     wait_until(lambda: "2/2 " in log.text, "the cell", 90)
     run_rig("node", "kill", node)
@@ -371,7 +363,7 @@ def test_a_node_dies_under_a_step(pad, own_node):
     assert not isinstance(error, AirflowFailException)
     assert "node_lost" in str(error)
     pad.wait_for_no_pod()
-    assert pad.record("sleeps", one.run)["failure"]["cause"] == "node_lost"
+    assert pad.record("doomed", one.run)["failure"]["cause"] == "node_lost"
 
 
 def test_the_api_server_is_away(pad):
