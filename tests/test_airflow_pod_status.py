@@ -141,7 +141,10 @@ def scheduled(at):
 
 def test_waiting_for_a_node():
     """Without a node the scheduler's reason and the limit are told, until the time is up."""
-    words = "0/3 nodes are available: 3 didn't match. no new claims, preemption: 0/3 nodes are available: long."
+    words = (
+        "0/3 nodes are available: 3 didn't match. "
+        "no new claims to deallocate, preemption: 0/3 nodes are available: long."
+    )
     waits = pod("Pending", conditions=unscheduled(words))
     view = look(waits, LIMITS, NOW + timedelta(seconds=899))
     assert not view.is_over
