@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nightmill.cluster.platform import load_platform
@@ -357,6 +357,7 @@ def test_memory_quantity(size, text):
     assert memory_quantity(size) == text
 
 
+@example(1, 1105059168 * 1024)  # ten digits of Ki
 @given(st.integers(1, 10**7), st.integers(2**20, 2**50))
 def test_quantities_are_exact(millicores, size):
     """What is written is what was meant, to the last byte."""

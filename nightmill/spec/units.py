@@ -21,7 +21,7 @@ MAX_MEMORY = 2**50
 MAX_CPU = 10_000
 MAX_DAYS = 36_600  # a hundred years; beyond, somebody's unit is wrong
 
-_NUMBER = r"(\d{1,9}(?:\.\d{1,9})?)"
+_NUMBER = r"(\d{1,16}(?:\.\d{1,9})?)"  # 16 digits hold every byte of the largest amount
 
 
 def parse_memory(value: Any) -> int:
