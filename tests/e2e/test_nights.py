@@ -43,7 +43,7 @@ for name, dag in load_dags(Path(__file__).parent).items():
 """
 ANSWER = ("word: str = 'none'\nanswer: str = 'answer.txt'", "parameters")
 WRITE = "from pathlib import Path\nPath(answer).write_text(word)"
-NAP = "import time; time.sleep(25)"
+NAP = "import time; time.sleep(15)"
 TRIAL = """\
 pipeline: trial
 retries: 1
@@ -309,7 +309,7 @@ def test_a_changed_image(api, pad):
     api.call(
         "PATCH",
         "variables/nightmill_image",
-        json={"key": "nightmill_image", "value": "localhost/no/such:image"},
+        json={"key": "nightmill_image", "value": "localhost/No such image"},
     )
     run = api.trigger("deferred", conf={"partition": PARTITION})
     eventually(
