@@ -18,6 +18,7 @@ from nightmill.step import prepare as prepare_module
 from nightmill.step.attempt import Attempt
 from nightmill.step.cell_states import CellLedger
 from nightmill.step.supervisor import StopRequest, Supervisor, Watched
+from nightmill.store.directory import DirectoryStore
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Pointer, Token, commit, read_pointer
 
@@ -220,6 +221,52 @@ def test_a_store_that_fails_at_the_end_keeps_the_work(small, no_kernel, monkeypa
     kept = next((tmp_path / "scratch").rglob("data.txt"))
     assert record.failure.cause == "store"
     assert str(kept.relative_to(tmp_path).parts[1]) in record.failure.message
+
+
+@pytest.fixture
+def failed_cell(monkeypatch, tmp_path):
+    """Let a cell fail, and the store refuse the executed notebook; returns the scratch's parent."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("NIGHTMILL_SCRATCH", str(tmp_path / "scratch"))
+    said = {"cause": "notebook_error", "message": "ValueError: no", "cell": 2, "title": "T"}
+
+    def run(_self, plan, **_files):
+        Path(json.loads(plan.read_text())["executed"]).write_text('{"cells": []}')
+        return Watched(outcome=said)
+
+    def refuse(_self, key, _path):
+        raise StoreError("the disk is full", address=key, operation="write")
+
+    monkeypatch.setattr(Supervisor, "run", run)
+    monkeypatch.setattr(DirectoryStore, "put_file", refuse)
+    return tmp_path / "scratch"
+
+
+def test_a_cells_error_is_not_lost_behind_a_failing_store(small, failed_cell):
+    """The cause stays the cell's own; the evidence names the folder where its notebook lies."""
+    record = attempt(small).execute()
+    assert record.failure.cause == "notebook_error"
+    assert record.failure.message == 'notebook_error in cell 2 "T": ValueError: no'
+    (kept,) = failed_cell.rglob("notebook.ipynb")
+    assert str(kept.parent) in record.failure.evidence["notebook_not_stored"]
+    check_kept(small, "make", record)
+
+
+def test_a_record_that_cannot_be_written_says_where_the_work_is(small, failed_cell, monkeypatch):
+    """When even the last record is refused, the error names the folder that holds everything."""
+    attempt_of_one = attempt(small)
+    write = DirectoryStore.write
+
+    def refuse_the_last(store, key, data):
+        if b'"failed"' in data:
+            raise StoreError("gone", address=key, operation="write")
+        return write(store, key, data)
+
+    monkeypatch.setattr(DirectoryStore, "write", refuse_the_last)
+    with pytest.raises(StoreError) as raised:
+        attempt_of_one.execute()
+    (kept,) = failed_cell.rglob("notebook.ipynb")
+    assert str(kept.parent) in raised.value.advice
 
 
 def test_a_local_disk_that_fails_is_no_bug(small, monkeypatch):

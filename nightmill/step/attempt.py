@@ -78,10 +78,21 @@ class Attempt:
             self._fail(verdict.from_bug(error))
             self._write_record()
             raise
-        if scratch and self._record.exit_code != Cause.STORE.exit_code:
+        try:
+            self._write_record()
+        except StoreError as error:
+            raise with_place(error, scratch) from error
+        if scratch and self._all_is_stored:
             shutil.rmtree(scratch, ignore_errors=True)
-        self._write_record()
         return self._record
+
+    @property
+    def _all_is_stored(self) -> bool:
+        """Whether the scratch folder holds nothing any more that the store has not."""
+        failure = self._record.failure
+        return failure is None or not (
+            failure.cause is Cause.STORE or verdict.NOT_STORED in failure.evidence
+        )
 
     @property
     def record_address(self) -> str:
@@ -129,7 +140,12 @@ class Attempt:
         )
         seen = supervisor.run(plan_file, env=prepared.env, log=scratch / "engine.log")
         failure = self._judge(seen, scratch)
-        self._keep_notebook(scratch, seen)
+        try:
+            self._keep_notebook(scratch, seen)
+        except StoreError as error:
+            if failure is None:
+                raise
+            failure = verdict.with_unstored_notebook(failure, with_place(error, scratch))
         if failure is not None:
             self._fail(failure)
             return

@@ -14,6 +14,8 @@ from nightmill.errors import NightmillError
 from nightmill.spec.record import Failure
 from nightmill.step.supervisor import Watched
 
+NOT_STORED = "notebook_not_stored"
+
 _TRACEBACK_LINES = 30
 
 
@@ -63,6 +65,12 @@ def describe(cause: Cause, cell: int | None, title: str | None, message: str) ->
     place = f' in cell {cell} "{title}"' if cell is not None else ""
     first_line = message.strip().splitlines()[0] if message.strip() else "no message"
     return f"{cause}{place}: {first_line}"
+
+
+def with_unstored_notebook(failure: Failure, error: NightmillError) -> Failure:
+    """Return the failure with what kept its notebook from the store: a cell's error goes first."""
+    evidence = {**failure.evidence, NOT_STORED: str(error)}
+    return failure.model_copy(update={"evidence": evidence})
 
 
 def from_error(error: NightmillError) -> Failure:
