@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from nightmill.step import attempt as attempt_module
 from nightmill.step import prepare as prepare_module
 from nightmill.step.attempt import Attempt
 from nightmill.step.cell_states import CellLedger
+from nightmill.step.plan import Plan
 from nightmill.step.supervisor import StopRequest, Supervisor, Watched
 from nightmill.store.directory import DirectoryStore
 from nightmill.store.open import open_store
@@ -292,3 +295,35 @@ def test_a_bug_of_ours_is_recorded_and_raised(small, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         attempt(small).execute()
     assert small.record("p", "make")["failure"]["cause"] == "nightmill_bug"
+
+
+def test_a_notebook_saved_in_between_is_not_run(small, tmp_path):
+    """Other bytes than those in the record are never run: the step ends before a kernel starts."""
+    plan = Plan(
+        notebook=str(small.root / "notebooks/p/make.ipynb"),
+        notebook_sha256="0" * 64,
+        executed=str(tmp_path / "notebook.ipynb"),
+        kernel="none",
+        kernelspec={"name": "none", "display_name": "none", "language": "python"},
+        parameters={},
+        expressions={},
+    )
+    plan.write(tmp_path / "plan.json")
+    events, events_in = os.pipe()
+    lifeline, held = os.pipe()
+    child = subprocess.run(
+        [
+            *(sys.executable, "-m", "nightmill.step.execute"),
+            *(str(tmp_path / "plan.json"), str(events_in), str(lifeline)),
+        ],
+        pass_fds=(events_in, lifeline),
+        check=False,
+        timeout=120,
+    )
+    outcome = json.loads(os.read(events, 1 << 16))
+    for descriptor in (events, events_in, lifeline, held):
+        os.close(descriptor)
+    assert child.returncode == 1
+    assert (outcome["event"], outcome["cause"]) == ("outcome", "bad_parameters")
+    assert "saved while the step began" in outcome["message"]
+    assert not (tmp_path / "notebook.ipynb").exists()

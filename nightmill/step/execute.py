@@ -38,6 +38,7 @@ from nightmill.step import injection  # noqa: E402 - as above
 from nightmill.step.engine import Outcome  # noqa: E402 - as above
 from nightmill.step.plan import Plan  # noqa: E402 - as above
 from nightmill.step.process_tree import ProcessTree  # noqa: E402 - as above
+from nightmill.step.provenance import file_sha256  # noqa: E402 - as above
 
 _REAP_EVERY_S = 1.0
 _GRACE_S = 10.0  # to interrupt the kernel or kill it, and to save
@@ -68,9 +69,13 @@ def run(plan: Plan, listener: Any) -> Outcome:
     # papermill overwrites its output in place at the end: let it do so beside the true file.
     draft = executed.with_name("papermill.ipynb")
     injection.register(plan.kernel, plan.expressions)
+    source = source_node(plan)
+    if file_sha256(Path(plan.notebook)) != plan.notebook_sha256:
+        said = "the notebook was saved while the step began, so the record would name another one"
+        return Outcome(Cause.BAD_PARAMETERS, said)
     try:
         papermill.execute_notebook(
-            source_node(plan),
+            source,
             str(draft).replace("{", "{{").replace("}", "}}"),  # papermill formats its paths
             parameters=dict(plan.parameters),
             engine_name="nightmill",

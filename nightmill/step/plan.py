@@ -15,6 +15,7 @@ from nightmill.kernels import KernelEnvironment
 from nightmill.spec.contract import Contract
 from nightmill.spec.parameters import python_literal
 from nightmill.spec.pipeline import StepSpec
+from nightmill.spec.record import Code
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Plan:
     """
 
     notebook: str
+    notebook_sha256: str
     executed: str
     kernel: str
     kernelspec: Mapping[str, str]
@@ -42,15 +44,19 @@ class Plan:
         return cls(**json.loads(path.read_text(encoding="ascii")))
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 - a plan is made of what was found out in many places
     contract: Contract,
     values: Mapping[str, Any],
     kernel: KernelEnvironment,
     *,
     executed: Path,
+    code: Code,
     step: StepSpec,
 ) -> Plan:
-    """Return the plan for a notebook with these checked values in this kernel."""
+    """Return the plan for a notebook with these checked values in this kernel.
+
+    `code` is what the record says of the notebook; the child runs these bytes or nothing.
+    """
     expressions = {
         name: python_literal(contract.parameters[name], value) for name, value in values.items()
     }
@@ -62,6 +68,7 @@ def make_plan(
     timeout = step.cell_timeout
     return Plan(
         notebook=str(contract.notebook.absolute()),
+        notebook_sha256=code.notebook_sha256,
         executed=str(executed),
         kernel=kernel.kernel.name,
         kernelspec=kernelspec,

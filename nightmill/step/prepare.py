@@ -67,17 +67,20 @@ def prepare(run: StepRun, project: Project, store: Store, scratch: Path) -> Prep
     )
     addresses = _addresses(store, inputs, outputs, scratch)
     checked = step_values(pipeline, run.step, contract, **values, addresses=addresses)
+    code = describe_code(pipeline.notebook(run.step), project.root)
     author = {**kernel.kernel.env, **spec.env}
     threads = _threads(author, spec.cpu_millicores)
     return Prepared(
         spec=spec,
-        plan=make_plan(contract, checked, kernel, executed=scratch / NOTEBOOK, step=spec),
+        plan=make_plan(
+            contract, checked, kernel, executed=scratch / NOTEBOOK, code=code, step=spec
+        ),
         env=environment.for_kernel(kernel, {**threads.variables, **author}, scratch),
         outputs=outputs,
         inputs=inputs,
         facts={
             "parameters": checked,
-            "code": describe_code(pipeline.notebook(run.step), project.root),
+            "code": code,
             "kernel": findings.describe_kernel(kernel, threads),
             "inputs": staging.describe_inputs(store, inputs),
         },
