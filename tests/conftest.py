@@ -20,6 +20,9 @@ import pytest
 from nightmill import kernels
 from nightmill.__main__ import main
 from nightmill.spec.kernel import load_kernel
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.validation import validate
+from nightmill.spec.yaml_source import read_yaml
 from nightmill.store.open import open_store
 from tests.s3_server import run_s3_server
 
@@ -211,6 +214,18 @@ def make_project(tmp_path_factory, kernel_environment):
 def project(make_project):
     """Make an empty project with the shipped kernel, for one test."""
     return make_project()
+
+
+@pytest.fixture
+def load_spec(tmp_path):
+    """Validate the text of a pipeline.yaml."""
+
+    def load(text: str) -> PipelineSpec:
+        path = tmp_path / "pipeline.yaml"
+        path.write_text(text, encoding="utf-8")
+        return validate(PipelineSpec, read_yaml(path))
+
+    return load
 
 
 @pytest.fixture

@@ -11,11 +11,8 @@ from pydantic import ValidationError
 
 from nightmill.errors import SpecError
 from nightmill.spec.names import check_path
-from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import Faults, each
 from nightmill.spec.units import parse_cpu, parse_duration, parse_memory
-from nightmill.spec.validation import validate
-from nightmill.spec.yaml_source import read_yaml
 
 GOOD = """\
 pipeline: flight_delays
@@ -51,21 +48,9 @@ steps:
 """
 
 
-@pytest.fixture
-def load(tmp_path):
-    """Validate the text of a pipeline.yaml."""
-
-    def _load(text: str) -> PipelineSpec:
-        path = tmp_path / "pipeline.yaml"
-        path.write_text(text, encoding="utf-8")
-        return validate(PipelineSpec, read_yaml(path))
-
-    return _load
-
-
-def test_everything(load):
+def test_everything(load_spec):
     """Every key arrives typed, amounts as plain numbers with their unit."""
-    spec = load(GOOD)
+    spec = load_spec(GOOD)
     assert (spec.pipeline, spec.owner) == ("flight_delays", "data-science")
     assert spec.tags == ("flights", "nightly")
     assert (spec.start, spec.end) == (date(2013, 2, 1), date(2013, 12, 31))
@@ -81,9 +66,9 @@ def test_everything(load):
     assert step.env == {"OMP_NUM_THREADS": "1"}
 
 
-def test_inputs(load):
+def test_inputs(load_spec):
     """The three ways to write an input come to the same model."""
-    spec = load(GOOD)
+    spec = load_spec(GOOD)
     listed = spec.steps["features"].inputs
     assert {name: given.source for name, given in listed.items()} == {
         "actuals": "actuals",
@@ -96,22 +81,22 @@ def test_inputs(load):
     assert mapped["model"].max_age == timedelta(days=21)
 
 
-def test_one_day(load):
+def test_one_day(load_spec):
     """A pipeline may start and end on the same day."""
-    spec = load(top("start: 2013-01-01\nend: 2013-01-01"))
+    spec = load_spec(top("start: 2013-01-01\nend: 2013-01-01"))
     assert spec.start == spec.end
 
 
-def test_frozen(load):
+def test_frozen(load_spec):
     """A spec that was read cannot be changed."""
-    spec = load(GOOD)
+    spec = load_spec(GOOD)
     with pytest.raises(ValidationError, match="frozen"):
         spec.owner = "me"
 
 
-def test_defaults(load):
+def test_defaults(load_spec):
     """The shortest pipeline runs by hand, in UTC, with date partitions."""
-    spec = load("pipeline: p\nsteps: {s: {notebook: s.ipynb}}\n")
+    spec = load_spec("pipeline: p\nsteps: {s: {notebook: s.ipynb}}\n")
     assert (spec.schedule, spec.after, spec.timezone) == (None, (), "UTC")
     assert spec.steps["s"].kernel is None
     assert spec.steps["s"].inputs == {}
@@ -240,10 +225,10 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "line", "key", "words", "advice"), BAD.values(), ids=BAD)
-def test_bad(load, tmp_path, text, line, key, words, advice):
+def test_bad(load_spec, tmp_path, text, line, key, words, advice):
     """Each fault names file, line and key, says what is wrong and what to do."""
     with pytest.raises(SpecError) as caught:
-        load(text)
+        load_spec(text)
     error = each(caught.value)[0]
     assert error.file == tmp_path / "pipeline.yaml"
     assert error.line == line
@@ -252,10 +237,10 @@ def test_bad(load, tmp_path, text, line, key, words, advice):
     assert advice in error.advice
 
 
-def test_all_faults_at_once(load):
+def test_all_faults_at_once(load_spec):
     """One look shows every fault of the file, in the order of its lines."""
     with pytest.raises(SpecError) as caught:
-        load("pipeline: 1a\nownr: me\nsteps:\n  s:\n    notebook: s.R\n    memory: 2\n")
+        load_spec("pipeline: 1a\nownr: me\nsteps:\n  s:\n    notebook: s.R\n    memory: 2\n")
     assert [(error.line, error.key) for error in each(caught.value)] == [
         (1, "pipeline"),
         (2, "ownr"),

@@ -7,10 +7,7 @@ from datetime import timedelta
 import pytest
 
 from nightmill.errors import SpecError
-from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import each
-from nightmill.spec.validation import validate
-from nightmill.spec.yaml_source import read_yaml
 
 STEPS = "steps:\n  s:\n    notebook: s.ipynb\n"
 
@@ -42,21 +39,9 @@ steps:
 """
 
 
-@pytest.fixture
-def load(tmp_path):
-    """Validate the text of a pipeline.yaml."""
-
-    def _load(text: str) -> PipelineSpec:
-        path = tmp_path / "pipeline.yaml"
-        path.write_text(text, encoding="utf-8")
-        return validate(PipelineSpec, read_yaml(path))
-
-    return _load
-
-
-def test_everything(load):
+def test_everything(load_spec):
     """Every scheduling key arrives typed."""
-    spec = load(EVERYTHING)
+    spec = load_spec(EVERYTHING)
     assert (spec.catchup, spec.max_active_runs) == (True, 3)
     assert (spec.retries, spec.retry_delay, spec.retry_backoff) == (4, timedelta(seconds=90), False)
     assert spec.expect_by == timedelta(hours=3)
@@ -69,9 +54,9 @@ def test_everything(load):
     assert step.image == "{{ var.value.other }}"
 
 
-def test_defaults(load):
+def test_defaults(load_spec):
     """Said nothing, nights run one after another, without catching up, and retry twice."""
-    spec = load("pipeline: p\n" + STEPS)
+    spec = load_spec("pipeline: p\n" + STEPS)
     assert (spec.catchup, spec.max_active_runs) == (False, 1)
     assert (spec.retries, spec.retry_delay, spec.retry_backoff) == (2, timedelta(minutes=5), True)
     assert spec.expect_by is None
@@ -117,10 +102,10 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "line", "key", "words", "advice"), BAD.values(), ids=BAD)
-def test_bad(load, text, line, key, words, advice):
+def test_bad(load_spec, text, line, key, words, advice):
     """Each fault names line and key, says what is wrong and what to do."""
     with pytest.raises(SpecError) as caught:
-        load(text)
+        load_spec(text)
     error = each(caught.value)[0]
     assert (error.line, error.key) == (line, key)
     assert words in error.problem

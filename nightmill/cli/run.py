@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from nightmill.cli.terminal import address, counted, say
 from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 from nightmill.run.launcher import Launcher, StepState, StepStatus
 from nightmill.run.plan import PlannedStep, Request, build_plan, default_as_of
+from nightmill.signals import stop_signals
 from nightmill.spec.check import require_step
 from nightmill.spec.names import label
 from nightmill.spec.partition import check_partition, date_range, parse_partition
@@ -131,19 +131,8 @@ def _launch(
 ) -> tuple[list[StepStatus], bool]:
     launcher = Launcher(planned, root=root, workers=workers)
     display = open_display(launcher.statuses.values())
-
-    def interrupt(_number: int, _frame: object) -> None:
-        launcher.stop()
-
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        with display:
-            return launcher.run(display), launcher.stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with stop_signals(lambda _number: launcher.stop()), display:
+        return launcher.run(display), launcher.stopped
 
 
 def _close_records(store: Store, statuses: Sequence[StepStatus]) -> None:
@@ -178,6 +167,5 @@ def _print_outputs(store: Store, steps: Sequence[PlannedStep]) -> None:
             continue
         pointer = read_pointer(store, run.pipeline, run.step, run.partition, member=run.member)
         for output in pointer.outputs.values() if pointer else ():
-            last = f"/{output.files[0].path}" if output.kind == "file" else ""
-            place = address(store.address(output.prefix) + last)
+            place = address(store.address(output.key))
             say(f"  {label(output.name, run.member)}: {place}")

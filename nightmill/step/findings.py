@@ -79,11 +79,7 @@ def describe_outputs(
     return {
         name: OutputRecord(
             kind=output.kind,
-            address=store.address(
-                f"{output.prefix}/{output.files[0].path}"
-                if output.kind == "file"
-                else output.prefix
-            ),
+            address=store.address(output.key),
             size=sum(file.size for file in output.files),
             files=tuple(FileRecord(**file.model_dump()) for file in output.files),
         )

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nightmill.signals import stop_signals
 from nightmill.step.limits import oom_kills
 from nightmill.step.process_tree import ProcessTree
 
@@ -61,16 +62,8 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGTERM and SIGINT into a request that the supervisor serves."""
     request = StopRequest()
-
-    def ask(number: int, _frame: object) -> None:
-        request.ask(f"stopped by {signal.Signals(number).name}")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with stop_signals(lambda number: request.ask(f"stopped by {number.name}")):
         yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Supervisor:

@@ -21,7 +21,6 @@ from nightmill.errors import UsageError
 
 RECORD = "record.json"
 NOTEBOOK = "notebook.ipynb"
-PROGRESS = "progress.json"
 
 RESERVED = ".nightmill"
 """Names that begin so are the store's own: probes, locks, unfinished files."""

@@ -62,6 +62,11 @@ class CommittedOutput(_Frozen):
     prefix: str
     files: tuple[CommittedFile, ...]
 
+    @property
+    def key(self) -> str:
+        """What a reader opens: the file itself, or the prefix of a directory's files."""
+        return f"{self.prefix}/{self.files[0].path}" if self.kind == "file" else self.prefix
+
 
 class Pointer(_Frozen):
     """What is current of a step and partition, who made it, and from which versions of inputs."""
