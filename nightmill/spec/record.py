@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from nightmill.causes import Cause
 from nightmill.spec.names import label
+from nightmill.spec.retry import Retry
 
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 
@@ -46,10 +47,18 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
+class Spilled(_Part):
+    """The whole of an output that was too large for the notebook; size in bytes."""
+
+    address: str
+    size: int
+
+
 class CellRecord(_Part):
     """One code cell. `number` is the author's: 1-based over all cells of the source notebook.
 
-    The cell that papermill injects has the number of the parameters cell it follows.
+    The cell that papermill injects has the number of the parameters cell it follows. `spilled`
+    names what is cut in the notebook and stored whole beside it.
     """
 
     number: int
@@ -59,14 +68,20 @@ class CellRecord(_Part):
     started_at: AwareDatetime | None = None
     duration_s: float | None = None
     peak_memory_bytes: int | None = None
+    spilled: tuple[Spilled, ...] = ()
 
 
 class Failure(_Part):
-    """Why the attempt failed: cause, one line for people, and the failing cell if there is one."""
+    """Why the attempt failed: cause, one line for people, and the failing cell if there is one.
+
+    `cells` is how many cells the notebook has; `retry` is what the step's policy says of the cause.
+    """
 
     cause: Cause
     message: str
+    retry: Retry = Retry.NEVER
     cell: int | None = None
+    cells: int | None = None
     title: str | None = None
     ename: str | None = None
     evalue: str | None = None
@@ -133,8 +148,24 @@ class Memory(_Part):
     limit_bytes: int | None
 
 
+class Amendment(_Part):
+    """What was written into a record from outside, by whom and why.
+
+    `was` is the cause before: None where the attempt still counted as running.
+    """
+
+    at: AwareDatetime
+    by: str
+    was: Cause | None
+    cause: Cause
+
+
 class Record(_Part):
-    """Everything known of an attempt."""
+    """Everything known of an attempt.
+
+    `evidence` is what was seen of the processes, also where all went well; `warnings` are for the
+    reviewer: something went wrong that failed no cell.
+    """
 
     schema_version: Literal[1] = 1
     pipeline: str
@@ -153,6 +184,7 @@ class Record(_Part):
     duration_s: float | None = None
     nightmill: str
     host: str
+    pool: str | None = None
     store: str
     notebook: str | None = None
     parameters: dict[str, Any]
@@ -163,6 +195,9 @@ class Record(_Part):
     cells: tuple[CellRecord, ...] = ()
     memory: Memory | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    amendments: tuple[Amendment, ...] = ()
 
     @property
     def label(self) -> str:

@@ -1,7 +1,8 @@
 """The keys of the store: pure functions from names to keys, and back.
 
     runs/<pipeline>/<partition>/<run>/<step>[/<member>]/<attempt>/
-            record.json  notebook.ipynb  progress.json  outputs/<output>/<file>
+            record.json  notebook.ipynb  progress.json  outputs/<output>/<file>  spilled/<file>
+    active/<the same path>.json       a mark for as long as the attempt runs
     current/<pipeline>/<step>/<partition>[/<member>].json
 
 There is one pointer for each step and partition, and it holds *all* outputs of the step: a
@@ -21,6 +22,8 @@ from nightmill.errors import UsageError
 
 RECORD = "record.json"
 NOTEBOOK = "notebook.ipynb"
+PROGRESS = "progress.json"
+SPILLED = "spilled"
 
 RESERVED = ".nightmill"
 """Names that begin so are the store's own: probes, locks, unfinished files."""
@@ -81,6 +84,16 @@ def attempt_prefix(  # noqa: PLR0913 - every one of them is a part of the key
     """Name the prefix that an attempt, and nothing else, writes under."""
     inner = f"{encode(step)}/{encode(member)}" if member else encode(step)
     return f"{run_prefix(pipeline, partition, run)}/{inner}/{attempt}"
+
+
+def active_key(attempt_prefix: str) -> str:
+    """Name the mark of an attempt that runs."""
+    return f"active/{attempt_prefix}.json"
+
+
+def spilled_key(attempt_prefix: str, file: str) -> str:
+    """Name the whole of an output that is cut in the notebook."""
+    return f"{attempt_prefix}/{SPILLED}/{file}"
 
 
 def output_prefix(attempt_prefix: str, output: str) -> str:
