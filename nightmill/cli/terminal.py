@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nightmill.errors import NightmillError, SpecError
+from nightmill.spec import words
 from nightmill.spec.problems import each
 
 out = Console(highlight=False)
@@ -50,15 +50,8 @@ def be_lenient() -> None:
 
 
 def inert(text: str) -> str:
-    """Return text with every character escaped that could move, colour or reorder a terminal."""
-    return "".join(map(_inert_character, text))
-
-
-def _inert_character(character: str) -> str:
-    if character.isprintable() or character == "\n":
-        return character
-    is_space = character == "\t" or unicodedata.category(character) == "Zs"
-    return " " if is_space else ascii(character)[1:-1]
+    """Return text whose only orders to a terminal are its line breaks."""
+    return "\n".join(map(words.printable, text.split("\n")))
 
 
 def say(*parts: str | Text) -> None:
@@ -125,14 +118,7 @@ def duration(seconds: float | None) -> str:
 
 def size(count: int | None) -> str:
     """Return bytes as 812 KiB, 3.4 MiB or 7.9 GiB; nothing for None."""
-    if count is None:
-        return ""
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1023.5:  # noqa: PLR2004 - a step of the binary units, less what is rounded up
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"  # noqa: PLR2004 - three digits are enough
+    return "" if count is None else words.amount(count)
 
 
 def counted(number: int, noun: str) -> str:
