@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nightmill.spec.executed import notebook_bytes, valid_unicode
 from nightmill.spec.record import CellState
 from nightmill.step.cell_states import (
     CellLedger,
     amend_after_kill,
-    notebook_bytes,
     replace_file,
-    valid_unicode,
 )
 
 

@@ -74,7 +74,7 @@ def show(
 ) -> None:
     """Show a run: its steps, outputs, metrics, and why it failed."""
     opened = open_chosen(store)
-    pipeline, partition, name = _find(opened, run, pipeline, partition)
+    pipeline, partition, name = find_run(opened, run, pipeline, partition)
     found = history.records(opened, pipeline, partition, name)
     say(Text(f"{pipeline} {partition}", style="bold"), Text(f" run {name}", style="dim"))
     table = new_table(
@@ -93,9 +93,10 @@ def show(
         say(Text("\nunreadable record: ", style="bold red"), address(place))
 
 
-def _find(
+def find_run(
     store: Store, wanted: str, pipeline: str | None, partition: str | None
 ) -> tuple[str, str, str]:
+    """Return pipeline, partition and name of the one run that is meant; raises UsageError."""
     every = [
         (name, of, run)
         for name in history.pipelines(store)

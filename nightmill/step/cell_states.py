@@ -7,7 +7,6 @@ reads it, or finds it after a kill, sees a whole notebook.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nightmill.spec import executed
+from nightmill.spec.executed import PAPERMILL_STATUS, error_output, notebook_bytes
 from nightmill.spec.record import CellState
 
 Listener = Callable[[Mapping[str, Any]], None]
 
-_PAPERMILL_STATUS = {CellState.NOT_RUN: "pending", CellState.INTERRUPTED: "failed"}
 _TITLE_LENGTH = 60
 
 
@@ -87,7 +87,7 @@ class CellLedger:
     def add_error(self, position: int, ename: str, evalue: str) -> None:
         """Show in the cell an end that the kernel could not report itself."""
         node = type(self.nb)  # a NotebookNode, without importing nbformat
-        self.nb.cells[position].outputs.append(node(_error_output(ename, evalue)))
+        self.nb.cells[position].outputs.append(node(error_output(ename, evalue)))
 
     def finish(self) -> None:
         """Write the notebook's own end; the cells keep their states."""
@@ -108,7 +108,7 @@ class CellLedger:
     def _set(self, position: int, state: CellState) -> None:
         metadata = self.nb.cells[position].metadata
         metadata["nightmill"]["state"] = state.value
-        metadata["papermill"]["status"] = _PAPERMILL_STATUS.get(state, state.value)
+        metadata["papermill"]["status"] = PAPERMILL_STATUS.get(state, state.value)
 
     def _papermill(self, **values: object) -> None:
         self.nb.metadata["papermill"].update(values)
@@ -142,35 +142,13 @@ def amend_after_kill(path: Path, ename: str, evalue: str) -> int | None:
 
     Returns the number of that cell, or None when no cell was running or there is no notebook.
     """
-    try:
-        nb = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    nb = executed.parse(path.read_bytes()) if path.is_file() else None
+    if nb is None:
         return None
-    found = None
-    for cell in nb["cells"]:
-        mine = cell["metadata"].get("nightmill", {})
-        if mine.get("state") == CellState.RUNNING:
-            mine["state"], found = CellState.INTERRUPTED.value, mine["number"]
-            cell["metadata"]["papermill"].update(status="failed", exception=True, end_time=_now())
-            cell["outputs"].append(_error_output(ename, evalue))
-    nb["metadata"]["papermill"].update(end_time=_now(), exception=True)
-    replace_file(path, notebook_bytes(nb))
-    return found
-
-
-def notebook_bytes(nb: Any) -> bytes:
-    """Return a notebook as UTF-8 JSON; a lone surrogate becomes the replacement character."""
-    text = json.dumps(nb, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    return valid_unicode(text).encode()
-
-
-def valid_unicode(text: str) -> str:
-    """Return the text with lone surrogates replaced, so that any encoder of ours can write it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    closed = executed.close(nb, ename, evalue)
+    replace_file(path, executed.notebook_bytes(closed))
+    end = executed.end_of(closed)
+    return end.number if end else None
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -184,10 +162,6 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)  # on a full disk every byte counts
-
-
-def _error_output(ename: str, evalue: str) -> dict[str, Any]:
-    return {"output_type": "error", "ename": ename, "evalue": evalue, "traceback": [evalue]}
 
 
 def _shorten(text: str) -> str:

@@ -28,8 +28,9 @@ from traitlets.config import Config
 
 from nightmill.causes import Cause
 from nightmill.errors import NotebookError
+from nightmill.spec.executed import notebook_bytes, valid_unicode
 from nightmill.spec.record import CellState
-from nightmill.step.cell_states import CellLedger, Listener, notebook_bytes, valid_unicode
+from nightmill.step.cell_states import CellLedger, Listener
 from nightmill.step.streams import merge_streams
 
 _SAVE_EVERY_S = 5.0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nightmill.kernels import KernelEnvironment
+from nightmill.spec import executed
 from nightmill.spec.record import CellRecord, FileRecord, KernelRecord, Memory, OutputRecord
 from nightmill.step.limits import Threads, memory_limit
 from nightmill.step.scraps import read_metrics
@@ -33,26 +34,8 @@ def read_notebook(path: Path) -> Mapping[str, Any]:
 
 
 def describe_cells(notebook: Mapping[str, Any], seen: Watched) -> tuple[CellRecord, ...]:
-    """Return a record of each code cell; cells that papermill added to mark an error are none."""
-    own = [cell for cell in notebook["cells"] if "nightmill" in cell["metadata"]]
-    return tuple(
-        _describe_cell(cell, seen.cell_peaks.get(position))
-        for position, cell in enumerate(own, start=1)
-        if cell["cell_type"] == "code"
-    )
-
-
-def _describe_cell(cell: Mapping[str, Any], peak_bytes: int | None) -> CellRecord:
-    mine, timing = cell["metadata"]["nightmill"], cell["metadata"]["papermill"]
-    return CellRecord(
-        number=mine["number"],
-        title=mine["title"],
-        state=mine["state"],
-        injected="injected-parameters" in cell["metadata"].get("tags", []),
-        started_at=timing.get("start_time"),
-        duration_s=timing.get("duration"),
-        peak_memory_bytes=peak_bytes,
-    )
+    """Return a record of each code cell, with the memory that was seen."""
+    return executed.describe_cells(notebook, seen.cell_peaks)
 
 
 def describe_memory(seen: Watched) -> Memory:

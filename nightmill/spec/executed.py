@@ -1,0 +1,268 @@
+"""An executed notebook as plain JSON: what its cells say, and the truth where its engine died.
+
+Apart from the ledger that writes such notebooks, because whoever reads or closes one from outside
+(the supervisor, a worker of Airflow, the command line) has no library for notebooks. What is found
+after a kill may be older than the truth and may have passed through other hands: metadata that is
+missing or odd is survived, and no cell is called completed that does not say so itself.
+
+Positions are 1-based over the cells that the engine ran through, as in its events; numbers are the
+author's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from nightmill.spec.record import CellRecord, CellState, Spilled
+
+Notebook = Mapping[str, Any]
+
+PAPERMILL_STATUS = {CellState.NOT_RUN: "pending", CellState.INTERRUPTED: "failed"}
+"""What papermill's metadata calls our states, where it has another word."""
+
+_PASSED = (
+    "how this cell ended is not known: the notebook was kept before, and a later cell had begun"
+)
+_LONGEST_S = 1e9  # of a cell: thirty years; beyond, it is no duration
+_ENDED = (CellState.INTERRUPTED, CellState.FAILED)
+
+
+@dataclass(frozen=True)
+class End:
+    """The cell at which an execution ended early, and the last error it shows."""
+
+    number: int
+    title: str
+    state: CellState
+    ename: str | None = None
+    evalue: str | None = None
+    traceback: tuple[str, ...] = ()
+
+
+def parse(data: bytes) -> dict[str, Any] | None:
+    """Read an executed notebook; None for what is no notebook."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    is_notebook = isinstance(found, dict) and isinstance(found.get("cells"), list)
+    return found if is_notebook else None
+
+
+def notebook_bytes(notebook: Any) -> bytes:
+    """Return a notebook as UTF-8 JSON; a lone surrogate becomes the replacement character."""
+    text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return valid_unicode(text).encode()
+
+
+def valid_unicode(text: str) -> str:
+    """Return the text with lone surrogates replaced, so that any encoder of ours can write it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def error_output(ename: str, evalue: str) -> dict[str, Any]:
+    """Make the output that shows an error which the kernel could not report itself."""
+    return {"output_type": "error", "ename": ename, "evalue": evalue, "traceback": [evalue]}
+
+
+# -- what it says ---------------------------------------------------------------------------------
+
+
+def describe_cells(
+    notebook: Notebook, peaks: Mapping[int, int] | None = None
+) -> tuple[CellRecord, ...]:
+    """Return a record of each code cell; cells that papermill added to mark an error are none.
+
+    `peaks` are bytes of memory by position.
+    """
+    return tuple(
+        _describe(cell, position, (peaks or {}).get(position))
+        for position, cell in enumerate(_own_cells(notebook), start=1)
+        if cell.get("cell_type") == "code"
+    )
+
+
+def count_cells(notebook: Notebook) -> int:
+    """Count the cells as their author sees them: without the one that holds the values given."""
+    return sum(not _is_injected(cell) for cell in _own_cells(notebook))
+
+
+def end_of(notebook: Notebook) -> End | None:
+    """Find the cell at which the execution failed or was interrupted, if it did so in a cell."""
+    for position, cell in reversed([*enumerate(_own_cells(notebook), start=1)]):
+        if cell.get("cell_type") == "code" and _state(cell) in _ENDED:
+            return _end(cell, position)
+    return None
+
+
+# -- the truth where nobody wrote it --------------------------------------------------------------
+
+
+def close(
+    notebook: Notebook, ename: str, evalue: str, *, reached: int = 0, at: datetime | None = None
+) -> dict[str, Any]:
+    """Return the notebook of an engine that is gone, with no cell left running.
+
+    The cell that ran was interrupted, and says why as an error output. `reached` is the position
+    of a cell known to have begun: of the cells before it the notebook may not know the end. Closing
+    once more changes nothing.
+    """
+    moment = (at or datetime.now(UTC)).isoformat(timespec="milliseconds")
+    cells, position = [], 0
+    for cell in notebook["cells"]:
+        position += _is_own(cell)
+        cells.append(
+            _close_cell(cell, moment, begun=position <= reached) if _is_own(cell) else cell
+        )
+    _explain(cells, ename, evalue)
+    metadata = _part(notebook, "metadata")
+    papermill = _part(metadata, "papermill")
+    ends = {"end_time": papermill.get("end_time") or moment, "exception": True}
+    return {
+        **notebook,
+        "cells": cells,
+        "metadata": {**metadata, "papermill": {**papermill, **ends}},
+    }
+
+
+def _close_cell(cell: Mapping[str, Any], moment: str, *, begun: bool) -> Mapping[str, Any]:
+    state = _state(cell)
+    if state is CellState.NOT_RUN:
+        is_cut = begun and bool(_text(cell.get("source")).strip())
+    else:
+        is_cut = state in (CellState.RUNNING, None)
+    if not is_cut or cell.get("cell_type") != "code":
+        return cell
+    metadata = _part(cell, "metadata")
+    mine = _part(metadata, "nightmill") | {"state": CellState.INTERRUPTED.value}
+    status = PAPERMILL_STATUS[CellState.INTERRUPTED]
+    times = {"status": status, "exception": True, "end_time": moment}
+    papermill = _part(metadata, "papermill") | times
+    return {**cell, "metadata": {**metadata, "nightmill": mine, "papermill": papermill}}
+
+
+def _explain(cells: list[Any], ename: str, evalue: str) -> None:
+    """Show in the cell at which it ended why, and in those passed over what is not known."""
+    cut = [
+        place
+        for place, cell in enumerate(cells)
+        if _is_own(cell) and cell.get("cell_type") == "code" and _state(cell) in _ENDED
+    ]
+    for place in cut:
+        cell, last = cells[place], place == cut[-1]
+        shown = {error["ename"] for error in _errors(cell)}
+        if _state(cell) is CellState.INTERRUPTED and (ename not in shown if last else not shown):
+            error = error_output(ename, evalue if last else _PASSED)
+            cells[place] = {**cell, "outputs": [*_outputs(cell), error]}
+
+
+# -- reading what may be odd ----------------------------------------------------------------------
+
+
+def _own_cells(notebook: Notebook) -> list[Mapping[str, Any]]:
+    return [cell for cell in notebook["cells"] if _is_own(cell)]
+
+
+def _is_own(cell: object) -> bool:
+    return isinstance(cell, Mapping) and "nightmill" in _part(cell, "metadata")
+
+
+def _part(whole: Mapping[str, Any], name: str) -> dict[str, Any]:
+    part = whole.get(name)
+    return dict(part) if isinstance(part, Mapping) else {}
+
+
+def _mine(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return _part(_part(cell, "metadata"), "nightmill")
+
+
+def _is_injected(cell: Mapping[str, Any]) -> bool:
+    tags = _part(cell, "metadata").get("tags")
+    return isinstance(tags, list) and "injected-parameters" in tags
+
+
+def _state(cell: Mapping[str, Any]) -> CellState | None:
+    try:
+        return CellState(str(_mine(cell).get("state")))
+    except ValueError:
+        return None
+
+
+def _describe(cell: Mapping[str, Any], position: int, peak_bytes: int | None) -> CellRecord:
+    mine, timing = _mine(cell), _part(_part(cell, "metadata"), "papermill")
+    return CellRecord(
+        number=_number(cell, position),
+        title=_text(mine.get("title")),
+        state=_state(cell) or CellState.INTERRUPTED,  # unreadable: all we know is that it is over
+        injected=_is_injected(cell),
+        started_at=_moment(timing.get("start_time")),
+        duration_s=_seconds(timing.get("duration")),
+        peak_memory_bytes=peak_bytes,
+        spilled=_spilled(mine.get("spilled")),
+    )
+
+
+def _end(cell: Mapping[str, Any], position: int) -> End:
+    where = (_number(cell, position), _text(_mine(cell).get("title")))
+    state = _state(cell) or CellState.INTERRUPTED
+    errors = _errors(cell)
+    if not errors:
+        return End(*where, state)
+    last = errors[-1]
+    lines = last.get("traceback")
+    traceback = tuple(map(_text, lines)) if isinstance(lines, list) else ()
+    return End(*where, state, _text(last["ename"]), _text(last.get("evalue")), traceback)
+
+
+def _number(cell: Mapping[str, Any], position: int) -> int:
+    number = _mine(cell).get("number")
+    if isinstance(number, int) and not isinstance(number, bool) and number > 0:
+        return number
+    return position
+
+
+def _outputs(cell: Mapping[str, Any]) -> Sequence[Any]:
+    found = cell.get("outputs")
+    return found if isinstance(found, list) else []
+
+
+def _errors(cell: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    outputs = [one for one in _outputs(cell) if isinstance(one, Mapping)]
+    return [one for one in outputs if isinstance(one.get("ename"), str)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):  # how nbformat may write a source
+        return "".join(map(_text, value))
+    return valid_unicode(value) if isinstance(value, str) else ""
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, int | float) and 0 <= value <= _LONGEST_S:
+        return float(value)
+    return None
+
+
+def _spilled(value: object) -> tuple[Spilled, ...]:
+    try:
+        return tuple(map(Spilled.model_validate, value)) if isinstance(value, list) else ()
+    except ValidationError:
+        return ()
