@@ -1,4 +1,4 @@
-"""The keys of pipeline.yaml that only Airflow acts on: read, defaulted, refused with the place."""
+"""The keys of pipeline.yaml for whoever launches steps: read, defaulted, refused with the place."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from nightmill.causes import Cause
 from nightmill.errors import SpecError
 from nightmill.spec.problems import each
+from nightmill.spec.retry import POLICY, Retries, Retry
 
 STEPS = "steps:\n  s:\n    notebook: s.ipynb\n"
 
@@ -17,6 +19,7 @@ schedule: "@daily"
 start: 2013-01-01
 catchup: true
 max_active_runs: 3
+retry: {kernel_died: never, notebook_error: backoff}
 retries: 4
 retry_delay: 90s
 retry_backoff: false
@@ -29,6 +32,7 @@ alerts:
 steps:
   s:
     notebook: s.ipynb
+    retry: {kernel_died: more_memory}
     retries: 0
     retry_delay: 1h
     retry_backoff: true
@@ -52,6 +56,12 @@ def test_everything(load_spec):
     assert (step.retries, step.retry_delay, step.retry_backoff) == (0, timedelta(hours=1), True)
     assert (step.trigger_rule, step.airflow_pool, step.priority) == ("all_done", "night shift", 9)
     assert step.image == "{{ var.value.other }}"
+    assert spec.retries_of(step) == Retries(
+        count=0,
+        delay=timedelta(hours=1),
+        backoff=True,
+        own={Cause.KERNEL_DIED: Retry.MORE_MEMORY, Cause.NOTEBOOK_ERROR: Retry.BACKOFF},
+    )
 
 
 def test_defaults(load_spec):
@@ -66,6 +76,28 @@ def test_defaults(load_spec):
     assert (step.trigger_rule, step.priority) == ("all_success", 1)
     assert step.airflow_pool is None
     assert step.image is None
+    assert spec.retries_of(step) == Retries(count=2, delay=timedelta(minutes=5), backoff=True)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "step", "count", "written"),
+    [("", "", 2, False), ("retries: 1", "", 1, True), ("", "retries: 0", 0, True)],
+)
+def test_what_was_written_is_known(load_spec, pipeline, step, count, written):
+    """A number of retries that somebody wrote can be told from the one that is meant otherwise."""
+    spec = load_spec(f"pipeline: p\n{pipeline}\n{STEPS}    {step}\n")
+    one = spec.steps["s"]
+    assert (spec.retries_of(one).count, spec.written(one, "retries")) == (count, written)
+
+
+def test_each_cause_has_its_policy(load_spec):
+    """Every cause can be overridden with every policy, and the table has a word on each cause."""
+    assert set(POLICY) == set(Cause)
+    for retry in Retry:
+        lines = "".join(f"      {cause}: {retry}\n" for cause in Cause)
+        spec = load_spec(f"pipeline: p\n{STEPS}    retry:\n{lines}")
+        retries = spec.retries_of(spec.steps["s"])
+        assert {retries.of(cause) for cause in Cause} == {retry}
 
 
 def top(lines: str) -> str:
@@ -81,6 +113,16 @@ BAD = {
     "negative": (step("retries: -1"), 5, "steps.s.retries", "greater than or equal to 0", ""),
     "delay": (step("retry_delay: 5"), 5, "steps.s.retry_delay", "`5` is no time span", "30m"),
     "backoff": (step("retry_backoff: 2"), 5, "steps.s.retry_backoff", "true or false", ""),
+    "cause": (step("retry: {kernel_die: never}"), 5, "steps.s.retry.kernel_die",
+              "unknown cause `kernel_die`", "`kernel_died`?"),
+    "number for a cause": (step("retry: {7: never}"), 5, "steps.s.retry.7", "cause `7`", "causes:"),
+    "policy": (step("retry: {kernel_died: more-memory}"), 5, "steps.s.retry.kernel_died",
+               "`more-memory` is not possible", "`more_memory`?"),
+    "list for a policy": (step("retry: {image: [never]}"), 5, "steps.s.retry.image",
+                          "is not possible", "`never`?"),
+    "truth for a policy": (top("retry: {image: no}"), 2, "retry.image", "`False` is not",
+                           "possible: `never`, `backoff`, `more_memory`"),
+    "no causes": (step("retry: never"), 5, "steps.s.retry", "keys and values", ""),
     "rule": (step("trigger_rule: all_don"), 5, "steps.s.trigger_rule", "`all_don`", "`all_done`?"),
     "priority": (step("priority: 0"), 5, "steps.s.priority", "greater than or equal to 1", ""),
     "pool": (step("airflow_pool: ' '"), 5, "steps.s.airflow_pool", "is no name", "one line"),

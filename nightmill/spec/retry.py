@@ -8,9 +8,13 @@ more of it. Launchers (here and in Airflow) ask this module and count the attemp
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
 from nightmill.causes import Cause
+
+MAX_DOUBLINGS = 5  # the longest wait is 32 times the first
 
 
 class Retry(StrEnum):
@@ -38,7 +42,45 @@ POLICY: Mapping[Cause, Retry] = {
     Cause.NIGHTMILL_BUG: Retry.NEVER,
 }
 
+NO_ATTEMPTS_LEFT = "no attempts left"
+
+_SAME_AGAIN = "the same code would meet the same data"
+_WHY_NEVER = {
+    Cause.NOTEBOOK_ERROR: _SAME_AGAIN,
+    Cause.CHECK_FAILED: _SAME_AGAIN,
+    Cause.BAD_PARAMETERS: _SAME_AGAIN,
+    Cause.FENCED: "a newer attempt has committed",
+    Cause.NIGHTMILL_BUG: "please report it",
+}
+
 
 def retry_of(cause: Cause, own: Mapping[Cause, Retry] | None = None) -> Retry:
     """Return the policy for a cause: the step's own word, else the table's."""
     return (own or {}).get(cause, POLICY[cause])
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often a step is tried again, how long it waits before, and its own words on causes."""
+
+    count: int = 0
+    delay: timedelta = timedelta(minutes=5)
+    backoff: bool = True
+    own: Mapping[Cause, Retry] = field(default_factory=dict)
+
+    def of(self, cause: Cause) -> Retry:
+        """Return the policy for a cause."""
+        return retry_of(cause, self.own)
+
+    def refusal(self, cause: Cause, *, left: int) -> str:
+        """Say why no attempt follows a failure, with so many retries left; empty if one does."""
+        if self.of(cause) is Retry.NEVER:
+            return f"no retry: {_WHY_NEVER.get(cause, 'pipeline.yaml says so')}"
+        if left > 0:
+            return ""
+        return NO_ATTEMPTS_LEFT if self.count else "no retry: none was asked for"
+
+    def wait_s(self, attempt: int) -> float:
+        """Return the seconds between this attempt and the next; twice as many each time."""
+        doublings = min(attempt - 1, MAX_DOUBLINGS) if self.backoff else 0
+        return float(self.delay.total_seconds() * 2**doublings)

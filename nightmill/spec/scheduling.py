@@ -1,6 +1,7 @@
-"""The keys of pipeline.yaml that only Airflow acts on: retries, catch-up, pools, alerts.
+"""The keys of pipeline.yaml about when, where and how often: retries, catch-up, pools, alerts.
 
-Apart from `pipeline`, because a run on a laptop has no use for any of them.
+Apart from `pipeline`, because what a step is does not depend on any of them. Whoever launches a
+step acts on them: Airflow on all, `nightmill run` on the retries.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from nightmill.causes import Cause
 from nightmill.spec.model import Model
-from nightmill.spec.problems import Fault, Faults, shown
+from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
+from nightmill.spec.retry import Retries, Retry
 from nightmill.spec.units import Duration
 
 TriggerRule = Literal[
@@ -39,6 +42,28 @@ def _check_line(text: str) -> str:
     return text
 
 
+def _read_policy(raw: Any) -> Any:
+    """Read `cause: never | backoff | more_memory`; what is no mapping is left to pydantic."""
+    if not isinstance(raw, dict):
+        return raw
+    fail_if(_policy_faults(raw))
+    return {Cause(cause): Retry(retry) for cause, retry in raw.items()}
+
+
+def _policy_faults(raw: Mapping[Any, Any]) -> Iterator[Fault]:
+    for cause, retry in raw.items():
+        if cause not in _CAUSES:
+            advice = suggest(str(cause), _CAUSES, noun="causes")
+            yield Fault(f"unknown cause {shown(cause)}", advice, (cause,))
+        if retry not in _RETRIES:
+            advice = suggest(str(retry), _RETRIES, noun="possible")
+            yield Fault(f"{shown(retry)} is not possible here", advice, (cause,))
+
+
+_CAUSES = tuple(cause.value for cause in Cause)
+_RETRIES = tuple(retry.value for retry in Retry)
+
+RetryByCause = Annotated[Mapping[Cause, Retry], BeforeValidator(_read_policy)]
 Line = Annotated[str, Field(max_length=256), AfterValidator(_check_line)]
 
 
@@ -65,8 +90,13 @@ class Alerts(Model):
 
 
 class StepScheduling(Model):
-    """What Airflow does with one step; None takes what the pipeline says."""
+    """What is done with one step; None takes what the pipeline says.
 
+    `retry` says which causes are worth another attempt, where the step knows better than the table
+    in `spec.retry`, the pipeline's own words first.
+    """
+
+    retry: RetryByCause = Field(default_factory=dict)
     retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = None
     retry_delay: Duration | None = None
     retry_backoff: bool | None = None
@@ -77,7 +107,7 @@ class StepScheduling(Model):
 
 
 class PipelineScheduling(Model):
-    """What Airflow does with a pipeline, and with its steps unless they say otherwise.
+    """What is done with a pipeline, and with its steps unless they say otherwise.
 
     `expect_by` is how long after its scheduled time (or, without a schedule, after it was queued)
     a run should be done. Retries wait `retry_delay`, doubled each time with `retry_backoff`.
@@ -85,11 +115,25 @@ class PipelineScheduling(Model):
 
     catchup: bool = False
     max_active_runs: Annotated[int, Field(ge=1, le=1000)] = 1
+    retry: RetryByCause = Field(default_factory=dict)
     retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] = 2
     retry_delay: Duration = timedelta(minutes=5)
     retry_backoff: bool = True
     expect_by: Duration | None = None
     alerts: Alerts = Field(default_factory=Alerts)
+
+    def retries_of(self, step: StepScheduling) -> Retries:
+        """Return how one of the steps is tried again: its own words, then the pipeline's."""
+        return Retries(
+            count=self.retries if step.retries is None else step.retries,
+            delay=step.retry_delay or self.retry_delay,
+            backoff=self.retry_backoff if step.retry_backoff is None else step.retry_backoff,
+            own={**self.retry, **step.retry},
+        )
+
+    def written(self, step: StepScheduling, key: str) -> bool:
+        """Say whether the author wrote a key, for this step or for the whole pipeline."""
+        return getattr(step, key) is not None or key in self.model_fields_set
 
     def scheduling_faults(self) -> Iterator[Fault]:
         """Find keys that need another one to mean anything."""
