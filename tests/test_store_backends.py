@@ -80,6 +80,18 @@ def test_conditional_write_needs_the_last_seen_etag(store):
     assert store.read("k").etag == second
 
 
+def test_a_conditional_write_can_stream_a_file(store, tmp_path):
+    """An open file is stored whole, on the same condition as bytes, and its etag can be named."""
+    content = bytes(range(256)) * 4000
+    (tmp_path / "file").write_bytes(content)
+    with (tmp_path / "file").open("rb") as file:
+        etag = store.write_if("k", file, etag=None)
+    assert (store.read("k").data, store.read("k").etag) == (content, etag)
+    with (tmp_path / "file").open("rb") as file, pytest.raises(StoreConflict):
+        store.write_if("k", file, etag="another")
+    assert store.write_if("k", b"next", etag=etag)
+
+
 def test_conditional_write_of_something_deleted_is_a_conflict(store):
     """A writer that saw an object learns that it is gone, rather than making it anew."""
     etag = store.write("k", b"1")

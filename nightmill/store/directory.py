@@ -1,8 +1,8 @@
 """The store in a directory: the embedded default, for a laptop or a shared file system.
 
 Every object is a file. A write goes to an unfinished file beside its target and takes its place in
-one rename, so a reader sees the old bytes or the new. Conditional writes hold a lock from reading
-the present bytes to replacing them; the locks lie below ``.nightmill/`` in the root, and listings
+one rename, so a reader sees the old bytes or the new. Every rename holds a lock, a conditional one
+from reading the present bytes on; the locks lie below ``.nightmill/`` in the root, and listings
 pass over every name that begins so. An etag here is the SHA-256 of the content.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 from uuid import uuid4
 
 from nightmill.errors import StoreConflict, StoreError
@@ -25,8 +26,6 @@ from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
 
 _MKDIR_TRIES = 10
-
-_Result = TypeVar("_Result")
 
 
 class DirectoryStore:
@@ -53,24 +52,15 @@ class DirectoryStore:
     def write(self, key: str, data: bytes) -> str:
         """Replace an object whole; return its etag."""
         path = self._path(key)
-        with os_errors("write", path), self._locked(key):
-            _replace(path, lambda file: file.write(data), mode=0o666)
-        return _etag(data)
+        with os_errors("write", path):
+            return _replace(path, io.BytesIO(data), guard=self._locked(key))[1]
 
-    def write_if(self, key: str, data: bytes, *, etag: str | None) -> str:
+    def write_if(self, key: str, data: bytes | BinaryIO, *, etag: str | None) -> str:
         """Write only if the object still has this etag (None: only if there is no object)."""
         path = self._path(key)
-        with os_errors("write", path), self._locked(key):
-            current = self.read(key)
-            if (current.etag if current else None) != etag:
-                raise StoreConflict(
-                    "the object is not what this writer last saw",
-                    address=str(path),
-                    operation="write_if",
-                    advice="read it again before writing",
-                )
-            _replace(path, lambda file: file.write(data), mode=0o666)
-        return _etag(data)
+        source = io.BytesIO(data) if isinstance(data, bytes) else data
+        with os_errors("write", path):
+            return _replace(path, source, guard=self._unchanged(key, etag))[1]
 
     def put_file(self, key: str, path: Path) -> StoredFile:
         """Copy a file into the store, where it is read-only: committed bytes do not change."""
@@ -78,7 +68,7 @@ class DirectoryStore:
         with os_errors("read", path):
             source = path.open("rb")
         with source, os_errors("write", target):
-            size, sha256 = _replace(target, lambda file: hashed_copy(source, file), mode=0o444)
+            size, sha256 = _replace(target, source, guard=self._locked(key), mode=0o444)
         return StoredFile(key, size, sha256, etag=sha256)
 
     def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> None:
@@ -136,6 +126,20 @@ class DirectoryStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    @contextmanager
+    def _unchanged(self, key: str, etag: str | None) -> Iterator[None]:
+        """Keep other writers out while the object is what a writer last saw, else StoreConflict."""
+        path = self._path(key)
+        with self._locked(key):
+            if _file_etag(path) != etag:
+                raise StoreConflict(
+                    "the object is not what this writer last saw",
+                    address=str(path),
+                    operation="write_if",
+                    advice="read it again before writing",
+                )
+            yield
+
     def _walk(self, beginning: str, start_after: str) -> Iterator[Entry]:
         # A directory sorts as its keys begin, with the slash: "a-b" comes before "a/b".
         found = {
@@ -168,15 +172,29 @@ def _etag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _replace(path: Path, write: Callable[[BinaryIO], _Result], *, mode: int) -> _Result:
-    """Let `write` fill an unfinished file, make it durable, and move it to its place."""
+def _file_etag(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+
+
+def _replace(
+    path: Path, source: BinaryIO, *, guard: AbstractContextManager[None], mode: int = 0o666
+) -> tuple[int, str]:
+    """Fill an unfinished file, make it durable, and move it to its place inside the guard.
+
+    Returns the size in bytes and the SHA-256 in hex.
+    """
     descriptor, unfinished = _create_beside(path, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            result = write(file)
+            result = hashed_copy(source, file)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
+        with guard:
+            unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,10 @@ class Store(Protocol):
     def write(self, key: str, data: bytes) -> str:
         """Replace an object whole, so that readers see the old or the new; return its etag."""
 
-    def write_if(self, key: str, data: bytes, *, etag: str | None) -> str:
+    def write_if(self, key: str, data: bytes | BinaryIO, *, etag: str | None) -> str:
         """Write only if the object still has this etag (None: only if there is no object).
+
+        An open file is streamed from its beginning, so that it need not fit into memory.
 
         Raises StoreConflict when it has changed. After a lost reply that can also mean that this
         very write won: read back, and compare something unique to the write.

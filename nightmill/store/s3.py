@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -74,7 +74,7 @@ class S3Store:
         with self._translated("write", key):
             return self._put(key, data)
 
-    def write_if(self, key: str, data: bytes, *, etag: str | None) -> str:
+    def write_if(self, key: str, data: bytes | BinaryIO, *, etag: str | None) -> str:
         """Write only if the object still has this etag (None: only if there is no object)."""
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         with self._translated("write_if", key):
@@ -170,7 +170,9 @@ class S3Store:
     def _place(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._settings.bucket, "Key": self._full(key)}
 
-    def _put(self, key: str, data: bytes, condition: dict[str, Any] | None = None) -> str:
+    def _put(
+        self, key: str, data: bytes | BinaryIO, condition: dict[str, Any] | None = None
+    ) -> str:
         arguments = self._place(key) | self._extra(key) | (condition or {})
         return self._client.put_object(Body=data, **arguments)["ETag"]
 
