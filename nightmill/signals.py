@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT handed to one function for a while; what stood there before comes back.
+"""Signals: SIGTERM and SIGINT handed to one function for a while, and the name of any of them.
 
 Apart from the rooms because both ends of a run need it: the launcher and the step it launches.
 """
@@ -23,3 +23,11 @@ def stop_signals(handle: Callable[[signal.Signals], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def signal_name(number: int) -> str:
+    """Name a signal as people know it; a real-time signal has a number only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

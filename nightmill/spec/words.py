@@ -91,6 +91,13 @@ def amount_of(count: int, limit: int) -> str:
     return f"{_digits(count / 1024 ** _UNITS.index(unit), unit)} of {_digits(value, unit)} {unit}"
 
 
+def memory(peak: int | None, limit: int | None) -> str:
+    """Return how much memory was used, of how much where that is known; empty for nothing."""
+    if not peak:
+        return ""
+    return amount_of(peak, limit) if limit else amount(peak)
+
+
 def _scaled(count: int) -> tuple[float, str]:
     value = float(count)
     for unit in _UNITS[:-1]:

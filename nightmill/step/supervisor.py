@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from nightmill.signals import stop_signals
-from nightmill.step.limits import oom_kills
+from nightmill.spec.record import CellState
+from nightmill.step.limits import memory_limit, oom_kills
 from nightmill.step.process_tree import ProcessTree
 
 _TICK_S = 0.25
@@ -32,7 +33,11 @@ _LOG_TAIL_BYTES = 4000
 
 @dataclass
 class Watched:
-    """What the supervisor saw of one execution. Memory in bytes, by position of the cell."""
+    """What the supervisor saw of one execution. Memory in bytes, by position of the cell.
+
+    `oom_kills_in_cell` are those since the last cell that completed: only they can be the reason
+    why the next one did not.
+    """
 
     outcome: Mapping[str, Any] | None = None
     returncode: int = 0
@@ -40,7 +45,9 @@ class Watched:
     deadline_passed: bool = False
     peak_bytes: int | None = None
     cell_peaks: dict[int, int] = field(default_factory=dict)
+    memory_limit: int | None = None
     oom_kills: int = 0
+    oom_kills_in_cell: int = 0
     left_behind: int = 0
     log_tail: str = ""
 
@@ -83,12 +90,14 @@ class Supervisor:
         self._die_with_stdin = die_with_stdin
         self._seen = Watched()
         self._position = 0
+        self._kills_before = 0
+        self._kills_survived = 0
         self._lines = b""
         self._tree = ProcessTree()
 
     def run(self, plan: Path, *, env: Mapping[str, str], log: Path) -> Watched:
         """Execute the plan and return what was seen; never raises for what the child does."""
-        kills_before = oom_kills()
+        self._kills_before = oom_kills()
         events, events_in = os.pipe()
         lifeline_out, lifeline = os.pipe()
         module = f"{__package__}.execute"
@@ -115,7 +124,9 @@ class Supervisor:
             self._seen.left_behind = self._tree.end_all()
         self._seen.returncode = child.wait()
         self._seen.stopped_by = self._stop.reason
-        self._seen.oom_kills = oom_kills() - kills_before
+        self._seen.memory_limit = memory_limit()
+        self._seen.oom_kills = oom_kills() - self._kills_before
+        self._seen.oom_kills_in_cell = self._seen.oom_kills - self._kills_survived
         self._seen.log_tail = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
         return self._seen
 
@@ -167,6 +178,8 @@ class Supervisor:
                 self._seen.outcome = event
             else:
                 self._position = event["position"]
+                if event.get("state") == CellState.COMPLETED:
+                    self._kills_survived = oom_kills() - self._kills_before
                 self._listener(event)
 
     def _sample(self, engine_pid: int) -> None:

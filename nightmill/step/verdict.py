@@ -1,7 +1,9 @@
 """Why an attempt ended: one cause, decided from the evidence and never from a guess.
 
-The order is: what the engine said, what the memory controller counted, who asked for the end. A
-kernel killed by signal 9 is out of memory only if the memory events say so.
+The order is: what the kernel said, what the memory controller counted, signals, our own deadlines.
+A process killed by signal 9 ran out of memory only if the memory events of its cell say so; an
+error, a hang or a death in a cell in which they do is out of memory, since that comes first.
+What the cluster knows beyond that is for whoever launched the pod.
 """
 
 from __future__ import annotations
@@ -11,12 +13,17 @@ from typing import Any
 
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError
+from nightmill.signals import signal_name
+from nightmill.spec import words
+from nightmill.spec.executed import End
 from nightmill.spec.record import Failure
 from nightmill.step.supervisor import Watched
 
 NOT_STORED = "notebook_not_stored"
 
 _TRACEBACK_LINES = 30
+_MEMORY_ERRORS = ("MemoryError", "_ArrayMemoryError", "ArrowMemoryError")
+_STOPS = (Cause.TERMINATED, Cause.KERNEL_DIED, None)  # how an engine that is asked to stop may end
 
 
 def judge(seen: Watched) -> Failure | None:
@@ -24,47 +31,77 @@ def judge(seen: Watched) -> Failure | None:
     said = seen.outcome or {}
     if seen.outcome is not None and said["cause"] is None:
         return None
-    cause, message = _cause(seen, said)
-    return Failure(
-        cause=cause,
-        message=describe(cause, said.get("cell"), said.get("title"), message),
-        cell=said.get("cell"),
-        title=said.get("title"),
-        ename=said.get("ename"),
-        evalue=said.get("evalue"),
-        traceback=tuple(said.get("traceback", ())[-_TRACEBACK_LINES:]),
-        evidence=_evidence(seen),
+    cause, what = _cause(seen, said)
+    return _placed(
+        Failure(
+            cause=cause,
+            message=what,
+            cell=said.get("cell"),
+            cells=said.get("cells"),
+            title=said.get("title"),
+            ename=said.get("ename"),
+            evalue=said.get("evalue"),
+            traceback=tuple(said.get("traceback", ())[-_TRACEBACK_LINES:]),
+            evidence=evidence(seen),
+        )
     )
+
+
+def located(failure: Failure, end: End | None, cells: int) -> Failure:
+    """Return the failure of an engine that could not say where it was, with its cell."""
+    if end is None:
+        return failure
+    place = {"cell": end.number, "cells": cells, "title": end.title}
+    return _placed(failure.model_copy(update=place))
+
+
+def _placed(failure: Failure) -> Failure:
+    """Put the failure's place into its message, and the message into shape."""
+    place = {"cell": failure.cell, "cells": failure.cells}
+    message = words.describe(failure.cause, failure.message, title=failure.title, **place)
+    return failure.model_copy(update={"message": message})
 
 
 def _cause(seen: Watched, said: Mapping[str, Any]) -> tuple[Cause, str]:
     cause = Cause(said["cause"]) if said else None
-    if cause in (Cause.KERNEL_DIED, None) and seen.oom_kills:
-        return Cause.OUT_OF_MEMORY, f"the memory limit was reached ({seen.oom_kills} killed)"
-    if cause in (Cause.TERMINATED, Cause.KERNEL_DIED, None) and seen.stopped_by:
+    if what := _out_of_memory(seen, said, cause):
+        peak = words.memory(seen.peak_bytes, seen.memory_limit)
+        return Cause.OUT_OF_MEMORY, f"{peak}, {what}" if peak else what
+    if cause in _STOPS and seen.stopped_by:
         return (Cause.DEADLINE if seen.deadline_passed else Cause.TERMINATED), seen.stopped_by
     if cause is not None:
         return cause, said["message"]
     if seen.returncode < 0:
-        return Cause.KERNEL_DIED, f"the engine was killed by signal {-seen.returncode}"
-    return Cause.NIGHTMILL_BUG, f"the engine ended with exit code {seen.returncode}"
+        return Cause.KERNEL_DIED, f"the engine was killed by {signal_name(-seen.returncode)}"
+    last = next((line for line in reversed(seen.log_tail.splitlines()) if line.strip()), "")
+    ended = f"the engine ended with exit code {seen.returncode}"
+    return Cause.NIGHTMILL_BUG, f"{ended}: {last}" if last else ended
 
 
-def _evidence(seen: Watched) -> dict[str, Any]:
+def _out_of_memory(seen: Watched, said: Mapping[str, Any], cause: Cause | None) -> str:
+    """Say what ran out of memory, empty where the evidence does not say that anything did."""
+    kills = seen.oom_kills_in_cell
+    if cause is Cause.NOTEBOOK_ERROR and said.get("ename") in _MEMORY_ERRORS:
+        return str(said["message"])
+    if not kills or (cause is Cause.TERMINATED and not seen.deadline_passed):
+        return ""
+    if cause in (Cause.KERNEL_DIED, None):
+        return f"the {'kernel' if said else 'engine'} was killed"
+    killed = "a child process was" if kills == 1 else f"{kills} child processes were"
+    then = seen.stopped_by if seen.deadline_passed else said["message"]
+    return f"{killed} killed, then: {then}"
+
+
+def evidence(seen: Watched) -> dict[str, Any]:
+    """Return what was seen of the processes, as far as there is something to tell."""
     facts = {
         "engine_returncode": seen.returncode,
         "oom_kills": seen.oom_kills,
+        "oom_kills_in_cell": seen.oom_kills_in_cell,
         "stopped_by": seen.stopped_by,
         "log_tail": seen.log_tail if not seen.outcome or seen.oom_kills else "",
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def describe(cause: Cause, cell: int | None, title: str | None, message: str) -> str:
-    """Return the one line for people: cause, cell with its title, and what happened."""
-    place = f' in cell {cell} "{title}"' if cell is not None else ""
-    first_line = message.strip().splitlines()[0] if message.strip() else "no message"
-    return f"{cause}{place}: {first_line}"
 
 
 def with_unstored_notebook(failure: Failure, error: NightmillError) -> Failure:
@@ -75,10 +112,14 @@ def with_unstored_notebook(failure: Failure, error: NightmillError) -> Failure:
 
 def from_error(error: NightmillError) -> Failure:
     """Return the failure that one of our own errors means."""
-    return Failure(cause=error.cause, message=f"{error.cause}: {error}")
+    return _without_cell(error.cause, str(error))
 
 
 def from_bug(error: Exception) -> Failure:
     """Return the failure that an error nobody expected means."""
-    message = f"{Cause.NIGHTMILL_BUG}: {type(error).__name__}: {error}"
-    return Failure(cause=Cause.NIGHTMILL_BUG, message=message)
+    return _without_cell(Cause.NIGHTMILL_BUG, f"{type(error).__name__}: {error}")
+
+
+def _without_cell(cause: Cause, what: str) -> Failure:
+    on_one_line = " ".join(what.split())  # what to do about it stands on a line of its own
+    return _placed(Failure(cause=cause, message=on_one_line))
