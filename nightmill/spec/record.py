@@ -151,13 +151,14 @@ class Memory(_Part):
 class Amendment(_Part):
     """What was written into a record from outside, by whom and why.
 
-    `was` is the cause before: None where the attempt still counted as running.
+    `was` is the cause before: None where the attempt still counted as running. `cause` is None
+    where it turned out to have committed.
     """
 
     at: AwareDatetime
     by: str
     was: Cause | None
-    cause: Cause
+    cause: Cause | None
 
 
 class Record(_Part):

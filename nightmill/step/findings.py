@@ -10,12 +10,11 @@ from typing import Any
 
 from nightmill.kernels import KernelEnvironment
 from nightmill.spec import executed
-from nightmill.spec.record import CellRecord, FileRecord, KernelRecord, Memory, OutputRecord
+from nightmill.spec.record import CellRecord, KernelRecord, Memory
 from nightmill.step.limits import Threads, memory_limit
 from nightmill.step.scraps import read_metrics
 from nightmill.step.supervisor import Watched
-from nightmill.store.interface import Store
-from nightmill.store.pointer import CommittedOutput
+from nightmill.store.pointer import describe_outputs
 
 __all__ = [
     "describe_cells",
@@ -53,18 +52,3 @@ def describe_kernel(kernel: KernelEnvironment, threads: Threads) -> KernelRecord
         threads=threads.count,
         threads_from=threads.source,
     )
-
-
-def describe_outputs(
-    store: Store, outputs: Mapping[str, CommittedOutput]
-) -> dict[str, OutputRecord]:
-    """Return what was stored of each output."""
-    return {
-        name: OutputRecord(
-            kind=output.kind,
-            address=store.address(output.key),
-            size=sum(file.size for file in output.files),
-            files=tuple(FileRecord(**file.model_dump()) for file in output.files),
-        )
-        for name, output in outputs.items()
-    }

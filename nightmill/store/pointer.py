@@ -9,7 +9,7 @@ old etag from ever matching again, since etags may be hashes of the content.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import uuid4
@@ -17,6 +17,7 @@ from uuid import uuid4
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from nightmill.errors import FencedError, StoreConflict, StoreError
+from nightmill.spec.record import FileRecord, OutputRecord
 from nightmill.store.interface import Store
 from nightmill.store.keys import decode, encode, pointer_key, pointers_prefix
 
@@ -122,6 +123,21 @@ def commit(store: Store, pointer: Pointer) -> Pointer:
         operation="commit",
         advice="see which runs of this partition are active, then repeat the step",
     )
+
+
+def describe_outputs(
+    store: Store, outputs: Mapping[str, CommittedOutput]
+) -> dict[str, OutputRecord]:
+    """Return what was stored of each output."""
+    return {
+        name: OutputRecord(
+            kind=output.kind,
+            address=store.address(output.key),
+            size=sum(file.size for file in output.files),
+            files=tuple(FileRecord(**file.model_dump()) for file in output.files),
+        )
+        for name, output in outputs.items()
+    }
 
 
 def latest_pointers(  # noqa: PLR0913 - a step's name has parts, and so has the question
