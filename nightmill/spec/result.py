@@ -1,28 +1,32 @@
 """The result of a step: what whoever launched it wants to know, taken from its record.
 
 A pod leaves it as its termination message, and a launcher that finds no pod any more makes it anew
-from the record in the store; both must say the same.
+from the record in the store; both must say the same. Its last word is the one line, so that it
+stands at the end wherever a termination message is shown.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from nightmill.spec import words
 from nightmill.spec.record import Record
-
-_MESSAGE_CHARACTERS = 500
 
 
 def result_of(record: Record, record_address: str) -> dict[str, Any]:
     """Return what whoever launched the step wants to know of it."""
-    message = record.failure.message if record.failure else str(record.state)
+    failure = record.failure
+    message = failure.message if failure else str(record.state)
+    cell = failure.cell if failure else None
     return {
         "state": record.state.value,
-        "cause": record.failure.cause.value if record.failure else None,
-        "message": message[:_MESSAGE_CHARACTERS],
+        "cause": failure.cause.value if failure else None,
+        "message": words.shortened(words.one_line(message), words.MESSAGE_CHARACTERS),
+        "cell": cell,
         "committed": record.committed,
         "record": record_address,
         "notebook": record.notebook,
         "outputs": {name: output.address for name, output in record.outputs.items()},
         "metrics": record.metrics,
+        "line": words.tell(message, notebook=record.notebook or "", cell=cell),
     }

@@ -15,7 +15,7 @@ from typing import Any
 VARIABLE = "NIGHTMILL_TERMINATION_LOG"
 LIMIT_BYTES = 4096
 _KUBERNETES_FILE = "/dev/termination-log"
-_LEFT_OUT_FIRST = ("metrics", "outputs")
+_LEFT_OUT_FIRST = ("metrics", "outputs", "line")
 
 
 def write_termination_message(result: Mapping[str, Any]) -> None:
@@ -28,7 +28,8 @@ def write_termination_message(result: Mapping[str, Any]) -> None:
 def _fitting(result: Mapping[str, Any]) -> bytes:
     kept = dict(result)
     for name in (*_LEFT_OUT_FIRST, None):
-        data = json.dumps(kept).encode("ascii")
+        # As it would be read aloud; JSON's own escape for half a character, which UTF-8 has not.
+        data = json.dumps(kept, ensure_ascii=False).encode(errors="backslashreplace")
         if len(data) <= LIMIT_BYTES or name is None:
             break
         kept.pop(name, None)
