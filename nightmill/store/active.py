@@ -1,0 +1,69 @@
+"""Marks of the attempts that run: what a sweep reads to find those that died without a word.
+
+A mark is set before the attempt does anything and removed after its record has its end. What is
+left is either running or dead; the heartbeat in its `progress.json` tells which.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from nightmill.store.interface import Store
+from nightmill.store.keys import active_key
+
+_FOLDER, _SUFFIX = "active", ".json"
+
+
+class MarkFacts(BaseModel):
+    """Who set a mark and when."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started_at: AwareDatetime
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An attempt that runs or died; `facts` is None where they cannot be read."""
+
+    prefix: str
+    address: str
+    facts: MarkFacts | None
+
+
+def mark(store: Store, prefix: str) -> None:
+    """Note that this process runs the attempt with this prefix."""
+    facts = MarkFacts(started_at=datetime.now(UTC), host=platform.node(), pid=os.getpid())
+    store.write(active_key(prefix), facts.model_dump_json(indent=1).encode() + b"\n")
+
+
+def unmark(store: Store, prefix: str) -> None:
+    """Note that the attempt runs no more; nothing happens where there is no mark."""
+    store.delete(active_key(prefix))
+
+
+def active(store: Store) -> Iterator[Mark]:
+    """Find the attempts that are marked, sorted by prefix.
+
+    The key names the attempt, so a mark that cannot be read still tells which one it is.
+    """
+    for entry in store.list(_FOLDER):
+        blob = store.read(entry.key)
+        if blob is not None:  # else it ended just now
+            prefix = entry.key.removeprefix(f"{_FOLDER}/").removesuffix(_SUFFIX)
+            yield Mark(prefix, store.address(entry.key), _facts(blob.data))
+
+
+def _facts(data: bytes) -> MarkFacts | None:
+    try:
+        return MarkFacts.model_validate_json(data)
+    except ValidationError:
+        return None
