@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from nightmill.cluster.patch import patch_faults, strategic_merge
-from nightmill.cluster.secrets import looks_secret
+from nightmill.spec.secret_names import looks_secret
 
 POD = """
 metadata: {labels: {a: "1"}, annotations: {b: "2"}}

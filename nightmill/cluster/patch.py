@@ -18,8 +18,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nightmill.cluster.secrets import looks_secret
 from nightmill.spec.problems import Fault, KeyPath, shown, suggest
+from nightmill.spec.secret_names import looks_secret
 from nightmill.spec.validation import describe
 
 _TOP = ("metadata", "spec")

@@ -18,12 +18,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from nightmill.cluster.names import check_dns_label, check_dns_name
 from nightmill.cluster.overlay import overlay
 from nightmill.cluster.pool import Pool
-from nightmill.cluster.secrets import looks_secret
 from nightmill.errors import SpecError
 from nightmill.spec.model import Model
 from nightmill.spec.names import Name
 from nightmill.spec.pipeline import EnvironmentName
 from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
+from nightmill.spec.secret_names import looks_secret
 from nightmill.spec.units import Duration
 from nightmill.spec.validation import validate
 from nightmill.spec.yaml_source import YamlSource, read_yaml
