@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from croniter import CroniterError, croniter
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from nightmill.spec.checks import StepChecks, check_faults
 from nightmill.spec.model import Model
 from nightmill.spec.names import DataName, Name, RelativePath, Variable
 from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
@@ -53,17 +54,15 @@ def _check_timezone(text: str) -> str:
 
 def _check_notebook(text: str) -> str:
     if not text.endswith((".ipynb", ".py")):
-        raise Faults(
-            [Fault(f"{shown(text)} is no notebook", "name an .ipynb file or a .py percent script")]
-        )
+        advice = "name an .ipynb file or a .py percent script"
+        raise Faults([Fault(f"{shown(text)} is no notebook", advice)])
     return text
 
 
 def _check_reference(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z][\w-]{0,62}(\.[A-Za-z]\w{0,62})?", text, re.ASCII):
-        raise Faults(
-            [Fault(f"{shown(text)} names no output", "write `output` or `pipeline.output`")]
-        )
+        advice = "write `output` or `pipeline.output`"
+        raise Faults([Fault(f"{shown(text)} names no output", advice)])
     return text
 
 
@@ -182,13 +181,15 @@ class StepSpec(StepScheduling):
     cell_timeout: Duration | None = None
     inputs: Inputs = Field(default_factory=dict)
     outputs: Mapping[DataName, RelativePath] = Field(default_factory=dict)
+    checks: StepChecks = Field(default_factory=dict)
     members: Annotated[tuple[str, ...], BeforeValidator(_members)] = ()
     parameters: Parameters = Field(default_factory=dict)
     env: Mapping[EnvironmentName, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_and_paths_differ(self) -> StepSpec:
-        fail_if([*self._name_faults(), *self._path_faults()])
+        faults = [*self._name_faults(), *self._path_faults()]
+        fail_if([*faults, *check_faults(self.checks, self.outputs)])
         return self
 
     def _name_faults(self) -> Iterator[Fault]:

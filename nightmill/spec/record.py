@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from nightmill.causes import Cause
+from nightmill.spec.check_values import Severity
 from nightmill.spec.names import label
 from nightmill.spec.retry import Retry
 
@@ -41,6 +42,15 @@ class CellState(StrEnum):
     INTERRUPTED = "interrupted"
     NOT_RUN = "not_run"
     SKIPPED = "skipped"
+
+
+class CheckState(StrEnum):
+    """How a check of an output ended; one in `error` could not be made, so nothing is known."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    ERROR = "error"
 
 
 class _Part(BaseModel):
@@ -119,6 +129,30 @@ class OutputRecord(_Part):
     files: tuple[FileRecord, ...]
 
 
+class CheckResult(_Part):
+    """What one check of an output found, in one line and in its parts.
+
+    `check` is its key in pipeline.yaml. `profile` is a small summary of the data that the checks of
+    later partitions compare theirs with.
+    """
+
+    output: str
+    check: str
+    column: str | None = None
+    severity: Severity = "error"
+    state: CheckState
+    expected: str = ""
+    observed: str = ""
+    message: str
+    duration_s: float
+    profile: dict[str, Any] | None = None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it stands in the way of the commit."""
+        return self.severity == "error" and self.state in (CheckState.FAILED, CheckState.ERROR)
+
+
 class Code(_Part):
     """What ran: the notebook, the modules it may import, and where they came from."""
 
@@ -193,6 +227,7 @@ class Record(_Part):
     kernel: KernelRecord | None = None
     inputs: dict[str, InputRecord | None] = Field(default_factory=dict)
     outputs: dict[str, OutputRecord] = Field(default_factory=dict)
+    checks: tuple[CheckResult, ...] = ()
     cells: tuple[CellRecord, ...] = ()
     memory: Memory | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)

@@ -88,12 +88,15 @@ def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
     for part in path:
         fields = _fields(here)
         here = fields[str(part)] if fields else _inner(here)
+    while not _fields(here) and get_args(here):  # a short form names no item of a list
+        here = _inner(here)
     return list(_fields(here))
 
 
 def _inner(here: Any) -> Any:
-    """Give what a list or mapping holds; a `tuple[X, ...]` names it before the dots."""
-    return next((kind for kind in reversed(get_args(here)) if kind is not Ellipsis), None)
+    """Give what a list or mapping holds; a `tuple[X, ...]` and an `X | None` name it first."""
+    kinds = reversed(get_args(here))
+    return next((kind for kind in kinds if kind not in (Ellipsis, type(None))), None)
 
 
 def _fields(here: Any) -> Mapping[str, Any]:
