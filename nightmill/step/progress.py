@@ -7,7 +7,6 @@ set back makes none negative.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,15 +18,9 @@ from typing import Any
 from nightmill.errors import NightmillError
 from nightmill.spec.progress import Progress
 from nightmill.spec.record import AttemptState, CellState, Record
-from nightmill.step.streams import as_shown
+from nightmill.spec.words import one_line, plain, printable, shortened
 
 _LINE_LENGTH = 200
-
-_ESCAPES = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # an order with a text, such as the window's title
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, and moves of the cursor
-    r"|\x1b[ -/]*[0-~]"
-)
 
 
 def _utc_now() -> datetime:
@@ -143,7 +136,7 @@ class ProgressTracker:
             usual_total_s=self._usual.total_s,
             memory_bytes=self._memory,
             memory_limit_bytes=self._limit,
-            last_line=one_line(self._line, redact=self._redact),
+            last_line=last_line(self._line, redact=self._redact),
             **self._cell_facts(self._cell),
         )
 
@@ -155,7 +148,7 @@ class ProgressTracker:
             "position": cell.position,
             "of": cell.of,
             "cell": cell.number,
-            "title": one_line(cell.title, redact=self._redact),
+            "title": one_line(self._redact(cell.title)),
             "cell_elapsed_s": round(spent, 3),
             "usual_s": self._usual.cells.get((cell.number, cell.title)),
         }
@@ -164,12 +157,11 @@ class ProgressTracker:
         return self.clock.monotonic() - begun
 
 
-def one_line(text: str, *, redact: Callable[[str], str] = str) -> str:
-    """Return the last line that a terminal would show of the text: plain, at most 200 characters.
+def last_line(text: str, *, redact: Callable[[str], str] = str) -> str:
+    """Return the last line that a terminal would show of the text, at most 200 characters of it.
 
-    Secrets are redacted before anything is cut, and again where escapes had broken one up.
+    Secrets are redacted before anything is cut, and again where colours had broken one up.
     """
-    shown = as_shown(_ESCAPES.sub("", redact(text)))
-    last = next((line for line in reversed(shown.splitlines()) if line.strip()), "")
-    plain = "".join(one if one.isprintable() else " " for one in redact(last)).strip()
-    return plain if len(plain) <= _LINE_LENGTH else plain[: _LINE_LENGTH - 1] + "…"
+    lines = plain(redact(text)).splitlines()
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return shortened(printable(redact(last)).strip(), _LINE_LENGTH)
