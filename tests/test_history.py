@@ -9,11 +9,19 @@ from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store import history
 from nightmill.store.keys import attempt_prefix
+from nightmill.store.pointer import Pointer, Token, commit
 
 START = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
 
 
-def step_run(step: str = "a", *, run: str = "r1", partition: str = "2013-03-01", attempt: int = 1):
+def step_run(
+    step: str = "a",
+    *,
+    run: str = "r1",
+    partition: str = "2013-03-01",
+    attempt: int = 1,
+    member: str = "",
+):
     """Make the identity of an attempt."""
     return StepRun(
         pipeline="p é",
@@ -23,6 +31,7 @@ def step_run(step: str = "a", *, run: str = "r1", partition: str = "2013-03-01",
         run=run,
         order=1,
         attempt=attempt,
+        member=member,
         store="s",
     )
 
@@ -42,8 +51,8 @@ def write_record(store, run: StepRun, *, after_s: int = 0, **facts: object) -> s
 
 
 def _key(run: StepRun) -> str:
-    prefix = attempt_prefix(run.pipeline, run.partition, run.run, run.step, run.attempt)
-    return f"{prefix}/record.json"
+    where = (run.pipeline, run.partition, run.run, run.step, run.attempt)
+    return f"{attempt_prefix(*where, member=run.member)}/record.json"
 
 
 def test_an_empty_store_has_no_history(store):
@@ -94,6 +103,76 @@ def test_a_damaged_record_hides_no_other(store, data):
     found = history.records(store, "p é", "2013-03-01", "r1")
     assert [one.step for one in found.records] == ["a"]
     assert found.unreadable == (store.address(damaged),)
+
+
+def commit_of(store, run: StepRun, **facts: object) -> None:
+    """Write an attempt's record and its pointer as a step that succeeds does."""
+    key = write_record(store, run, **{"state": AttemptState.SUCCEEDED, **facts})
+    commit(
+        store,
+        Pointer(
+            pipeline=run.pipeline,
+            step=run.step,
+            partition=run.partition,
+            member=run.member,
+            run=run.run,
+            token=Token(order=run.order, attempt=run.attempt),
+            attempt_prefix=key.removesuffix("/record.json"),
+            outputs={},
+        ),
+    )
+
+
+def test_recent_records_are_of_what_committed_last(store):
+    """The newest partitions come first, each by the attempt that committed it; no more are read."""
+    for day in ("2013-03-01", "2013-02-28", "2013-03-03", "2013-03-02"):
+        commit_of(store, step_run(partition=day, attempt=2))
+        write_record(store, step_run(partition=day, run="r2"), state=AttemptState.FAILED)
+    commit_of(store, step_run("other", partition="2013-03-09"))
+    found = history.recent_records(store, "p é", "a", count=3)
+    assert [(one.partition, one.run, one.attempt) for one in found] == [
+        ("2013-03-03", "r1", 2),
+        ("2013-03-02", "r1", 2),
+        ("2013-03-01", "r1", 2),
+    ]
+
+
+def test_recent_records_are_of_one_member(store):
+    """A member of a step is compared with itself, and a step without members with itself."""
+    for member in ("eu west", "us", ""):
+        commit_of(store, step_run(member=member))
+    for member in ("eu west", ""):
+        (found,) = history.recent_records(store, "p é", "a", member=member)
+        assert found.member == member
+    assert history.recent_records(store, "p é", "a", member="none") == []
+
+
+def test_recent_records_leave_out_what_cannot_be_read(store):
+    """A record that is gone or damaged is no error: the others are told."""
+    for day in ("2013-03-01", "2013-03-02", "2013-03-03"):
+        commit_of(store, step_run(partition=day))
+    store.write(_key(step_run(partition="2013-03-03")), b"{")
+    store.delete(_key(step_run(partition="2013-03-02")))
+    found = history.recent_records(store, "p é", "a")
+    assert [one.partition for one in found] == ["2013-03-01"]
+    assert history.recent_records(store, "p é", "never ran") == []
+
+
+def test_recent_records_cost_few_requests(store):
+    """With hundreds of partitions, one listing and two reads a record are all that is asked."""
+
+    class Counting:
+        asked = 0
+
+        def __getattr__(self, name):
+            self.asked += 1
+            return getattr(store, name)
+
+    for number in range(12):
+        commit_of(store, step_run(partition=f"2013-03-{number + 1:02d}"))
+    counting = Counting()
+    assert len(history.recent_records(counting, "p é", "a", count=5)) == 5
+    assert counting.asked == 1 + 2 * 5
 
 
 def test_a_record_left_open_is_closed(store):

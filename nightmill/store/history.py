@@ -10,7 +10,15 @@ from nightmill.errors import StoreConflict
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store.interface import Store
-from nightmill.store.keys import RECORD, attempt_prefix, decode, pipeline_prefix, run_prefix
+from nightmill.store.keys import (
+    RECORD,
+    attempt_prefix,
+    decode,
+    pipeline_prefix,
+    pointers_prefix,
+    run_prefix,
+)
+from nightmill.store.pointer import read_pointer
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,28 @@ def records(store: Store, pipeline: str, partition: str, run: str) -> RunRecords
             except ValueError:  # no JSON, or another shape: pydantic's error is one too
                 unreadable.append(store.address(entry.key))
     return RunRecords(tuple(sorted(found, key=lambda one: one.started_at)), tuple(unreadable))
+
+
+def recent_records(
+    store: Store, pipeline: str, step: str, *, member: str = "", count: int = 5
+) -> list[Record]:
+    """Read the records of the attempts that committed a step's newest partitions, newest first.
+
+    Two requests each, found by the pointers: cheap also where years have run. What cannot be read
+    is left out.
+    """
+    names = [
+        name.removesuffix(".json")
+        for name in store.children(pointers_prefix(pipeline, step))
+        if name.endswith(".json") != bool(member)
+    ]
+    found: list[Record] = []
+    for partition in sorted(map(decode, names), reverse=True)[:count]:
+        pointer = read_pointer(store, pipeline, step, partition, member=member)
+        blob = store.read(f"{pointer.attempt_prefix}/{RECORD}") if pointer else None
+        with suppress(ValueError):
+            found += [Record.from_json(blob.data)] if blob else []
+    return found
 
 
 def close_record(store: Store, run: StepRun, failure: Failure) -> None:
