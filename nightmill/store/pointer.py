@@ -9,7 +9,8 @@ old etag from ever matching again, since etags may be hashes of the content.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import uuid4
@@ -91,29 +92,44 @@ class Pointer(_Frozen):
         return pointer_key(self.pipeline, self.step, self.partition, member=self.member)
 
 
+@dataclass(frozen=True)
+class Current:
+    """What was current at some moment (None: nothing), and the etag that tells if it still is."""
+
+    pointer: Pointer | None
+    etag: str | None
+
+
 def read_pointer(
     store: Store, pipeline: str, step: str, partition: str, *, member: str = ""
 ) -> Pointer | None:
     """Read what is current of a step and partition; None where nothing is committed."""
-    return _read(store, pointer_key(pipeline, step, partition, member=member))[0]
+    return read_current(store, pointer_key(pipeline, step, partition, member=member)).pointer
 
 
-def commit(store: Store, pointer: Pointer) -> Pointer:
+def read_current(store: Store, key: str) -> Current:
+    """Read what is current below a pointer's key, to be handed to `commit` later on."""
+    return Current(*_read(store, key))
+
+
+def commit(store: Store, pointer: Pointer, *, seen: Current | None = None) -> Pointer:
     """Make the pointer's outputs current, and return the pointer that is current now.
 
-    That is another than the given one only when the same attempt had committed before.
+    That is another than the given one only when the same attempt had committed before. What was
+    `seen` before is not read again unless it has changed since.
 
     Raises FencedError if a newer attempt has committed, StoreError if the store fails.
     """
     data = pointer.model_dump_json(indent=2).encode()
     for tries in range(_MAX_TRIES):
-        current, etag = _read(store, pointer.key)
-        if current is not None and not current.token < pointer.token:
-            return _unless_fenced(current, pointer)
+        current = seen or read_current(store, pointer.key)
+        if current.pointer is not None and not current.pointer.token < pointer.token:
+            return _unless_fenced(current.pointer, pointer)
         try:
-            store.write_if(pointer.key, data, etag=etag)
+            store.write_if(pointer.key, data, etag=current.etag)
         except StoreConflict:
             # Another writer won, or this one did and the reply was lost: reading again tells.
+            seen = None
             time.sleep(_PAUSE_S * tries)
         else:
             return pointer
@@ -148,21 +164,43 @@ def latest_pointers(  # noqa: PLR0913 - a step's name has parts, and so has the 
     `members` is ("",) for a step without. Partitions are compared as text, which puts ISO dates in
     order; pointers are read from the newest on, until a partition is whole. Empty where none is.
     """
-    prefix, own = pointers_prefix(pipeline, step), encode(before)
-    single = not any(members)
+    prefix, single = pointers_prefix(pipeline, step), not any(members)
+    for name in _partitions(store, prefix, before, single=single, inclusive=inclusive):
+        inner = {member: _inner(name, member) for member in members}
+        found = {member: _read(store, f"{prefix}/{inner[member]}.json")[0] for member in members}
+        whole = {member: pointer for member, pointer in found.items() if pointer is not None}
+        if len(whole) == len(members):
+            return whole
+    return {}
+
+
+def earlier_pointers(
+    store: Store, pipeline: str, step: str, *, before: str, member: str = ""
+) -> Iterator[Pointer]:
+    """Read what is current of the partitions before another one, the newest first, as asked for."""
+    prefix = pointers_prefix(pipeline, step)
+    for name in _partitions(store, prefix, before, single=not member, inclusive=False):
+        pointer, _etag = _read(store, f"{prefix}/{_inner(name, member)}.json")
+        if pointer is not None:
+            yield pointer
+
+
+def _partitions(
+    store: Store, prefix: str, before: str, *, single: bool, inclusive: bool
+) -> list[str]:
+    """Name the partitions before another one as they are in keys, the newest first."""
+    own = encode(before)
     names = [
         name.removesuffix(".json")
         for name in store.children(prefix)
         if name.endswith(".json") == single
     ]
     eligible = [name for name in names if (inclusive if name == own else decode(name) < before)]
-    for name in sorted(eligible, key=decode, reverse=True):
-        inner = {member: f"{name}/{encode(member)}" if member else name for member in members}
-        found = {member: _read(store, f"{prefix}/{inner[member]}.json")[0] for member in members}
-        whole = {member: pointer for member, pointer in found.items() if pointer is not None}
-        if len(whole) == len(members):
-            return whole
-    return {}
+    return sorted(eligible, key=decode, reverse=True)
+
+
+def _inner(partition: str, member: str) -> str:
+    return f"{partition}/{encode(member)}" if member else partition
 
 
 def _read(store: Store, key: str) -> tuple[Pointer | None, str | None]:
