@@ -25,17 +25,12 @@ from nightmill.airflow import cluster_api
 from nightmill.airflow.cluster_api import is_passing, patiently, plain
 from nightmill.airflow.links import notebook_link
 from nightmill.airflow.operator import pod_operator_kind
-from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.pods import Pods, attempt_labels, instance_labels
 from nightmill.airflow.stages import make_stages
 from nightmill.airflow.trigger import StepPodTrigger
-from nightmill.causes import Cause
 from nightmill.cluster.platform import load_platform
 from nightmill.spec.project import Project
-from nightmill.spec.record import Record
 from nightmill.spec.steprun import StepRun
-from nightmill.store.open import open_store
-from nightmill.store.pointer import Pointer, Token, commit
 from tests.conftest import REPOSITORY, notebook_json
 
 GOLDEN = Path(__file__).parent / "golden" / "operator_pod.yaml"
@@ -385,125 +380,6 @@ def test_a_refusal_is_told(status, kind):
     with pytest.raises(AirflowException, match=rf"refused the pod \({status}\).*quota") as refused:
         Pods(lambda: api, lambda: None, "nightmill", RUN).find_or_create(request())
     assert type(refused.value) is kind
-
-
-# -- the store ------------------------------------------------------------------------------------
-
-
-def write_record(root: Path, run: StepRun, **fields):
-    """Write the record of an attempt into the store below `root`."""
-    store = open_store(run.store, base=root)
-    whole = {
-        **run.model_dump(exclude={"store"}),
-        "store": store.url,
-        "state": "failed",
-        "started_at": EPOCH,
-        "nightmill": "0",
-        "host": "h",
-        **fields,
-    }
-    where = (run.pipeline, run.partition, run.run, run.step)
-    store.write(f"runs/{'/'.join(where)}/{run.attempt}/record.json", Record(**whole).to_json())
-
-
-def read_record(root: Path, attempt: int) -> Record:
-    """Read the record of an attempt."""
-    file = root / f"store/runs/nightly/2013-03-01/manual__1/make/{attempt}/record.json"
-    return Record.from_json(file.read_bytes())
-
-
-def point(root: Path, run: StepRun) -> None:
-    """Commit an attempt without outputs."""
-    pointer = Pointer(
-        pipeline=run.pipeline,
-        step=run.step,
-        partition=run.partition,
-        run=run.run,
-        token=Token(order=run.order, attempt=run.attempt),
-        attempt_prefix="p",
-        outputs={},
-    )
-    commit(open_store(run.store, base=root), pointer)
-
-
-@pytest.mark.parametrize(
-    ("other", "is_known"),
-    [
-        ({"attempt": 1}, True),
-        ({}, True),
-        ({"order": 6, "attempt": 1}, False),  # before the run was cleared
-        ({"run": "manual__0"}, False),
-    ],
-)
-def test_what_is_committed(tmp_path, other, is_known):
-    """A commit of the same run counts, though its record was not finished; another's does not."""
-    made = RUN.model_copy(update=other)
-    write_record(tmp_path, made, state="running")
-    point(tmp_path, made)
-    found = Outcome(RUN, tmp_path).committed()
-    assert bool(found) is is_known
-    if found:
-        assert (found["state"], found["committed"]) == ("succeeded", True)
-        assert found["record"].endswith(f"/{made.attempt}/record.json")
-
-
-def test_how_an_attempt_ended(tmp_path):
-    """A record that has its end tells it; one that has not, tells nothing."""
-    outcome = Outcome(RUN, tmp_path)
-    assert outcome.ended() is None
-    write_record(tmp_path, RUN, state="running")
-    assert outcome.ended() is None
-    failure = {"cause": "kernel_died", "message": "gone"}
-    write_record(tmp_path, RUN, failure=failure)
-    assert outcome.ended()["cause"] == "kernel_died"
-
-
-def test_times_out_of_memory(tmp_path):
-    """Only earlier attempts of the same run count, and only this cause."""
-    run = RUN.model_copy(update={"attempt": 5})
-    causes = ["out_of_memory", "kernel_died", "out_of_memory", "out_of_memory"]
-    for number, cause in enumerate(causes, 1):
-        order = 6 if number == 4 else 7
-        earlier = RUN.model_copy(update={"attempt": number, "order": order})
-        write_record(tmp_path, earlier, failure={"cause": cause, "message": ""})
-    assert Outcome(run, tmp_path).times_out_of_memory() == 2
-
-
-FAILED = {"state": "failed", "cause": "node_lost", "message": "the node n1 was lost"}
-
-
-def test_an_unfinished_record_is_closed(tmp_path):
-    """What the pod could not write down is written by whoever saw its end."""
-    write_record(tmp_path, RUN, state="running")
-    Outcome(RUN, tmp_path).close(FAILED, "pod-1")
-    record = read_record(tmp_path, 2)
-    assert (record.state, record.failure.cause) == ("failed", Cause.NODE_LOST)
-    assert (record.failure.message, record.host) == ("the node n1 was lost", "h")
-
-
-def test_a_finished_record_stays(tmp_path):
-    """The last word of the step itself is not overwritten."""
-    write_record(tmp_path, RUN, failure={"cause": "terminated", "message": "own"})
-    Outcome(RUN, tmp_path).close(FAILED, "pod-1")
-    assert read_record(tmp_path, 2).failure.message == "own"
-
-
-def test_an_attempt_that_never_ran_has_a_record(tmp_path):
-    """An attempt whose pod never started is told of as well, and its place is taken."""
-    Outcome(RUN, tmp_path).close(FAILED, "pod-1")
-    record = read_record(tmp_path, 2)
-    assert (record.state, record.failure.cause, record.host) == ("failed", "node_lost", "pod-1")
-    assert (record.attempt, record.order, record.run) == (2, 7, "manual__1")
-
-
-def test_a_worker_without_rights(tmp_path, caplog):
-    """A worker that cannot ask the store goes on without, and says so."""
-    outcome = Outcome(RUN.model_copy(update={"store": "gs://bucket/x"}), tmp_path)
-    assert outcome.committed() is None
-    assert outcome.ended() is None
-    assert outcome.times_out_of_memory() == 0
-    outcome.close(FAILED, "")
-    assert caplog.text.count("The worker cannot") == 4
 
 
 # -- links ----------------------------------------------------------------------------------------

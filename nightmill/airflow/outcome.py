@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nightmill import __version__
 from nightmill.causes import Cause
-from nightmill.errors import NightmillError, StoreConflict
+from nightmill.errors import NightmillError
+from nightmill.spec.amended import first_record
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.result import result_of
+from nightmill.spec.retry import Retry, retry_of
 from nightmill.spec.steprun import StepRun
-from nightmill.store.history import close_record
+from nightmill.store.amend import amend, prefix_of
 from nightmill.store.interface import Store
-from nightmill.store.keys import RECORD, attempt_prefix
+from nightmill.store.keys import RECORD
 from nightmill.store.open import open_store
 from nightmill.store.pointer import read_pointer
+
+BY = "airflow operator"
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,14 @@ _UNAVAILABLE = (NightmillError, ImportError)  # ImportError: a worker without bo
 
 @dataclass(frozen=True)
 class Outcome:
-    """The store's view of one StepRun; `base` is where a relative path of a store begins."""
+    """The store's view of one StepRun; `base` is where a relative path of a store begins.
+
+    `own` is what the step itself says of retries, by cause.
+    """
 
     run: StepRun
     base: Path
+    own: Mapping[Cause, Retry] = field(default_factory=dict)
 
     def committed(self) -> dict[str, Any] | None:
         """Return the result of this attempt or an earlier one of its run, if it has committed."""
@@ -67,24 +72,37 @@ class Outcome:
         causes = [one.failure.cause for one in before if one is not None and one.failure]
         return causes.count(Cause.OUT_OF_MEMORY)
 
-    def close(self, result: Mapping[str, Any], pod: str) -> None:
-        """Write down why the attempt failed, where its own process could not.
+    def close(
+        self, result: Mapping[str, Any], pod: str, evidence: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Make record and notebook of an attempt that failed agree; return the result to report.
+
+        Call it for every attempt that failed, with the result as the pod tells it and with
+        `pod_evidence` of the pod: what the step could write itself stands, unless it was stopped
+        and the cluster knows by whom; what had committed after all is reported as succeeded; a cell
+        that failed before its pod was lost is the cause. Where the worker cannot reach the store,
+        the given result is returned.
 
         An attempt that never started gets a record as well. Should its pod start all the same, it
         finds its place taken and runs nothing.
         """
-        failure = Failure(cause=Cause(result["cause"]), message=str(result["message"]))
-        with suppress(StoreConflict):  # its own process had the last word after all
-            try:
-                store = self._store()
-                close_record(store, self.run, failure)
-                if store.read(self._key(self.run.attempt)) is None:
-                    record = _never_ran(self.run, store, failure, pod)
-                    store.write_if(self._key(self.run.attempt), record.to_json(), etag=None)
-            except StoreConflict:
-                raise
-            except _UNAVAILABLE as error:
-                log.warning("The worker cannot amend the record of the attempt: %s", error)
+        cause = Cause(result.get("cause") or Cause.NIGHTMILL_BUG)
+        failure = Failure(
+            cause=cause,
+            message=str(result.get("message") or ""),
+            retry=retry_of(cause, self.own),
+            evidence=dict(evidence or {}),
+        )
+        try:
+            store = self._store()
+            first = first_record(self.run, store.url, host=pod)
+            record = amend(store, prefix_of(self.run), failure, by=BY, first=first)
+        except _UNAVAILABLE as error:
+            log.warning("The worker cannot amend the record of the attempt: %s", error)
+            return dict(result)
+        if record.order != self.run.order:  # that of another run, before this one was cleared
+            return dict(result)
+        return result_of(record, store.address(self._key(self.run.attempt)))
 
     def _store(self) -> Store:
         return open_store(self.run.store, base=self.base)
@@ -118,21 +136,5 @@ class Outcome:
         return record if record is not None and record.order == self.run.order else None
 
     def _key(self, attempt: int) -> str:
-        run = self.run
-        where = (run.pipeline, run.partition, run.run, run.step)
-        prefix = attempt_prefix(*where, attempt, member=run.member)
+        prefix = prefix_of(self.run.model_copy(update={"attempt": attempt}))
         return f"{prefix}/{RECORD}"
-
-
-def _never_ran(run: StepRun, store: Store, failure: Failure, pod: str) -> Record:
-    now = datetime.now(UTC)
-    return Record(
-        **run.model_dump(exclude={"store"}),
-        store=store.url,
-        state=AttemptState.FAILED,
-        failure=failure,
-        started_at=now,
-        ended_at=now,
-        nightmill=__version__,
-        host=pod,
-    )

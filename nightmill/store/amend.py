@@ -48,7 +48,8 @@ def amend(
 
     What has committed succeeded, whatever the failure given. A record that has its end keeps it,
     but for `terminated` where somebody outside knows who ended it. `first` is the record to begin
-    with where the attempt never wrote one. Amending once more changes nothing.
+    with where the attempt never wrote one; that of another run is left alone. Amending once more
+    changes nothing.
 
     Raises StoreError where the store fails, or the record is another version's.
     """
@@ -91,6 +92,8 @@ def _amend_once(
     key = f"{prefix}/{RECORD}"
     blob = store.read(key)
     found = _parse_record(store, prefix, blob)
+    if found and first and found.order != first.order:
+        return found
     before = found or first or _made_up(store, prefix)
     name = (before.pipeline, before.step, before.partition)
     pointer = read_pointer(store, *name, member=before.member)
