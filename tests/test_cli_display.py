@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 import string
+import time
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,8 @@ from rich.console import Console
 from nightmill.cli import display, terminal
 from nightmill.cli.display import LiveDisplay, PlainDisplay, open_display, print_result
 from nightmill.errors import NightmillError
-from nightmill.run.launcher import StepState, StepStatus
 from nightmill.run.plan import PlannedStep
+from nightmill.run.status import StepState, StepStatus
 from nightmill.spec.steprun import StepRun
 
 DAY = "2013-03-01"
@@ -30,6 +31,11 @@ HOSTILE = [
     "\ud800",  # half a character
     "\x00",
 ]
+
+FOREIGN = {
+    **dict.fromkeys(("message", "partition", "cause", "notebook", "decision"), str),
+    **dict.fromkeys(("warnings", "tail"), lambda text: (text,)),
+}
 
 
 def status(step: str = "features", state: StepState = StepState.RUNNING, **facts) -> StepStatus:
@@ -74,15 +80,16 @@ def test_inert_text_can_only_be_read(text):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("place", ["title", "message", "partition", "cause", "notebook"])
+@pytest.mark.parametrize("place", [*FOREIGN, "title"])
 def test_no_control_character_of_others_reaches_the_terminal(screen, text, place):
     """Titles, messages and names that a notebook's author chose cannot order a terminal about."""
     file = screen(is_terminal=False)
-    facts = {} if place == "title" else {place: text}
+    facts = {} if place == "title" else {place: FOREIGN[place](text)}
+    facts = {"message": "m"} | facts
     one = status(state=StepState.FAILED, cell=cell(text if place == "title" else "t"), **facts)
     shown = PlainDisplay()
-    for event in ("started", "cell_started", "over"):
-        shown(one, {"event": event})
+    for event in ("started", "cell_started", "warning", "over"):
+        shown(one, {"event": event, "text": text})
     print_result([one, status("other")])
     assert not set(file.getvalue()) & {*text} - {*string.printable[:-5]}
 
@@ -97,7 +104,7 @@ def test_markup_of_others_is_text(screen, title):
     PlainDisplay()(one, {"event": "cell_started"})
     one.state = StepState.FAILED
     print_result([one])
-    assert plain.getvalue().count(title) == 3
+    assert plain.getvalue().count(title) == 3  # the title of a cell, the cause, the message
     live = screen(is_terminal=True)
     with LiveDisplay([status(cell=cell(title))]):
         pass
@@ -193,6 +200,64 @@ def test_the_result_is_a_table(screen):
     assert rows[1].split() == ["score", "failed", "kernel_died"]
     assert rows[2].split() == ["evaluate", "not", "run"]
     assert rows[-1] == "score 2013-03-01 kernel_died: gone"
+
+
+def test_the_end_of_a_failed_cell_stands_above_the_line(screen):
+    """Below the table comes what the cell said last, and then the one line about it all."""
+    file = screen()
+    bad = status("score", StepState.FAILED, cause="store", message="store in cell 2: gone")
+    bad.tail, bad.decision = ("read 5 files", "  OSError: gone"), "no attempts left"
+    bad.notebook, bad.failed_cell, bad.warnings = "s3://b/n.ipynb", 2, ("a thread failed",)
+    print_result([bad])
+    assert file.getvalue().splitlines()[2:] == [
+        "score 2013-03-01 warning: a thread failed",
+        "",
+        "  | read 5 files",
+        "  |   OSError: gone",
+        "score 2013-03-01 store in cell 2: gone; no attempts left; notebook: s3://b/n.ipynb#cell-2",
+    ]
+
+
+def test_attempts_are_counted_and_each_tells_why_it_failed(screen):
+    """Where a step was tried again the table has its newest attempt, and a line for each before."""
+    file = screen()
+    good = status("score", StepState.FAILED, cause="store", message="store: gone")
+    good.decision = "next attempt in 10 s"
+    good.begin_again()
+    good.state = StepState.SUCCEEDED
+    print_result([good, status("report", StepState.SUCCEEDED)])
+    header, *rows = file.getvalue().splitlines()
+    assert header.split()[:3] == ["step", "attempt", "state"]
+    assert rows[0].split() == ["score", "2", "succeeded"]
+    assert rows[1].split() == ["report", "1", "succeeded"]
+    assert rows[2:] == ["", "score 2013-03-01 attempt 1 store: gone; next attempt in 10 s"]
+
+
+@pytest.mark.parametrize(
+    ("from_now_s", "words"), [(39.9, "next attempt in 40 s"), (-5, "next attempt alone")]
+)
+def test_a_waiting_step_says_what_it_waits_for(screen, from_now_s, words):
+    """A row counts down to the next attempt, and says what holds it up once the time has come."""
+    file = screen(is_terminal=True)
+    one = status(state=StepState.WAITING, decision="next attempt alone on this machine")
+    one.retry_at = time.monotonic() + from_now_s
+    with LiveDisplay([one]):
+        pass
+    assert words in file.getvalue()
+
+
+def test_a_further_attempt_says_which_it_is(screen):
+    """In a log it can be seen which attempt started, what is amiss with it, and what comes next."""
+    file = screen()
+    one = status(state=StepState.FAILED, message="store: gone", decision="no attempts left")
+    one.begin_again()
+    shown = PlainDisplay()
+    shown(one, {"event": "started"})
+    shown(one, {"event": "warning", "text": "a thread failed"})
+    assert file.getvalue().splitlines() == [
+        "2013-03-01 features: attempt 2 started",
+        "2013-03-01 features: warning: a thread failed",
+    ]
 
 
 def test_the_table_of_several_days_names_them(screen):

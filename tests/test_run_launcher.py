@@ -4,12 +4,20 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from nightmill.run.launcher import Launcher, StepState
+from nightmill.causes import Cause
+from nightmill.run.aftermath import amend_death
+from nightmill.run.launcher import HAD_IT_ALL, STOPPED, Launcher
 from nightmill.run.plan import PlannedStep
+from nightmill.run.status import StepState
+from nightmill.spec.record import Record
+from nightmill.spec.retry import Retries, Retry
 from nightmill.spec.steprun import StepRun
+from nightmill.store.open import open_store
+from nightmill.store.pointer import Pointer, Token, commit
 
 DAY = "2013-03-01"
 
@@ -18,15 +26,19 @@ FAR_END = """
 import json, os, pathlib, signal, sys, time
 
 given = dict(argument[2:].split("=", 1) for argument in sys.argv[2:] if "=" in argument)
-here, step = pathlib.Path.cwd(), given["step"]
+here, step, attempt = pathlib.Path.cwd(), given["step"], int(given["attempt"])
 
 def say(**event):
     print(json.dumps(event), flush=True)
 
 def end(code, cause=None, message=None):
-    say(event="step_ended", state="x", cause=cause, message=message, duration_s=1.5,
+    say(event="step_ended", state="x", cause=cause, message=message, cell=2, duration_s=1.5,
         peak_bytes=300, notebook="/store/notebook.ipynb", outputs={})
     sys.exit(code)
+
+def fail(cause):
+    codes = {"notebook_error": 10, "kernel_died": 13, "out_of_memory": 14, "store": 21}
+    end(codes[cause], cause, f"{cause} in cell 2: no")
 
 def wait_for(*files):
     while not all((here / file).exists() for file in files):
@@ -37,7 +49,31 @@ match step.split("_")[0]:
     case "meets":
         wait_for("meets_a.began", "meets_b.began")
     case "fails":
-        end(10, "notebook_error", "notebook_error in cell 2: no")
+        fail("notebook_error")
+    case "flaky":  # flaky_<cause, dashes for underscores>_<attempts that fail>
+        say(event="warning", text=f"attempt {attempt}")
+        say(event="tail", cell=2, lines=["last", "words"])
+        if attempt <= int(step.split("_")[2]):
+            fail(step.split("_")[1].replace("-", "_"))
+    case "hungry":
+        if attempt == 1:
+            wait_for("company.began")
+            (here / "hungry.failed").touch()
+            fail("out_of_memory")
+        if not (here / "company.ended").exists():
+            sys.exit(99)
+        time.sleep(0.3)
+        (here / "hungry.ended").touch()
+    case "company":
+        wait_for("hungry.failed")
+        time.sleep(0.3)
+        (here / "company.ended").touch()
+    case "late":
+        if not (here / "hungry.ended").exists():
+            sys.exit(99)
+    case "vanishes":
+        if attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
     case "mute":
         sys.exit(int(step.split("_")[1]))
     case "speaks":
@@ -77,7 +113,9 @@ end(0)
 """
 
 
-def planned(step: str, *needs: str, waits_for: tuple[str, ...] = ()) -> PlannedStep:
+def planned(
+    step: str, *needs: str, waits_for: tuple[str, ...] = (), retries: Retries | None = None
+) -> PlannedStep:
     """Plan a step of one day that needs and waits for others."""
     run = StepRun(
         pipeline="p", step=step, partition=DAY, as_of=DAY, run="r", order=1, store="/store"
@@ -86,7 +124,14 @@ def planned(step: str, *needs: str, waits_for: tuple[str, ...] = ()) -> PlannedS
         run,
         needs=frozenset((DAY, one, "") for one in needs),
         waits_for=frozenset((DAY, one, "") for one in waits_for),
+        retries=retries or Retries(),
     )
+
+
+def times(count: int, delay_s: float = 0.01, **own: Retry) -> Retries:
+    """Retry so often, after a delay that does not grow."""
+    causes = {Cause(cause): retry for cause, retry in own.items()}
+    return Retries(count=count, delay=timedelta(seconds=delay_s), backoff=False, own=causes)
 
 
 @pytest.fixture
@@ -95,9 +140,9 @@ def launcher(tmp_path):
     far_end = tmp_path / "far_end.py"
     far_end.write_text(FAR_END)
 
-    def make(*steps: PlannedStep, workers: int = 4) -> Launcher:
+    def make(*steps: PlannedStep, workers: int = 4, **options: object) -> Launcher:
         program = (sys.executable, "-S", "-E", str(far_end))
-        return Launcher(steps, root=tmp_path, workers=workers, program=program)
+        return Launcher(steps, root=tmp_path, workers=workers, program=program, **options)
 
     return make
 
@@ -253,14 +298,14 @@ def test_a_stop_before_the_first_step_runs_nothing(launcher, tmp_path):
 def test_a_stop_while_a_process_is_being_made_reaches_it(launcher, monkeypatch):
     """A stop that falls into the very start of a step ends that step as well."""
     made = launcher(planned("stops"))
-    real = sys.modules["nightmill.run.launcher"].subprocess.Popen
+    real = sys.modules["nightmill.run.process"].subprocess.Popen
 
     def popen_and_stop(*arguments, **options):
         process = real(*arguments, **options)
         made.stop()
         return process
 
-    monkeypatch.setattr("nightmill.run.launcher.subprocess.Popen", popen_and_stop)
+    monkeypatch.setattr("nightmill.run.process.subprocess.Popen", popen_and_stop)
     ended = run(made)["stops"]
     assert (ended.state, ended.cause) == (StepState.FAILED, "terminated")
 
@@ -288,3 +333,153 @@ def test_a_module_of_the_projects_does_not_stand_in_for_the_runners(tmp_path):
     ended = run(Launcher([step], root=tmp_path, workers=1))["a"]
     assert ended.cause == "bad_parameters"  # it came as far as to miss the pipeline
     assert "shadowed" not in ended.message
+
+
+# -- again -----------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_tried_again_until_it_succeeds(launcher):
+    """Another attempt of the same run follows each failure, and what was known before is kept."""
+    ended = run(launcher(planned("flaky_store_2", retries=times(3)), planned("b", "flaky_store_2")))
+    one = ended["flaky_store_2"]
+    assert (one.state, one.planned.run.attempt, one.planned.run.run) == (
+        StepState.SUCCEEDED,
+        3,
+        "r",
+    )
+    assert [before.planned.run.attempt for before in one.earlier] == [1, 2]
+    assert {before.cause for before in one.earlier} == {"store"}
+    assert [before.decision for before in one.earlier] == ["next attempt in 0.0 s"] * 2
+    assert [before.warnings for before in (*one.earlier, one)] == [
+        ("attempt 1",),
+        ("attempt 2",),
+        ("attempt 3",),
+    ]
+    assert (one.cause, one.message, one.decision) == ("", "", "")
+    assert ended["b"].state is StepState.SUCCEEDED
+
+
+OVER = {
+    "a notebook's error": ("flaky_notebook-error_1", times(3), 1, "the same code would meet"),
+    "by its own word": (
+        "flaky_store_1",
+        times(3, store=Retry.NEVER),
+        1,
+        "no retry: pipeline.yaml says so",
+    ),
+    "no attempts left": ("flaky_store_9", times(2), 3, "no attempts left"),
+    "none asked for": ("flaky_store_9", times(0), 1, "no retry: none was asked for"),
+    "nothing to gain": ("flaky_out-of-memory_9", times(3), 1, HAD_IT_ALL),
+    "wrong usage": ("mute_2", times(3), 1, "the same code would meet"),
+}
+
+
+@pytest.mark.parametrize(("step", "retries", "attempts", "why"), OVER.values(), ids=OVER)
+def test_what_is_not_worth_another_attempt_is_over(launcher, step, retries, attempts, why):
+    """Cause, retries and what a machine can give bound the attempts, and the last says which."""
+    ended = run(launcher(planned(step, retries=retries), planned("after", step)))
+    assert (ended[step].state, ended[step].planned.run.attempt) == (StepState.FAILED, attempts)
+    assert why in ended[step].decision
+    assert ended["after"].state is StepState.BLOCKED
+
+
+def test_a_notebooks_error_is_tried_again_where_its_step_says_so(launcher):
+    """A step's own word stands above the table."""
+    retries = times(1, notebook_error=Retry.BACKOFF)
+    ended = run(launcher(planned("flaky_notebook-error_1", retries=retries)))
+    assert ended["flaky_notebook-error_1"].state is StepState.SUCCEEDED
+
+
+def test_what_ran_out_of_memory_gets_the_machine_to_itself(launcher):
+    """The next attempt begins when nothing else runs, and nothing else begins before it is over."""
+    steps = planned("hungry", retries=times(1)), planned("company"), planned("late")
+    ended = run(launcher(*steps, workers=2))
+    assert {one.state for one in ended.values()} == {StepState.SUCCEEDED}
+    (before,) = ended["hungry"].earlier
+    assert before.decision == "next attempt alone on this machine"
+
+
+def test_a_waiting_step_holds_up_nobody(launcher):
+    """While one step waits for its next attempt, all others run, with a single worker."""
+    over = []
+    steps = planned("flaky_store_1", retries=times(1, 1.0)), planned("a"), planned("b", "a")
+    launcher(*steps, workers=1).run(
+        lambda one, event: over.append(one.planned.run.step) if event["event"] == "over" else None
+    )
+    assert over == ["flaky_store_1", "a", "b", "flaky_store_1"]
+
+
+def test_a_stop_ends_the_wait_for_the_next_attempt(launcher):
+    """Stopped while it waits, a step has failed as it did before, and is not tried again."""
+    made = launcher(planned("flaky_store_1", retries=times(1, 600)), planned("b", "flaky_store_1"))
+    began = time.monotonic()
+    threading.Thread(target=lambda: (wait_until(lambda: made._retries), made.stop())).start()
+    ended = run(made)
+    assert time.monotonic() - began < 30
+    one = ended["flaky_store_1"]
+    assert (one.state, one.cause, one.decision) == (StepState.FAILED, "store", STOPPED)
+    assert one.planned.run.attempt == 1
+    assert ended["b"].state is StepState.BLOCKED
+
+
+def test_what_was_stopped_is_not_tried_again(launcher, tmp_path):
+    """A step that ends because the run was stopped stays ended, whatever its retries."""
+    made = launcher(planned("stops", retries=times(3)))
+    stopping = stop_when(made, tmp_path / "stops.ready")
+    ended = run(made)["stops"]
+    stopping.join()
+    assert (ended.cause, ended.decision, ended.earlier) == ("terminated", STOPPED, ())
+
+
+def test_a_death_is_told_before_it_is_decided_what_follows(launcher):
+    """Whoever amends the record of a dead attempt may find another cause, which then counts."""
+
+    def amend(status) -> None:
+        status.cause, status.message = "notebook_error", "notebook_error in cell 2: no"
+
+    dead = run(launcher(planned("vanishes", retries=times(3)), on_death=amend))["vanishes"]
+    assert (dead.state, dead.cause, dead.earlier) == (StepState.FAILED, "notebook_error", ())
+    again = run(launcher(planned("vanishes", retries=times(3))))["vanishes"]
+    assert (again.state, again.earlier[0].cause) == (StepState.SUCCEEDED, "terminated")
+
+
+# -- what is written down of a death ---------------------------------------------------------------
+
+
+@pytest.fixture
+def dead(launcher):
+    """Return the status of a step whose process was killed."""
+    return run(launcher(planned("killed", retries=times(1, terminated=Retry.NEVER))))["killed"]
+
+
+PREFIX = f"runs/p/{DAY}/r/killed/1"
+
+
+def test_a_dead_attempt_gets_its_record(dead, tmp_path):
+    """An attempt that never wrote a word has a record all the same: cause, who wrote it, retry."""
+    store = open_store("store", base=tmp_path)
+    amend_death(store, dead)
+    record = Record.from_json(store.read(f"{PREFIX}/record.json").data)
+    assert (record.state, record.failure.cause) == ("failed", "terminated")
+    assert (record.failure.retry, record.amendments[0].by) == (Retry.NEVER, "nightmill run")
+    assert record.failure.message == dead.message
+    assert "killed by SIGKILL" in dead.message
+
+
+def test_what_had_committed_before_it_died_succeeded(dead, tmp_path):
+    """A process killed between its commit and its last word has done its work."""
+    store = open_store("store", base=tmp_path)
+    run_ = dead.planned.run
+    fields = {"pipeline": "p", "step": "killed", "partition": DAY, "run": "r", "outputs": {}}
+    token = Token(order=run_.order, attempt=1)
+    commit(store, Pointer(**fields, token=token, attempt_prefix=PREFIX))
+    amend_death(store, dead)
+    assert (dead.state, dead.cause, dead.message) == (StepState.SUCCEEDED, "", "")
+
+
+def test_a_record_that_cannot_be_amended_is_told(dead, tmp_path):
+    """A store that does not answer does not hide why the step failed."""
+    (tmp_path / "store").write_text("a file where the store should be")
+    amend_death(open_store("store", base=tmp_path), dead)
+    assert dead.state is StepState.FAILED
+    assert "killed by SIGKILL (and its record could not be amended: " in dead.message

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -260,3 +260,40 @@ def test_two_runs_of_the_same_moment_have_two_names():
     """Two people who start a run in the same microsecond do not write to one prefix."""
     now = datetime.now(UTC)
     assert new_run(now)[0] != new_run(now)[0]
+
+
+RETRIED = """
+pipeline: nightly
+{above}
+steps:
+  one: {{notebook: n.ipynb, outputs: {{a: a.txt}}{here}}}
+"""
+MINUTES = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("above", "here", "wishes", "count", "delay"),
+    [
+        ("", "", {}, 0, timedelta(seconds=10)),
+        ("retries: 4", "", {}, 4, timedelta(seconds=10)),
+        ("retry_delay: 5m", ", retries: 1", {}, 1, 5 * MINUTES),
+        ("retries: 4", ", retries: 0, retry_delay: 2m", {}, 0, 2 * MINUTES),
+        ("", "", {"retries": 3}, 3, timedelta(seconds=10)),
+        ("retries: 4", ", retry_delay: 2m", {"retries": 0, "retry_delay": MINUTES}, 0, MINUTES),
+    ],
+)
+def test_a_step_is_tried_again_only_if_somebody_said_so(
+    planning, above, here, wishes, count, delay
+):
+    """The command line goes first, then pipeline.yaml; without either, nothing is tried again."""
+    plan, _store = planning
+    (one,) = plan(RETRIED.format(above=above, here=here), DAY, **wishes).values()
+    assert (one.retries.count, one.retries.delay) == (count, delay)
+
+
+def test_a_steps_word_on_causes_is_in_the_plan(planning):
+    """Which causes are worth another attempt comes from pipeline.yaml here as well."""
+    plan, _store = planning
+    yaml = RETRIED.format(above="retry: {image: never}", here=", retry: {store: never}")
+    (one,) = plan(yaml, DAY).values()
+    assert one.retries.own == {"image": "never", "store": "never"}

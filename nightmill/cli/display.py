@@ -25,7 +25,8 @@ from nightmill.cli.terminal import (
     size,
     state_text,
 )
-from nightmill.run.launcher import StepState, StepStatus
+from nightmill.run.status import StepState, StepStatus
+from nightmill.spec import words
 
 _ROWS_SHOWN = 16
 _REFRESHES_PER_S = 4
@@ -67,7 +68,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
     def _render(self) -> RenderableType:
         shown = [one for one in self._statuses if one.state is not StepState.COMMITTED]
         if len(shown) > _ROWS_SHOWN:
-            shown = [one for one in shown if one.state is StepState.RUNNING]
+            shown = [one for one in shown if one.state is StepState.RUNNING or one.retry_at]
         table = new_table()
         for status in shown:
             add_row(table, *self._row(status))
@@ -81,11 +82,20 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         if elapsed is None and id(status) in self._started:
             elapsed = time.monotonic() - self._started[id(status)]
         memory = status.memory_bytes if status.state is StepState.RUNNING else status.peak_bytes
-        title = "" if status.is_over else cell_text(status.cell)
-        cell = Text(title, no_wrap=True, overflow="ellipsis")
+        cell = Text(_doing(status), no_wrap=True, overflow="ellipsis")
         run = status.planned.run
         names = [Text(run.partition, style="dim"), Text(run.label, style="bold")]
         return [*names, state_text(status.state), duration(elapsed), size(memory), cell]
+
+
+def _doing(status: StepStatus) -> str:
+    """Say what a step is at: its cell, or the wait for its next attempt."""
+    if status.is_over:
+        return ""
+    if status.retry_at is None:
+        return cell_text(status.cell)
+    left_s = status.retry_at - time.monotonic()
+    return f"next attempt in {words.span(left_s)}" if left_s > 0 else status.decision
 
 
 class PlainDisplay(AbstractContextManager["PlainDisplay"]):
@@ -102,39 +112,54 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
     def __call__(self, status: StepStatus, event: Mapping[str, Any]) -> None:
         """Print the change, if it is one that a reader of a log wants."""
         run = status.planned.run
-        words = {
-            "started": "started",
+        said = {
+            "started": "started" if run.attempt == 1 else f"attempt {run.attempt} started",
             "blocked": "not run",
             "cell_started": cell_text(status.cell),
+            "warning": f"warning: {event.get('text')}",
             "over": _end_text(status),
         }.get(event["event"])
-        if words:
-            say(f"{run.partition} {run.label}: {words}")
+        if said:
+            say(f"{run.partition} {run.label}: {said}")
 
 
 def _end_text(status: StepStatus) -> str:
     took = f" in {duration(status.duration_s)}" if status.duration_s is not None else ""
-    return f"{status.state}{took}" + (f": {status.message}" if status.message else "")
+    return f"{status.state}{took}" + (f": {_line(status)}" if status.message else "")
+
+
+def _line(status: StepStatus) -> str:
+    place = address(status.notebook)
+    return words.tell(
+        status.message, decision=status.decision, notebook=place, cell=status.failed_cell
+    )
 
 
 def print_result(statuses: Sequence[StepStatus]) -> None:
-    """Print the closing table, and below it why each failed step failed."""
+    """Print the closing table, and below it why each attempt failed, and what it warns of."""
     partitions = {status.planned.run.partition for status in statuses}
     several = ["partition"] if len(partitions) > 1 else []
-    columns = ["step", "state", "cause", "time", "peak memory", "executed notebook"]
+    again = ["attempt"] if any(status.earlier for status in statuses) else []
+    columns = ["step", *again, "state", "cause", "time", "peak memory", "executed notebook"]
     table = new_table(*several, *columns)
     for status in statuses:
         run = status.planned.run
-        first = [run.partition] if several else []
+        first = [run.partition, run.label] if several else [run.label]
+        number = [str(run.attempt)] if again else []
         figures = [duration(status.duration_s), size(status.peak_bytes)]
         state, link = state_text(status.state), address(status.notebook)
-        add_row(table, *first, run.label, state, status.cause, *figures, link)
+        add_row(table, *first, *number, state, status.cause, *figures, link)
     print_table(table)
     for status in statuses:
-        if status.state is StepState.FAILED:
-            _print_failure(status)
+        for one in (*status.earlier, status):
+            _print_attempt(one, among=len(status.earlier) + 1)
 
 
-def _print_failure(status: StepStatus) -> None:
+def _print_attempt(status: StepStatus, *, among: int) -> None:
     run = status.planned.run
-    say(Text(f"\n{run.label} {run.partition} ", style=STATE_STYLES["failed"]), status.message)
+    name = f"{run.label} {run.partition} " + (f"attempt {run.attempt} " if among > 1 else "")
+    for warning in status.warnings:
+        say(Text(f"{name}warning: ", style="yellow"), warning)
+    if status.message:
+        say("\n".join(["", *(f"  | {line}" for line in status.tail)]))
+        say(Text(name, style=STATE_STYLES["failed"]), _line(status))

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nightmill import kernels
-from nightmill.causes import Cause
 from nightmill.cli.display import open_display, print_result
 from nightmill.cli.options import StoreOption, open_chosen
 from nightmill.cli.terminal import address, counted, say
 from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
-from nightmill.run.launcher import Launcher, StepState, StepStatus
+from nightmill.run.aftermath import amend_death
+from nightmill.run.launcher import Launcher
 from nightmill.run.plan import PlannedStep, Request, build_plan, default_as_of
+from nightmill.run.status import StepState, StepStatus
 from nightmill.signals import stop_signals
 from nightmill.spec.check import require_step
 from nightmill.spec.names import label
 from nightmill.spec.partition import check_partition, date_range, parse_partition
 from nightmill.spec.pipeline_file import Pipeline
+from nightmill.spec.problems import Faults
 from nightmill.spec.project import Project, find_root
-from nightmill.spec.record import Failure
+from nightmill.spec.scheduling import MAX_RETRIES
 from nightmill.spec.step_values import placeholders, read_overrides, step_values
-from nightmill.store.history import close_record
+from nightmill.spec.units import parse_duration
 from nightmill.store.interface import Store
 from nightmill.store.pointer import read_pointer
 
@@ -52,12 +56,19 @@ def run(
     as_of: Annotated[
         str | None, typer.Option(help="The ISO date for today; the partition by default.")
     ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(min=0, max=MAX_RETRIES, help="More attempts; as pipeline.yaml says, or none."),
+    ] = None,
+    retry_delay: Annotated[
+        str | None, typer.Option(help="Between attempts, like 30s; then twice as long each time.")
+    ] = None,
 ) -> None:
     """Run a pipeline on this machine.
 
     Steps that are committed already are left alone, and a step that fails stops only those that
-    read its outputs. Exit codes: 0 all succeeded, 1 a step failed or an error, 2 wrong usage,
-    130 stopped by Ctrl-C or SIGTERM.
+    read its outputs. The cause decides whether another attempt is worth it. Exit codes: 0 all
+    succeeded, 1 a step failed or an error, 2 wrong usage, 130 stopped by Ctrl-C or SIGTERM.
     """
     project = Project.load(find_root(Path.cwd()))
     found = project.pipeline(pipeline)
@@ -68,6 +79,8 @@ def run(
         parameters=_values(found, steps or [], parameters or []),
         as_of=parse_partition(as_of) if as_of else None,
         rerun=rerun,
+        retries=retries,
+        retry_delay=_delay(retry_delay),
     )
     opened = open_chosen(store)
     planned = build_plan(project, request, opened)
@@ -78,13 +91,15 @@ def run(
         return
     _check_before(project, request, planned)
     opened.preflight()
-    statuses, stopped = _launch(planned, project.root, workers)
+    launcher = Launcher(
+        planned, root=project.root, workers=workers, on_death=partial(amend_death, opened)
+    )
+    statuses = _launch(launcher)
     print_result(statuses)
-    _close_records(opened, statuses)
     succeeded = [one.planned for one in statuses if one.state is StepState.SUCCEEDED]
     _print_outputs(opened, succeeded)
     failed = any(one.state in (StepState.FAILED, StepState.BLOCKED) for one in statuses)
-    raise typer.Exit(EXIT_INTERRUPTED if stopped else EXIT_FAILED if failed else 0)
+    raise typer.Exit(EXIT_INTERRUPTED if launcher.stopped else EXIT_FAILED if failed else 0)
 
 
 def _partitions(
@@ -102,6 +117,14 @@ def _partitions(
         "no partition is given",
         advice="add --partition 2013-03-01, or --from and --to for a range",
     )
+
+
+def _delay(text: str | None) -> timedelta | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except Faults as error:
+        fault = error.faults[0]
+        raise UsageError(fault.problem, where="--retry-delay", advice=fault.advice) from None
 
 
 def _values(
@@ -126,21 +149,10 @@ def _check_before(project: Project, request: Request, planned: Sequence[PlannedS
         step_values(pipeline, step, contract, given=given, built_in=built_in, addresses=known)
 
 
-def _launch(
-    planned: Sequence[PlannedStep], root: Path, workers: int
-) -> tuple[list[StepStatus], bool]:
-    launcher = Launcher(planned, root=root, workers=workers)
+def _launch(launcher: Launcher) -> list[StepStatus]:
     display = open_display(launcher.statuses.values())
     with stop_signals(lambda _number: launcher.stop()), display:
-        return launcher.run(display), launcher.stopped
-
-
-def _close_records(store: Store, statuses: Sequence[StepStatus]) -> None:
-    """Give every record its end, also where the step's own process was killed."""
-    for status in statuses:
-        if status.died:
-            failure = Failure(cause=Cause(status.cause), message=status.message)
-            close_record(store, status.planned.run, failure)
+        return launcher.run(display)
 
 
 def _warn_of_unused_values(planned: Sequence[PlannedStep]) -> None:

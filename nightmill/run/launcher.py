@@ -1,75 +1,38 @@
 """Launches planned steps as processes of this machine, several at once, and follows them.
 
-Each step is `nightmill step ...`, the very command of a pod, with its events as JSON lines on
-standard output. Its standard input is a lifeline: when this process is gone, the step stops.
+What failed is tried again where its cause and the step's retries say so. A step that waits for its
+next attempt holds up nobody. One that ran out of memory beside others gets the machine to itself.
 """
 
 from __future__ import annotations
 
-import json
 import selectors
-import signal
-import subprocess
-import sys
-import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from nightmill.causes import Cause
-from nightmill.errors import EXIT_USAGE
 from nightmill.run.plan import Key, PlannedStep
+from nightmill.run.process import NIGHTMILL, StepProcess
+from nightmill.run.status import StepState, StepStatus
+from nightmill.spec import words
+from nightmill.spec.retry import Retry
 
-# -P: a file in the project's root must not stand in for a module of the runner's.
-NIGHTMILL = (sys.executable, "-P", "-m", "nightmill")
+STOPPED = "no retry: the run was stopped"
+HAD_IT_ALL = "no retry: it had this machine to itself"
 
 _TICK_S = 0.5
-_STDERR_TAIL = 2000
-
-
-class StepState(StrEnum):
-    """Where a planned step stands in this run."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    COMMITTED = "committed before"
-    BLOCKED = "not run"
-
-
-_OVER = {StepState.SUCCEEDED, StepState.FAILED, StepState.COMMITTED, StepState.BLOCKED}
-
-
-@dataclass
-class StepStatus:
-    """What is known of a planned step; the display reads it. Seconds and bytes."""
-
-    planned: PlannedStep
-    state: StepState = StepState.WAITING
-    cell: Mapping[str, Any] | None = None
-    memory_bytes: int | None = None
-    peak_bytes: int | None = None
-    duration_s: float | None = None
-    cause: str = ""
-    message: str = ""
-    notebook: str = ""
-    died: bool = False  # its process ended without its own last word
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will happen to it in this run."""
-        return self.state in _OVER
-
 
 Observer = Callable[[StepStatus, Mapping[str, Any]], None]
 
 
 class Launcher:
-    """Runs a plan; `stop` (from a signal handler) ends it early and in good order."""
+    """Runs a plan; `stop` (from a signal handler) ends it early and in good order.
+
+    `on_death` is told of each attempt whose process ended without its own last word, before it is
+    decided what follows, and may know better how it ended.
+    """
 
     def __init__(
         self,
@@ -77,6 +40,7 @@ class Launcher:
         *,
         root: Path,
         workers: int,
+        on_death: Callable[[StepStatus], None] = lambda _status: None,
         program: Sequence[str] = NIGHTMILL,
     ) -> None:
         self.statuses: dict[Key, StepStatus] = {one.key: StepStatus(one) for one in planned}
@@ -86,9 +50,10 @@ class Launcher:
         self.stopped = False
         self._root = root
         self._workers = workers
+        self._on_death = on_death
         self._program = program
-        self._observer: Observer = _nobody
-        self._running: dict[Key, _Process] = {}
+        self._observer: Observer = lambda _status, _event: None
+        self._running: dict[Key, StepProcess] = {}
 
     def stop(self) -> None:
         """Start nothing more and ask what runs to stop; asked again, it stops without grace."""
@@ -102,20 +67,25 @@ class Launcher:
         with selectors.DefaultSelector() as selector:
             while True:
                 self._block_and_start(selector)
-                if not self._running:
+                if not self._running and not self._retries:
                     break
-                for key, _mask in selector.select(_TICK_S):
+                for key, _mask in selector.select(self._pause_s()):
                     self._follow(key.data, selector)
         return list(self.statuses.values())
+
+    # -- what begins ------------------------------------------------------------------------------
 
     def _block_and_start(self, selector: selectors.BaseSelector) -> None:
         for status in self.statuses.values():
             if status.state is not StepState.WAITING:
                 continue
-            if self.stopped or self._lacks(status):
+            if self.stopped and status.retry_at is not None:
+                status.state, status.retry_at, status.decision = StepState.FAILED, None, STOPPED
+                self._observer(status, {"event": "over"})
+            elif self.stopped or self._lacks(status):
                 status.state = StepState.BLOCKED
                 self._observer(status, {"event": "blocked"})
-            elif len(self._running) < self._workers and self._is_ready(status):
+            elif self._has_room(status) and self._is_ready(status):
                 self._start(status, selector)
 
     def _lacks(self, status: StepStatus) -> bool:
@@ -123,120 +93,81 @@ class Launcher:
         return any(one.state in (StepState.FAILED, StepState.BLOCKED) for one in needed)
 
     def _is_ready(self, status: StepStatus) -> bool:
+        if status.retry_at is not None:
+            return time.monotonic() >= status.retry_at
         before = status.planned.needs | status.planned.waits_for
         return all(self.statuses[key].is_over for key in before)
 
+    def _has_room(self, status: StepStatus) -> bool:
+        """Keep the machine free for a step that needs all of it."""
+        greedy = next((one for one in self.statuses.values() if self._claims_all(one)), None)
+        if greedy is None:
+            return len(self._running) < self._workers
+        return greedy is status and not self._running
+
+    def _claims_all(self, status: StepStatus) -> bool:
+        is_due = status.state is StepState.WAITING and self._is_ready(status)
+        return status.alone and (is_due or status.state is StepState.RUNNING)
+
     def _start(self, status: StepStatus, selector: selectors.BaseSelector) -> None:
-        process = _Process(status, self._root, self._program)
+        if status.retry_at is not None:
+            status.begin_again()
+        process = StepProcess(status, self._root, self._program)
         self._running[status.planned.key] = process
         if self.stopped:  # asked while the process was being made, and so not told yet
             process.popen.terminate()
+        if len(self._running) > 1:
+            for one in self._running.values():
+                one.status.had_company = True
         selector.register(process.output, selectors.EVENT_READ, process)
         status.state = StepState.RUNNING
         self._observer(status, {"event": "started"})
 
-    def _follow(self, process: _Process, selector: selectors.BaseSelector) -> None:
+    # -- what runs and ends -----------------------------------------------------------------------
+
+    @property
+    def _retries(self) -> list[float]:
+        found = (one.retry_at for one in self.statuses.values())
+        return [moment for moment in found if moment is not None]
+
+    def _pause_s(self) -> float:
+        """Return how long to wait for events; what is due already waits for one to end."""
+        now = time.monotonic()
+        return min([_TICK_S, *(moment - now for moment in self._retries if moment > now)])
+
+    def _follow(self, process: StepProcess, selector: selectors.BaseSelector) -> None:
         data = process.read()
         for event in process.events(data):
-            _apply(process.status, event)
+            process.status.take(event)
             self._observer(process.status, event)
         if not data:
             selector.unregister(process.output)
             del self._running[process.status.planned.key]
-            _close(process.status, process.finish(), stopped=self.stopped)
-            self._observer(process.status, {"event": "over"})
+            process.finish(stopped=self.stopped)
+            self._conclude(process.status)
 
+    def _conclude(self, status: StepStatus) -> None:
+        if status.died:
+            self._on_death(status)
+        wait_s = None
+        if status.state is StepState.FAILED:
+            status.decision, wait_s = self._decide(status)
+        self._observer(status, {"event": "over"})
+        if wait_s is not None:
+            status.state, status.retry_at = StepState.WAITING, time.monotonic() + wait_s
 
-class _Process:
-    """A step's process and the pipe of its events."""
-
-    def __init__(self, status: StepStatus, root: Path, program: Sequence[str]) -> None:
-        self.status = status
-        self._rest = b""
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in finish
-        arguments = [*status.planned.run.to_argv(), "--log-format=json", "--die-with-stdin"]
-        self.popen = subprocess.Popen(
-            [*program, *arguments],
-            cwd=root,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            bufsize=0,  # a selector sees the pipe, not what Python has read ahead
-            start_new_session=True,  # Ctrl-C is for the launcher, which asks the step to stop
-        )
-        if self.popen.stdout is None:  # pragma: no cover - stdout=PIPE always gives one
-            raise RuntimeError("no pipe")
-        self.output = self.popen.stdout
-
-    def read(self) -> bytes:
-        """Read what is there; empty at the end."""
-        return self.output.read(1 << 16)
-
-    def events(self, data: bytes) -> list[Mapping[str, Any]]:
-        """Return the events that are whole by now; a line that is none was said by a library."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        found: list[Mapping[str, Any]] = []
-        for line in lines:
-            with suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict) and "event" in event:
-                    found.append(event)
-        return found
-
-    def finish(self) -> tuple[int, str]:
-        """Collect the process; return its exit code and the end of what it said on stderr."""
-        if self.popen.stdin is not None:
-            self.popen.stdin.close()
-        code = self.popen.wait()
-        self.output.close()
-        self._stderr.seek(0)
-        tail = self._stderr.read()[-_STDERR_TAIL:].decode(errors="replace")
-        self._stderr.close()
-        return code, tail
-
-
-def _nobody(_status: StepStatus, _event: Mapping[str, Any]) -> None:
-    """Watch nothing."""
-
-
-def _apply(status: StepStatus, event: Mapping[str, Any]) -> None:
-    match event.get("event"):
-        case "cell_started" | "cell_ended":
-            status.cell = event
-        case "memory":
-            status.memory_bytes = event["bytes"]
-            status.peak_bytes = max(event["bytes"], status.peak_bytes or 0)
-        case "step_ended":
-            status.duration_s = event["duration_s"]
-            status.peak_bytes = event["peak_bytes"]
-            status.notebook = event["notebook"] or ""
-            status.cause, status.message = event["cause"] or "", event["message"] or ""
-
-
-def _close(status: StepStatus, ended: tuple[int, str], *, stopped: bool) -> None:
-    """Decide from the exit code, which speaks even where no last event came."""
-    code, stderr = ended
-    status.state = StepState.SUCCEEDED if code == 0 else StepState.FAILED
-    if code and not status.cause:
-        status.died = True
-        status.cause = _cause_of(code)
-        silent = f"the step's process ended with exit code {code} and no word"
-        if code < 0:
-            silent = f"the step's process was killed by {_signal_name(-code)}"
-        said = "stopped" if stopped else stderr.strip().removeprefix("error: ") or silent
-        status.message = f"{status.cause}: {said}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal has a number only
-        return f"signal {number}"
-
-
-def _cause_of(code: int) -> str:
-    if code < 0:
-        return Cause.TERMINATED
-    known = {cause.exit_code: cause for cause in Cause}
-    fallback = Cause.BAD_PARAMETERS if code == EXIT_USAGE else Cause.NIGHTMILL_BUG
-    return known.get(code, fallback)
+    def _decide(self, status: StepStatus) -> tuple[str, float | None]:
+        """Return what follows a failure, in words, and the seconds until the next attempt."""
+        retries, attempt = status.planned.retries, status.planned.run.attempt
+        cause = Cause(status.cause)
+        left = 1 if self.stopped else retries.count + 1 - attempt
+        refusal = retries.refusal(cause, left=left) or (STOPPED if self.stopped else "")
+        if refusal:
+            return refusal, None
+        if retries.of(cause) is Retry.MORE_MEMORY:
+            if not status.had_company:
+                return HAD_IT_ALL, None
+            status.alone = True
+            return "next attempt alone on this machine", 0
+        wait_s = retries.wait_s(attempt)
+        return f"next attempt in {words.span(wait_s)}", wait_s

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,10 +18,13 @@ from nightmill.spec.partition import previous_partition
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.problems import suggest
 from nightmill.spec.project import Project
+from nightmill.spec.retry import Retries
 from nightmill.spec.steprun import StepRun
 from nightmill.store.inputs import resolve_input
 from nightmill.store.interface import Store
 from nightmill.store.pointer import Pointer, read_pointer
+
+USUAL_DELAY = timedelta(seconds=10)  # between attempts, where somebody may be looking
 
 Key = tuple[str, str, str]  # partition, step, member ("" for a step without)
 
@@ -37,6 +40,7 @@ class PlannedStep:
     needs: frozenset[Key] = frozenset()
     waits_for: frozenset[Key] = frozenset()
     committed: Pointer | None = None
+    retries: Retries = field(default_factory=Retries)
 
     @property
     def key(self) -> Key:
@@ -46,7 +50,11 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asked for: partitions in order, steps (all if empty), values for each step."""
+    """What somebody asked for: partitions in order, steps (all if empty), values for each step.
+
+    `retries` and `retry_delay` stand above pipeline.yaml. Where neither says anything a step is not
+    tried again: somebody is looking.
+    """
 
     pipeline: Pipeline
     partitions: Sequence[str]
@@ -54,6 +62,21 @@ class Request:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     as_of: str | None = None
     rerun: bool = False
+    retries: int | None = None
+    retry_delay: timedelta | None = None
+
+    def retries_of(self, step: str) -> Retries:
+        """Return how a step is tried again in this run."""
+        spec = self.pipeline.spec
+        one = spec.steps[step]
+        usual = spec.retries_of(one)
+        count = usual.count if spec.written(one, "retries") else 0
+        delay = usual.delay if spec.written(one, "retry_delay") else USUAL_DELAY
+        return replace(
+            usual,
+            count=count if self.retries is None else self.retries,
+            delay=self.retry_delay or delay,
+        )
 
 
 def build_plan(project: Project, request: Request, store: Store) -> list[PlannedStep]:
@@ -140,7 +163,12 @@ def _plan_step(
         return PlannedStep(run, committed=committed)
     for source in outside:
         resolve_input(store, source, run.partition)
-    return PlannedStep(run, needs=frozenset(needs), waits_for=frozenset(waits_for))
+    return PlannedStep(
+        run,
+        needs=frozenset(needs),
+        waits_for=frozenset(waits_for),
+        retries=request.retries_of(run.step),
+    )
 
 
 def _must_succeed(source: InputSource) -> bool:

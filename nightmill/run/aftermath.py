@@ -1,0 +1,46 @@
+"""What is written down of an attempt whose process ended without its own last word."""
+
+from __future__ import annotations
+
+import platform
+
+from nightmill.causes import Cause
+from nightmill.errors import NightmillError
+from nightmill.run.status import StepState, StepStatus
+from nightmill.spec.amended import first_record
+from nightmill.spec.record import AttemptState, Failure, Record
+from nightmill.store.amend import amend
+from nightmill.store.interface import Store
+from nightmill.store.keys import attempt_prefix
+
+BY = "nightmill run"
+
+
+def amend_death(store: Store, status: StepStatus) -> None:
+    """Give the record of a dead attempt its end, and the status what the record then says.
+
+    What the attempt left behind may say more than its exit code: that a cell had failed before, or
+    that it had committed. A store that cannot be written to is told in the status.
+    """
+    run = status.planned.run
+    prefix = attempt_prefix(
+        run.pipeline, run.partition, run.run, run.step, run.attempt, member=run.member
+    )
+    cause = Cause(status.cause)
+    failure = Failure(cause=cause, message=status.message, retry=status.planned.retries.of(cause))
+    first = first_record(run, store.url, host=platform.node())
+    try:
+        record = amend(store, prefix, failure, by=BY, first=first)
+    except NightmillError as error:
+        status.message += f" (and its record could not be amended: {error.problem})"
+    else:
+        _take_over(status, record)
+
+
+def _take_over(status: StepStatus, record: Record) -> None:
+    if record.state is AttemptState.SUCCEEDED:
+        status.state, status.cause, status.message = StepState.SUCCEEDED, "", ""
+    elif record.failure is not None:
+        status.cause, status.message = record.failure.cause.value, record.failure.message
+        status.failed_cell = record.failure.cell
+    status.notebook = record.notebook or ""
