@@ -18,8 +18,9 @@ from nightmill.step.secret_values import is_weak, secrets_of, spellings
 
 TOKEN = "[redacted: token]"  # noqa: S105 - what stands for one
 
-_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-_UNFINISHED_COLOUR = re.compile(r"\x1b(\[[0-?]*[ -/]*)?\Z")
+_COLOUR = re.compile(r"\x1b\[[0-?]{0,32}[ -/]{0,4}[@-~]")
+_UNFINISHED_COLOUR = re.compile(r"\x1b(\[[0-?]{0,32}[ -/]{0,4})?\Z")
+_LONGEST_COLOUR = 40
 _LINE_BREAK = re.compile(r"\r?\n")
 _WRAPPED = 60  # from this length on, base64 and others fold what they write into lines
 _CUT = 16  # a secret that a table or traceback has cut is one from this length on
@@ -27,6 +28,7 @@ _SHORT = 8
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")
 _AROUND = 64
 _TAIL = 65_536
+_KEY = 3  # characters that tell nearly all beginnings of secrets apart
 
 
 class _Needle(NamedTuple):
@@ -66,7 +68,8 @@ class Redactor:
         self._needles = sorted(needles.values(), key=lambda one: -len(one.text))
         self._wrapped = [one for one in self._needles if len(one.text) >= _WRAPPED]
         self._exact = {one.text: one.marker for one in self._needles}
-        self._by_character = _by_character(self._needles)
+        self._longest = max((len(one.text) for one in self._needles), default=0)
+        self._beginnings = _beginnings(self._needles)
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Redactor:
@@ -103,15 +106,24 @@ class Redactor:
         What is before them can be redacted and written; they cannot before more has come.
         """
         tail = text[-_TAIL:]
-        plain = _Plain.without(_COLOUR, tail)
-        cut = min(self._begun(plain.text), open_from(plain.text))
-        cut = plain.start_of(cut) if cut < len(plain.text) else len(tail)
-        unfinished = _UNFINISHED_COLOUR.search(tail)
-        if unfinished:
-            cut = min(cut, unfinished.start())
-        if cut < len(tail):
-            cut = min([cut, *(s.start for s in self._spans(tail) if s.start < cut < s.end)])
-        return len(tail) - cut
+        end = len(tail)
+        if unfinished := _UNFINISHED_COLOUR.search(tail, max(0, end - _LONGEST_COLOUR)):
+            end = unfinished.start()
+        plain = _Plain.without(_COLOUR, tail[:end])
+        place = min(self._begun(plain.text), open_from(plain.text))
+        cut = plain.start_of(place) if place < len(plain.text) else end
+        if plain.at:
+            cut = min(cut, self._begun(tail), open_from(tail))
+        if cut == len(tail):
+            return 0
+        begin = 0 if "-----BEGIN " in tail else self._reach(tail, cut)
+        spans = _merged(self._spans(tail[begin:]))
+        straddling = [begin + start for start, end, _ in spans if start < cut - begin < end]
+        return len(tail) - min([cut, *straddling])
+
+    def _reach(self, text: str, cut: int) -> int:
+        """Say from where on a text must be searched for what may go on behind the cut."""
+        return max(0, min(text.rfind("\n", 0, cut) + 1, cut - 2 * self._longest))
 
     def _member(self, key: Any, value: Any) -> Any:
         if isinstance(key, str) and isinstance(value, str) and is_keyword(key):
@@ -120,22 +132,36 @@ class Redactor:
         return self.tree(value)
 
     def _spans(self, text: str) -> Iterator[_Span]:
+        yield from self._found(text)
         plain = _Plain.without(_COLOUR, text)
-        yield from plain.back(_find(self._needles, plain.text))
-        yield from plain.back(_Span(*span, TOKEN) for span in find_tokens(plain.text))
-        if self._wrapped and "\n" in text:
-            unfolded = _Plain.without(_LINE_BREAK, plain.text)
-            yield from plain.back(unfolded.back(_find(self._wrapped, unfolded.text)))
+        if plain.at:  # both: what a broken code takes out may be a secret
+            yield from plain.back(self._found(plain.text))
+        if self._wrapped and "\n" in plain.text:
+            joined = plain.text.replace("\r\n", "").replace("\n", "")
+            if found := list(_find(self._wrapped, joined)):
+                yield from plain.back(_Plain.without(_LINE_BREAK, plain.text).back(found))
+
+    def _found(self, text: str) -> Iterator[_Span]:
+        yield from _find(self._needles, text)
+        yield from (_Span(*place, TOKEN) for place in find_tokens(text))
 
     def _begun(self, text: str) -> int:
         """Say from where on the text ends with the beginning of a secret."""
-        begun = _begin_of(self._by_character, text)
-        if self._wrapped and "\n" in text:
-            unfolded = _Plain.without(_LINE_BREAK, text)
-            at = _begin_of(self._by_character, unfolded.text)
+        begun = self._begin_of(text)
+        end = text[-2 * self._longest :] if self._wrapped else ""
+        if "\n" in end:
+            unfolded = _Plain.without(_LINE_BREAK, end)
+            at = self._begin_of(unfolded.text)
             if at < len(unfolded.text):
-                begun = min(begun, unfolded.start_of(at))
+                begun = min(begun, len(text) - len(end) + unfolded.start_of(at))
         return begun
+
+    def _begin_of(self, text: str) -> int:
+        for key in (text[-_KEY:], text[-2:], text[-1:]):
+            for length, needle in self._beginnings.get(key, ()):
+                if text.endswith(needle[:length]):
+                    return len(text) - length
+        return len(text)
 
 
 class _Plain(NamedTuple):
@@ -150,6 +176,7 @@ class _Plain(NamedTuple):
 
     @classmethod
     def without(cls, pattern: re.Pattern[str], text: str) -> _Plain:
+        """Take out all that the pattern matches."""
         pieces: list[str] = []
         at: list[int] = []
         taken: list[int] = []
@@ -168,6 +195,10 @@ class _Plain(NamedTuple):
         return place + (self.taken[index - 1] if index else 0)
 
     def back(self, spans: Iterable[_Span]) -> Iterator[_Span]:
+        """Place what was found in the rest where it is in the original."""
+        if not self.at:
+            yield from spans
+            return
         for start, end, marker in spans:
             yield _Span(self.start_of(start), self.start_of(end - 1) + 1, marker)
 
@@ -176,22 +207,15 @@ def _needle(text: str, marker: str) -> _Needle:
     return _Needle(text, text[: max(_CUT, len(text) // 2)], marker)
 
 
-def _by_character(needles: Iterable[_Needle]) -> Mapping[str, list[tuple[int, str]]]:
-    """List the beginnings of needles by their last character, the longest first."""
+def _beginnings(needles: Iterable[_Needle]) -> Mapping[str, list[tuple[int, str]]]:
+    """List the beginnings of needles by their last characters, the longest first."""
     found: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for needle in needles:
-        for length, character in enumerate(needle.text[:-1], start=1):
-            found[character].append((length, needle.text))
+        for length in range(1, len(needle.text)):
+            found[needle.text[max(0, length - _KEY) : length]].append((length, needle.text))
     for beginnings in found.values():
         beginnings.sort(reverse=True)
     return found
-
-
-def _begin_of(by_character: Mapping[str, list[tuple[int, str]]], text: str) -> int:
-    for length, needle in by_character.get(text[-1:], ()):
-        if text.endswith(needle[:length]):
-            return len(text) - length
-    return len(text)
 
 
 def _find(needles: Iterable[_Needle], text: str) -> Iterator[_Span]:
