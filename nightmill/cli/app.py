@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from nightmill import __version__
-from nightmill.cli import check, doctor, history, kernels, pod, run, step
+from nightmill.cli import amend, check, doctor, history, kernels, pod, run, step
 from nightmill.cli.terminal import say
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command("step")(step.step)
 app.command("check")(check.check)
 app.command("runs")(history.runs)
 app.command("show")(history.show)
+app.command("amend")(amend.amend)
+app.command("sweep")(amend.sweep)
 app.command("pod")(pod.pod)
 app.command("doctor")(doctor.doctor)
 app.command("probe")(doctor.probe)

@@ -1,15 +1,17 @@
-"""What several verbs of the command line take alike: the store."""
+"""What several verbs of the command line take alike: the store, spans of time."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nightmill.errors import UsageError
-from nightmill.spec.problems import shown
+from nightmill.spec.problems import Faults, shown
 from nightmill.spec.project import find_root
+from nightmill.spec.units import parse_duration
 from nightmill.store.interface import Store
 from nightmill.store.open import open_store
 
@@ -35,6 +37,15 @@ def open_chosen(store: str | None) -> Store:
         problem = f"the store's address {shown(opened.url)} is not valid UTF-8"
         raise UsageError(problem, advice="rename the folder, or choose another") from error
     return opened
+
+
+def read_span(text: str, option: str) -> timedelta:
+    """Read a span of time like 90s, 15m or 2h; raises UsageError that names the option."""
+    try:
+        return parse_duration(text)
+    except Faults as error:
+        fault = error.faults[0]
+        raise UsageError(fault.problem, where=option, advice=fault.advice) from None
 
 
 def _base(store: str | None) -> Path:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nightmill import __version__
-from nightmill.errors import StoreConflict, StoreError, UsageError
+from nightmill.errors import StoreConflict, StoreError
 from nightmill.spec import amended, executed
 from nightmill.spec.amended import Left
 from nightmill.spec.progress import Progress
@@ -24,7 +24,7 @@ from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store.active import unmark
 from nightmill.store.interface import Blob, Store
-from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, attempt_prefix, decode
+from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, attempt_names, attempt_prefix
 from nightmill.store.pointer import Pointer, describe_outputs, read_pointer
 
 DAMAGED = f"{RECORD}.damaged"
@@ -170,23 +170,11 @@ def _refuse_foreign(store: Store, prefix: str, data: bytes) -> None:
 
 def _made_up(store: Store, prefix: str) -> Record:
     """Make the record of an attempt of which only the address is known."""
-    parts = [decode(part) for part in prefix.split("/")[1:]]
-    try:
-        pipeline, partition, run, step, *inner, attempt = parts
-        (member,) = inner or [""]
-        number = int(attempt)
-    except ValueError as error:
-        raise UsageError("is no prefix of an attempt", where=repr(prefix)) from error
     progress = read_progress(store, prefix)
     return Record(
-        pipeline=pipeline,
-        step=step,
-        partition=partition,
+        **attempt_names(prefix)._asdict(),
         as_of="",
-        run=run,
         order=0,
-        attempt=number,
-        member=member,
         state=AttemptState.RUNNING,
         started_at=progress.started_at if progress else datetime.now(UTC),
         nightmill=__version__,

@@ -16,6 +16,7 @@ not; ``~`` means nothing to any of them, so one address serves every library.
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from nightmill.errors import UsageError
@@ -84,6 +85,31 @@ def attempt_prefix(  # noqa: PLR0913 - every one of them is a part of the key
     """Name the prefix that an attempt, and nothing else, writes under."""
     inner = f"{encode(step)}/{encode(member)}" if member else encode(step)
     return f"{run_prefix(pipeline, partition, run)}/{inner}/{attempt}"
+
+
+class AttemptNames(NamedTuple):
+    """What the prefix of an attempt says of it; `member` is empty for a step without."""
+
+    pipeline: str
+    partition: str
+    run: str
+    step: str
+    member: str
+    attempt: int
+
+
+def attempt_names(prefix: str) -> AttemptNames:
+    """Give back what `attempt_prefix` was given; raises UsageError for what is no such prefix."""
+    try:
+        root, *named, attempt = prefix.split("/")
+        pipeline, partition, run, step, *inner = map(decode, named)
+        (member,) = inner or [""]
+        number = int(attempt)
+    except ValueError:
+        root = ""
+    if root != "runs":
+        raise UsageError("is no prefix of an attempt", where=repr(prefix))
+    return AttemptNames(pipeline, partition, run, step, member, number)
 
 
 def active_key(attempt_prefix: str) -> str:
