@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nightmill.causes import Cause
-from nightmill.spec.record import AttemptState, Failure, Record
+from nightmill.spec.record import AttemptState, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store import history
 from nightmill.store.keys import attempt_prefix
@@ -173,58 +172,3 @@ def test_recent_records_cost_few_requests(store):
     counting = Counting()
     assert len(history.recent_records(counting, "p é", "a", count=5)) == 5
     assert counting.asked == 1 + 2 * 5
-
-
-def test_a_record_left_open_is_closed(store):
-    """The record of an attempt whose process was killed says so in the end."""
-    run = step_run()
-    write_record(store, run)
-    failure = Failure(cause=Cause.TERMINATED, message="terminated: killed by SIGKILL")
-    history.close_record(store, run, failure)
-    (record,) = history.records(store, run.pipeline, run.partition, run.run).records
-    assert (record.state, record.failure) == (AttemptState.FAILED, failure)
-    assert record.ended_at is not None
-    assert record.ended_at > record.started_at
-
-
-@pytest.mark.parametrize("state", [AttemptState.SUCCEEDED, AttemptState.FAILED])
-def test_a_record_that_has_its_end_keeps_it(store, state):
-    """What the attempt itself wrote last is never overwritten from outside."""
-    run = step_run()
-    key = write_record(store, run, state=state)
-    before = store.read(key).data
-    history.close_record(store, run, Failure(cause=Cause.TERMINATED, message="m"))
-    assert store.read(key).data == before
-
-
-def test_an_attempt_that_never_began_gets_no_record(store):
-    """Where there is no record there was no attempt, and none is made up."""
-    history.close_record(store, step_run(), Failure(cause=Cause.TERMINATED, message="m"))
-    assert history.pipelines(store) == []
-
-
-def test_the_attempts_own_last_word_wins_a_race(store):
-    """When the attempt writes its end at the same moment, that end is not lost."""
-    run = step_run()
-    key = write_record(store, run)
-
-    class Slow:
-        """A store whose answer arrives after the attempt has written its end."""
-
-        def read(self, key):
-            before = store.read(key)
-            write_record(store, run, state=AttemptState.SUCCEEDED)
-            return before
-
-        write_if = store.write_if
-
-    history.close_record(Slow(), run, Failure(cause=Cause.TERMINATED, message="m"))
-    assert Record.from_json(store.read(key).data).state is AttemptState.SUCCEEDED
-
-
-def test_a_damaged_record_is_not_replaced(store):
-    """What cannot be read is left for somebody to look at."""
-    run = step_run()
-    store.write(_key(run), b"{")
-    history.close_record(store, run, Failure(cause=Cause.TERMINATED, message="m"))
-    assert store.read(_key(run)).data == b"{"

@@ -1,18 +1,14 @@
-"""What ran before: the records of a store, newest run first, and their amendment."""
+"""What ran before: the records of a store, newest run first."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from nightmill.errors import StoreConflict
-from nightmill.spec.record import AttemptState, Failure, Record
-from nightmill.spec.steprun import StepRun
+from nightmill.spec.record import Record
 from nightmill.store.interface import Store
 from nightmill.store.keys import (
     RECORD,
-    attempt_prefix,
     decode,
     pipeline_prefix,
     pointers_prefix,
@@ -85,24 +81,3 @@ def recent_records(
         with suppress(ValueError):
             found += [Record.from_json(blob.data)] if blob else []
     return found
-
-
-def close_record(store: Store, run: StepRun, failure: Failure) -> None:
-    """Write down why an attempt failed whose own process could not; one that has ended stays."""
-    prefix = attempt_prefix(
-        run.pipeline, run.partition, run.run, run.step, run.attempt, member=run.member
-    )
-    key = f"{prefix}/{RECORD}"
-    blob = store.read(key)
-    if blob is None:
-        return
-    # A record that cannot be read says more as it is; one that changes just now has its own end.
-    with suppress(ValueError, StoreConflict):
-        record = Record.from_json(blob.data)
-        if record.state is AttemptState.RUNNING:
-            ended = {
-                "state": AttemptState.FAILED,
-                "failure": failure,
-                "ended_at": datetime.now(UTC),
-            }
-            store.write_if(key, record.model_copy(update=ended).to_json(), etag=blob.etag)
