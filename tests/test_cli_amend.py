@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -273,42 +272,52 @@ def kill_all(pid: int) -> None:
     psutil.wait_procs(tree, timeout=10)
 
 
-def is_in_second_cell(store, prefix: str) -> bool:
-    """Say whether the store knows that the second cell runs."""
-    blob = store.read(f"{prefix}/progress.json")
-    return blob is not None and Progress.from_json(blob.data).cell == 2
+def shows_second_cell(store, prefix: str) -> bool:
+    """Say whether the store holds a notebook whose second cell runs."""
+    blob = store.read(f"{prefix}/notebook.ipynb")
+    return blob is not None and states(json.loads(blob.data))[1:2] == ["running"]
 
 
 @pytest.fixture
-def killed(project, store):
-    """Kill a step whole in the middle of its second cell; return the prefix of the attempt."""
+def both_stores(tmp_path, s3_url):
+    """Open a store on each backend."""
+    return [open_store(url, base=tmp_path) for url in (str(tmp_path / "store"), s3_url)]
+
+
+def test_steps_that_were_killed_whole(cli, project, both_stores):
+    """After SIGKILL to all processes of a step, a sweep makes record and notebook agree."""
     project.pipeline("nightly", "make: {notebook: make.ipynb}", make=CELLS)
-    run = step_run("make", pipeline="nightly", store=store.url)
     env = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
-    process = project.start(*run.to_argv(), env=env)
+    runs = [step_run("make", pipeline="nightly", store=store.url) for store in both_stores]
+    prefix = prefix_of(runs[0])
+    steps = [project.start(*run.to_argv(), env=env) for run in runs]
     try:
-        wait_for(lambda: is_in_second_cell(store, prefix_of(run)))
+        for store in both_stores:
+            wait_for(lambda one=store: shows_second_cell(one, prefix))
     finally:
-        kill_all(process.pid)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    return prefix_of(run)
+        for step in steps:
+            kill_all(step.pid)
+            step.communicate()
+    for store in both_stores:
+        check_swept(cli, store, prefix)
 
 
-def test_a_step_that_was_killed_whole(cli, store, killed):
-    """After SIGKILL to every process, record and notebook agree on what the sweep found."""
-    assert record_of(store, killed).state is AttemptState.RUNNING
-    assert marked(store) == [killed]
-    swept = wait_for(lambda: "amended" in cli("sweep", "--older-than=1s", "--store", store.url).out)
-    assert swept
+def check_swept(cli, store, prefix: str) -> None:
+    """Sweep the store, and see that all that was left of the attempt tells one story."""
+    assert record_of(store, prefix).state is AttemptState.RUNNING
+    assert marked(store) == [prefix]
+    wait_for(lambda: "amended" in cli("sweep", "--older-than=1s", "--store", store.url).out)
     assert marked(store) == []
-    record = record_of(store, killed)
-    assert (record.state, record.failure.cause) == (AttemptState.FAILED, Cause.TERMINATED)
-    assert record.failure.evidence["last_seen"]["cell"] == 2
-    assert record.failure.cell == 2
-    blob = store.read(f"{killed}/notebook.ipynb")
-    if record.notebook is not None:
-        book = json.loads(blob.data)
-        assert states(book) == [cell.state.value for cell in record.cells]
-        assert states(book)[1:] == ["interrupted", "not_run"]
-        assert book["cells"][1]["outputs"][-1]["ename"] == "terminated"
+    record = record_of(store, prefix)
+    failure = record.failure
+    assert (record.state, failure.cause, failure.cell) == ("failed", Cause.TERMINATED, 2)
+    assert failure.evidence["last_seen"]["cell"] == 2
+    assert record.duration_s > 0
+    assert record.started_at < record.ended_at <= datetime.now(UTC)
+    assert record.notebook == store.address(f"{prefix}/notebook.ipynb")
+    book = json.loads(store.read(f"{prefix}/notebook.ipynb").data)
+    told = [cell.state.value for cell in record.cells]
+    assert told == states(book) == ["completed", "interrupted", "not_run"]
+    error = book["cells"][1]["outputs"][-1]
+    assert (error["ename"], error["output_type"]) == ("terminated", "error")
+    assert error["evalue"] in failure.message
