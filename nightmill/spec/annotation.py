@@ -10,10 +10,15 @@ from nightmill.spec.parameter_type import ANY, Kind, ParameterType
 from nightmill.spec.problems import shown
 
 KEY_KINDS = ("str", "int", "date", "any")
+_KNOWN = "use int, float, str, bool, date, list, dict, Literal or `T | None`"
 
 
 class AnnotationError(Exception):
-    """An annotation that no value from outside could satisfy."""
+    """An annotation that no value from outside could satisfy; `advice` says what could be."""
+
+    def __init__(self, problem: str, *, advice: str = _KNOWN) -> None:
+        super().__init__(problem)
+        self.advice = advice
 
 
 _PLAIN: dict[str, Kind] = {

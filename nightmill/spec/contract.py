@@ -18,6 +18,7 @@ from nightmill.spec.cell_source import CellSyntaxError, comments, parse_cell, py
 from nightmill.spec.notebook import Cell, SourceNotebook
 from nightmill.spec.parameter_type import ANY, ParameterType
 from nightmill.spec.problems import gather, shown
+from nightmill.spec.secret_reference import is_reference
 
 TAG = "parameters"
 _MISSPELT = {"parameter", "parameters", "params", "param"}
@@ -186,13 +187,17 @@ class _Reader:
         try:
             self.found[target.id] = self.parameter(target, assignment)
         except AnnotationError as error:
-            advice = "use int, float, str, bool, date, list, dict, Literal or `T | None`"
-            self.error(target, str(error), advice)
+            self.error(target, str(error), error.advice)
 
     def parameter(self, target: ast.Name, assignment: _Assignment) -> Parameter:
         earlier = self.found.get(target.id)
         annotation, value = assignment.annotation, assignment.value
         default = None if value is None else _default(value)
+        if is_reference(default):
+            raise AnnotationError(
+                "a default is read by the kernel as it stands, and no reference to a secret",
+                advice='write `os.environ["NAME"]`; pass secret://NAME from outside',
+            )
         if annotation is not None:
             wanted = from_annotation(annotation)
         elif earlier is not None and earlier.annotation is not None:

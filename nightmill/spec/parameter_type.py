@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from nightmill.spec.problems import shown
+from nightmill.spec.secret_reference import expression, is_reference, variable_of
 from nightmill.spec.units import iso_date
 from nightmill.spec.validation import describe
 
@@ -56,7 +57,24 @@ class UnfitError(Exception):
 
 
 def check(wanted: ParameterType, value: object) -> Any:
-    """Give the value as JSON can hold it; raises UnfitError saying what came."""
+    """Give the value as JSON can hold it; raises UnfitError saying what came.
+
+    Any parameter that takes text takes a reference to a secret.
+    """
+    if isinstance(value, str) and is_reference(value):
+        return _check_reference(wanted, value)
+    return _check(wanted, value)
+
+
+def _check_reference(wanted: ParameterType, reference: str) -> str:
+    if not wanted.takes_text:
+        raise UnfitError("a reference to a secret, which is text")
+    if variable_of(reference) is None:
+        raise UnfitError(f"{shown(reference)}, which names no variable: write secret://NAME")
+    return reference
+
+
+def _check(wanted: ParameterType, value: object) -> Any:
     if value is None and wanted.takes_none:
         return None
     return _CHECKS[wanted.kind](wanted, value)
@@ -71,9 +89,12 @@ def _check_any(_: ParameterType, value: object) -> Any:
         case date():
             return value.isoformat()
         case list() | tuple():
-            return [check(ANY, item) for item in value]
+            return [_inside(f"item {n}", ANY, item) for n, item in enumerate(value, start=1)]
         case Mapping():
-            return {_text_key(key): check(ANY, item) for key, item in value.items()}
+            return {
+                _text_key(key): _inside(f"key {shown(key)}", ANY, item)
+                for key, item in value.items()
+            }
     raise _unfit(value)
 
 
@@ -160,8 +181,10 @@ def _check_none(_: ParameterType, value: object) -> None:
 
 
 def _inside(where: str, wanted: ParameterType, value: object) -> Any:
+    if is_reference(value):
+        raise UnfitError(f"a reference to a secret in {where}, where only a whole value can be one")
     try:
-        return check(wanted, value)
+        return _check(wanted, value)
     except UnfitError as error:
         raise UnfitError(f"{error} in {where}") from None
 
@@ -189,7 +212,8 @@ def literal(wanted: ParameterType, value: object) -> str:
 
     Only ASCII comes out, so that no editor, encoding or log changes a character on its way.
     """
-    return _write(wanted, check(wanted, value))
+    checked = check(wanted, value)
+    return expression(checked) if is_reference(checked) else _write(wanted, checked)
 
 
 def _write(wanted: ParameterType, value: Any) -> str:

@@ -12,6 +12,8 @@ from nightmill.errors import ContractError
 from nightmill.spec.contract import Contract, Parameter
 from nightmill.spec.parameter_type import ParameterType, UnfitError, check, literal
 from nightmill.spec.problems import gather, shown, suggest
+from nightmill.spec.secret_reference import is_reference
+from nightmill.spec.secret_shapes import holds_token
 from nightmill.spec.validation import describe
 
 
@@ -45,6 +47,8 @@ def _checked(
         try:
             if parameter is None:
                 errors.append(unknown_parameter(contract, name, path))
+            elif holds_secret(value):
+                errors.append(typed_secret(path, parameter))
             else:
                 checked[name] = check(parameter.type, value)
         except UnfitError as error:
@@ -54,6 +58,30 @@ def _checked(
     if errors:
         raise gather(errors)
     return checked
+
+
+def holds_secret(value: object, is_secret: Callable[[str], bool] = holds_token) -> bool:
+    """Say whether a text somewhere in a value is a secret, by its looks or as `is_secret` knows."""
+    match value:
+        case str():
+            return is_secret(value)
+        case list() | tuple():
+            return any(holds_secret(item, is_secret) for item in value)
+        case Mapping():
+            return any(holds_secret(item, is_secret) for pair in value.items() for item in pair)
+    return False
+
+
+def typed_secret(path: Path, parameter: Parameter) -> ContractError:
+    """Make the error for a secret given as a value: it would be in every record and log."""
+    return parameter_error(
+        path,
+        parameter,
+        "was given a secret itself, and a parameter is shown to everybody",
+        "pass secret://NAME, with the name of an environment variable that holds it; "
+        "`environment` in platform.yaml brings one into every pod. And change the secret: "
+        "it has been seen",
+    )
 
 
 def _missing(contract: Contract, values: Mapping[str, object], path: Path) -> list[ContractError]:
@@ -126,6 +154,10 @@ def parse_text(parameter: Parameter, text: str, path: Path) -> Any:
     wanted = parameter.type
     if wanted.optional and text == "null":
         return None
+    if holds_secret(text):
+        raise typed_secret(path, parameter)
+    if is_reference(text):
+        return _read_reference(parameter, text, path)
     try:
         return check(wanted, _READERS[wanted.kind](wanted, text))
     except (UnfitError, ValueError, KeyError, RecursionError):
@@ -135,6 +167,13 @@ def parse_text(parameter: Parameter, text: str, path: Path) -> Any:
         raise parameter_error(
             path, parameter, problem, f"write {advice}" if advice else ""
         ) from None
+
+
+def _read_reference(parameter: Parameter, text: str, path: Path) -> Any:
+    try:
+        return check(parameter.type, text)
+    except UnfitError as error:
+        raise _unfit(path, parameter, str(error)) from None
 
 
 def _number(pattern: str, kind: Callable[[str], Any]) -> Callable[[ParameterType, str], Any]:
