@@ -1,15 +1,17 @@
-"""The command `nightmill`: the one place that turns errors into text and exit codes."""
+"""The command `nightmill`: the one place that turns errors into text and exit codes.
+
+`nightmill step` starts its engine before anything else is imported, so that both load side by side.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-import traceback
+from contextlib import closing
 
 from nightmill.causes import Cause
-from nightmill.cli.app import app
-from nightmill.cli.terminal import be_lenient, complain
 from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, NightmillError
+from nightmill.step.engine_process import EngineProcess
 
 
 def main() -> None:
@@ -18,33 +20,55 @@ def main() -> None:
 
 
 def _run() -> int:
-    be_lenient()
     try:
-        app(prog_name="nightmill")
+        if sys.argv[1:2] == ["step"]:
+            with closing(EngineProcess()) as engine:
+                _command(engine)
+        else:
+            _command(None)
     except NightmillError as error:
-        complain(error)
+        _complain(error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError as error:  # a full disk, a missing right: the machine's fault and not a bug
         _show_traceback()
         place = str(error.filename or "")
-        complain(NightmillError(f"the system refused: {error.strerror or error}", where=place))
+        _complain(NightmillError(f"the system refused: {error.strerror or error}", where=place))
         return EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - the boundary: a bug gets a report, not a traceback
         return _report_bug(error)
     return 0
 
 
+def _command(engine: EngineProcess | None) -> None:
+    # Only here and below: what the command line needs takes long to import.
+    from nightmill.cli.app import app  # noqa: PLC0415 - see above
+    from nightmill.cli.terminal import be_lenient  # noqa: PLC0415 - see above
+
+    be_lenient()
+    app(prog_name="nightmill", obj=engine)
+
+
+def _complain(error: NightmillError) -> None:
+    from nightmill.cli.terminal import complain  # noqa: PLC0415 - see above
+
+    complain(error)
+
+
 def _show_traceback() -> None:
     if os.environ.get("NIGHTMILL_DEBUG"):
+        import traceback  # noqa: PLC0415 - rarely needed
+
         traceback.print_exc()
 
 
 def _report_bug(error: Exception) -> int:
+    import traceback  # noqa: PLC0415 - rarely needed
+
     _show_traceback()
     last = traceback.extract_tb(error.__traceback__)[-1]
-    complain(
+    _complain(
         NightmillError(
             f"a bug in Nightmill: {type(error).__name__}: {error}",
             where=f"{os.path.basename(last.filename)}:{last.lineno}",  # noqa: PTH119 - text only

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,8 @@ from nightmill.step import attempt as attempt_module
 from nightmill.step import prepare as prepare_module
 from nightmill.step.attempt import Attempt
 from nightmill.step.cell_states import CellLedger
+from nightmill.step.engine_process import EngineProcess
+from nightmill.step.kernel_start import KernelOrder
 from nightmill.step.plan import Plan
 from nightmill.step.supervisor import StopRequest, Supervisor, Watched
 from nightmill.store.directory import DirectoryStore
@@ -46,19 +46,16 @@ def small(project, monkeypatch):
 def no_kernel(monkeypatch):
     """Let the engine end well without a kernel: one cell completed, one output written."""
 
-    def run(_self, plan, *, env, log):
-        assert env
-        assert log
-        values = json.loads(plan.read_text())
-        source = json.loads(Path(values["notebook"]).read_text())
+    def run(_self, plan):
+        source = json.loads(Path(plan.notebook).read_text())
         from nbformat import from_dict  # noqa: PLC0415 - slow, and needed here only
 
-        ledger = CellLedger(from_dict(source), Path(values["executed"]))
+        ledger = CellLedger(from_dict(source), Path(plan.executed))
         ledger.start()
         ledger.cell_started(1)
         ledger.cell_ended(1, CellState.COMPLETED)
         ledger.finish()
-        Path(values["parameters"]["data"]).write_text("x")
+        Path(plan.parameters["data"]).write_text("x")
         return Watched(outcome={"cause": None})
 
     monkeypatch.setattr(Supervisor, "run", run)
@@ -78,7 +75,8 @@ def attempt(project, step="make", *, order=10, number=1, **parameters) -> Attemp
         parameters=parameters,
     )
     loaded = Project.load(project.root)
-    return Attempt(run, loaded, stop=StopRequest(), listener=lambda _event: None)
+    engine = EngineProcess()
+    return Attempt(run, loaded, engine, stop=StopRequest(), listener=lambda _event: None)
 
 
 def check_kept(project, step: str, record: Record) -> None:
@@ -177,8 +175,8 @@ def test_a_crash_between_commit_and_record_is_amended(small, no_kernel, monkeypa
     """The same attempt, started again after such a crash, completes its record and runs nothing."""
     assert no_kernel is None
 
-    def crash(_store, _pointer):
-        commit(_store, _pointer)
+    def crash(store, pointer, **seen):
+        commit(store, pointer, **seen)
         raise SystemExit("killed")
 
     with monkeypatch.context() as patched:
@@ -199,8 +197,8 @@ def test_a_commit_that_won_although_its_reply_was_lost(small, no_kernel, monkeyp
     """An attempt that was told of a failure it did not have is a success when asked again."""
     assert no_kernel is None
 
-    def lose_the_reply(store, pointer):
-        commit(store, pointer)
+    def lose_the_reply(store, pointer, **seen):
+        commit(store, pointer, **seen)
         raise StoreError("no reply", address="s3://b/k", operation="commit")
 
     with monkeypatch.context() as patched:
@@ -233,8 +231,8 @@ def failed_cell(monkeypatch, tmp_path):
     monkeypatch.setenv("NIGHTMILL_SCRATCH", str(tmp_path / "scratch"))
     said = {"cause": "notebook_error", "message": "ValueError: no", "cell": 2, "title": "T"}
 
-    def run(_self, plan, **_files):
-        Path(json.loads(plan.read_text())["executed"]).write_text('{"cells": []}')
+    def run(_self, plan):
+        Path(plan.executed).write_text('{"cells": []}')
         return Watched(outcome=said)
 
     def refuse(_self, key, _path):
@@ -255,20 +253,47 @@ def test_a_cells_error_is_not_lost_behind_a_failing_store(small, failed_cell):
     check_kept(small, "make", record)
 
 
-def test_a_record_that_cannot_be_written_says_where_the_work_is(small, failed_cell, monkeypatch):
-    """When even the last record is refused, the error names the folder that holds everything."""
-    attempt_of_one = attempt(small)
+def refuse_the_last_record(monkeypatch):
+    """Let the store take every record but the one that says how the attempt ended."""
     write = DirectoryStore.write
 
-    def refuse_the_last(store, key, data):
+    def refuse(store, key, data):
         if b'"failed"' in data:
             raise StoreError("gone", address=key, operation="write")
         return write(store, key, data)
 
-    monkeypatch.setattr(DirectoryStore, "write", refuse_the_last)
-    with pytest.raises(StoreError) as raised:
-        attempt_of_one.execute()
+    monkeypatch.setattr(DirectoryStore, "write", refuse)
+
+
+def test_a_cells_error_is_not_lost_behind_a_record_that_cannot_be_written(
+    small, failed_cell, monkeypatch
+):
+    """The exit code stays the cell's own; the evidence names the folder that holds everything."""
+    refuse_the_last_record(monkeypatch)
+    record = attempt(small).execute()
     (kept,) = failed_cell.rglob("notebook.ipynb")
+    assert record.failure.cause == "notebook_error"
+    assert str(kept.parent) in record.failure.evidence["record_not_stored"]
+    assert small.record("p", "make")["state"] == "running"
+
+
+def test_a_store_that_is_gone_for_good_says_where_the_work_is(
+    small, no_kernel, monkeypatch, tmp_path
+):
+    """When nothing can be stored at the end, the error names the folder that holds everything."""
+    assert no_kernel is None
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("NIGHTMILL_SCRATCH", str(tmp_path / "scratch"))
+
+    def refuse(_store, key, _path):
+        raise StoreError("gone", address=key, operation="write")
+
+    one = attempt(small)
+    monkeypatch.setattr(DirectoryStore, "put_file", refuse)
+    refuse_the_last_record(monkeypatch)
+    with pytest.raises(StoreError) as raised:
+        one.execute()
+    (kept,) = (tmp_path / "scratch").rglob("notebook.ipynb")
     assert str(kept.parent) in raised.value.advice
 
 
@@ -298,32 +323,29 @@ def test_a_bug_of_ours_is_recorded_and_raised(small, monkeypatch):
 
 
 def test_a_notebook_saved_in_between_is_not_run(small, tmp_path):
-    """Other bytes than those in the record are never run: the step ends before a kernel starts."""
+    """Other bytes than those in the record are never run: the engine refuses, the kernel idles."""
     plan = Plan(
         notebook=str(small.root / "notebooks/p/make.ipynb"),
         notebook_sha256="0" * 64,
         executed=str(tmp_path / "notebook.ipynb"),
-        kernel="none",
-        kernelspec={"name": "none", "display_name": "none", "language": "python"},
+        kernel="idle",
+        kernelspec={"name": "idle", "display_name": "idle", "language": "python"},
         parameters={},
         expressions={},
     )
-    plan.write(tmp_path / "plan.json")
-    events, events_in = os.pipe()
-    lifeline, held = os.pipe()
-    child = subprocess.run(
-        [
-            *(sys.executable, "-m", "nightmill.step.execute"),
-            *(str(tmp_path / "plan.json"), str(events_in), str(lifeline)),
-        ],
-        pass_fds=(events_in, lifeline),
-        check=False,
-        timeout=120,
+    (tmp_path / "idle").mkdir()
+    (tmp_path / "idle/kernel.json").write_text('{"argv": ["sh", "-c", "sleep 60"], "env": {}}')
+    order = KernelOrder(
+        kernelspec=str(tmp_path / "idle"),
+        env=dict(os.environ),
+        cwd=str(tmp_path),
+        connection_file=str(tmp_path / "connection.json"),
     )
-    outcome = json.loads(os.read(events, 1 << 16))
-    for descriptor in (events, events_in, lifeline, held):
-        os.close(descriptor)
-    assert child.returncode == 1
-    assert (outcome["event"], outcome["cause"]) == ("outcome", "bad_parameters")
-    assert "saved while the step began" in outcome["message"]
+    engine = EngineProcess()
+    engine.start_kernel(order)
+    seen = Supervisor(engine, StopRequest(), lambda _event: None).run(plan)
+    assert seen.returncode == 1
+    assert (seen.outcome["event"], seen.outcome["cause"]) == ("outcome", "bad_parameters")
+    assert "saved while the step began" in seen.outcome["message"]
     assert not (tmp_path / "notebook.ipynb").exists()
+    assert seen.left_behind >= 1  # a kernel that cannot be asked to end

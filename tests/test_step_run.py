@@ -421,7 +421,7 @@ STOPS = [
     pytest.param("deaf", stop_by_sigterm, "terminated", "stopped by SIGTERM", id="deaf"),
     pytest.param("late", wait_only, "deadline", "stopped by its timeout of 4 s", id="deadline"),
     pytest.param(
-        "long", kill_the_engine, "kernel_died", "the engine was killed by signal 9", id="engine"
+        "long", kill_the_engine, "kernel_died", "the engine was killed by SIGKILL", id="engine"
     ),
 ]
 

@@ -20,6 +20,7 @@ from nightmill.spec.steprun import StepRun, decode_parameters
 
 
 def step(
+    context: typer.Context,
     pipeline: Annotated[str, typer.Option(help="The pipeline's name.")],
     step: Annotated[str, typer.Option(help="The step's name.")],
     partition: Annotated[str, typer.Option(help="The day or other key to run for.")],
@@ -63,7 +64,7 @@ def step(
     project = Project.load(find_root(Path.cwd()))
     try:
         with stop_on_signals() as stop:
-            one = Attempt(step_run, project, stop=stop, listener=tell)
+            one = Attempt(step_run, project, context.obj, stop=stop, listener=tell)
             record = one.execute(die_with_stdin=die_with_stdin)
             write_termination_message(result_of(record, one.record_address))
     except StoreError as error:  # no record could be kept, so the exit code is all that tells
@@ -108,6 +109,8 @@ def _text_line(event: Mapping[str, Any]) -> str:
     match event["event"]:
         case "cell_started":
             return inert(cell_text(event))
+        case "warning":
+            return inert(f"warning: {event['text']}")
         case "step_ended":
             figures = f"{duration(event['duration_s'])}, {size(event['peak_bytes']) or 'no kernel'}"
             line = f"{event['message'] or event['state']} ({figures})"

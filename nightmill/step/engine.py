@@ -14,7 +14,7 @@ import atexit
 import contextlib
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,20 @@ from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.engines import Engine
-from traitlets.config import Config
 
 from nightmill.causes import Cause
 from nightmill.errors import NotebookError
 from nightmill.spec.executed import notebook_bytes, valid_unicode
 from nightmill.spec.record import CellState
 from nightmill.step.cell_states import CellLedger, Listener
+from nightmill.step.kernel_manager import StartedKernelManager
+from nightmill.step.kernel_start import KERNEL_ARGUMENTS, StartedKernel
 from nightmill.step.streams import merge_streams
 
 _SAVE_EVERY_S = 5.0
 _INTERRUPT_GRACE_S = 5.0
 _IOPUB_TIMEOUT_S = 60  # nbclient's 4 s give up on a kernel that only has much to print
 _NO_ANSWER = "StdinNotImplementedError"
-
-# debugpy, which comes with ipykernel, makes breakpoint() do nothing where no debugger listens: the
-# author's pause would pass unseen. Python's own hook asks, and so fails. No name is left behind.
-_NO_DEBUGGER = (
-    "--IPKernelApp.exec_lines="
-    "setattr(__import__('sys'), 'breakpointhook', __import__('sys').__breakpointhook__)"
-)
 
 
 @dataclass
@@ -73,15 +67,17 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
         save_to: Path | None = None,
         listener: Listener | None = None,
         outcome: Outcome | None = None,
-        connection: Mapping[str, str] | None = None,
+        kernel: StartedKernel | None = None,
+        on_end: Callable[[], None] | None = None,
         **_options: object,
     ) -> Any:
         """Run the notebook. papermill raises afterwards if a cell holds an error.
 
         `execution_timeout` is seconds a cell. `save_to` overrides papermill's output path,
         `listener` hears of every cell, `outcome` is filled in; without it every end but a good one
-        raises, since papermill knows of some only. `connection` sets transport and ip of the
-        kernel manager, where TCP on loopback is not wanted.
+        raises, since papermill knows of some only. `kernel` is taken over where it is given, else
+        one is started. `on_end` is called once the outcome is known and the notebook saved; the
+        kernel is ended after that.
         """
         nb = nbformat.from_dict(json.loads(notebook_bytes(nb)))  # text that every encoder takes
         ledger = CellLedger(nb, save_to or (Path(output_path) if output_path else None), listener)
@@ -95,14 +91,12 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
             startup_timeout=start_timeout,
             iopub_timeout=_IOPUB_TIMEOUT_S,
             shutdown_kernel="graceful",
-            extra_arguments=[_NO_DEBUGGER],
-            config=Config({"KernelManager": dict(connection or {})}),
+            extra_arguments=list(KERNEL_ARGUMENTS),
         )
+        if kernel is not None:
+            client.km = StartedKernelManager(kernel, kernel_name)
         ledger.start()
-        try:
-            run_sync(client.run)()
-        finally:
-            ledger.finish()
+        run_sync(client.run)(on_end or _nothing)
         if outcome is None and ended.cause is not None and not _papermill_sees_it(ended):
             raise NotebookError(ended.message)
         return nb
@@ -121,11 +115,23 @@ class _Client(NotebookClient):  # type: ignore[misc]  # its traits are untyped
         self.on_cell_execute = self._cell_started
         self.on_cell_executed = self._cell_executed
 
-    async def run(self) -> None:
+    async def run(self, on_end: Callable[[], None]) -> None:
         """Execute all cells; the outcome and the ledger say how it ended."""
+        try:
+            try:
+                await self._run_cells()
+            finally:
+                self._ledger.finish()
+            on_end()
+        finally:
+            if self.km is not None:
+                await self._async_cleanup_kernel()
+            atexit.unregister(self._cleanup_kernel)
+
+    async def _run_cells(self) -> None:
         saving = asyncio.ensure_future(self._save_now_and_then())
         try:
-            await self.async_execute()
+            await self.async_execute(cleanup_kc=False)
         except CellExecutionError as error:
             self._cell_failed(error)
         except CellTimeoutError:
@@ -133,7 +139,6 @@ class _Client(NotebookClient):  # type: ignore[misc]  # its traits are untyped
         except (DeadKernelError, RuntimeError) as error:
             self._kernel_gone(error)
         finally:
-            atexit.unregister(self._cleanup_kernel)  # nbclient forgets to if no kernel starts
             for task in filter(None, (saving, self._stopper)):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -281,3 +286,7 @@ def _clean(value: Any) -> Any:
     if isinstance(value, list):
         return [_clean(item) for item in value]
     return value
+
+
+def _nothing() -> None:
+    """Do nothing at the end."""

@@ -1,4 +1,6 @@
-"""Everything before the kernel starts: what can be wrong is found here, and nothing has run.
+"""Everything before the first cell: what can be wrong is found here, and nothing has run.
+
+The kernel may start as soon as its ground is known; it idles while the rest is found out.
 
 Parameters are checked before inputs are fetched, inputs are resolved once and pinned, and what is
 known goes into the record even if the kernel never lives to see it.
@@ -14,52 +16,90 @@ from typing import Any
 
 from nightmill import kernels
 from nightmill.errors import UsageError
+from nightmill.kernels import KernelEnvironment
 from nightmill.spec.check import require_step
+from nightmill.spec.contract import Contract
+from nightmill.spec.parameters import python_literal
 from nightmill.spec.pipeline import StepSpec
+from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.project import Project
+from nightmill.spec.record import Code
 from nightmill.spec.step_values import Address, placeholders, step_values
 from nightmill.spec.steprun import StepRun
 from nightmill.step import environment, findings, staging
+from nightmill.step.kernel_start import KernelOrder
 from nightmill.step.limits import Threads, decide_threads
 from nightmill.step.outputs import DeclaredOutput
-from nightmill.step.plan import Plan, make_plan
+from nightmill.step.plan import Plan
 from nightmill.step.provenance import describe_code
+from nightmill.step.secret_parameters import check_secrets
 from nightmill.store.inputs import ResolvedInput, resolve_inputs
 from nightmill.store.interface import Store
 from nightmill.store.keys import NOTEBOOK
 
 
 @dataclass(frozen=True)
+class Ground:
+    """What a kernel needs to be started, and nothing of the store."""
+
+    pipeline: Pipeline
+    spec: StepSpec
+    kernel: KernelEnvironment
+    threads: Threads
+    order: KernelOrder
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """All that is known before the kernel starts; `facts` are fields of the record."""
+    """All that is known before the first cell runs; `facts` are fields of the record."""
 
     spec: StepSpec
     plan: Plan
-    env: Mapping[str, str]
     outputs: tuple[DeclaredOutput, ...]
     inputs: Mapping[str, ResolvedInput | None]
     facts: Mapping[str, Any]
 
 
-def prepare(run: StepRun, project: Project, store: Store, scratch: Path) -> Prepared:
-    """Check, resolve and stage everything a step needs.
+def find_ground(run: StepRun, project: Project, scratch: Path) -> Ground:
+    """Find the step and its kernel, and decide the kernel's environment.
 
-    Raises the error of whatever is wrong: SpecError, ContractError, KernelError, InputError,
-    StoreError or UsageError.
+    Raises SpecError, KernelError or UsageError.
     """
     pipeline = project.pipeline(run.pipeline)
     if run.step not in pipeline.spec.steps:
         raise UsageError(f"{run.pipeline} has no step {run.step!r}")
     spec = pipeline.spec.steps[run.step]
-    _check_member(run, spec.members)
     kernel = kernels.require(project.kernel(spec), project.root)
+    author = {**kernel.kernel.env, **spec.env}
+    threads = _threads(author, spec.cpu_millicores)
+    env = environment.for_kernel(kernel, {**threads.variables, **author}, scratch)
+    order = KernelOrder(
+        kernelspec=str(kernel.jupyter_path / "kernels" / kernel.kernel.name),
+        env=env,
+        cwd=str(pipeline.notebook(run.step).absolute().parent),
+        connection_file=str(Path(env["JUPYTER_RUNTIME_DIR"], "kernel.json")),
+    )
+    return Ground(pipeline, spec, kernel, threads, order)
+
+
+def prepare(
+    run: StepRun, project: Project, ground: Ground, *, store: Store, scratch: Path
+) -> Prepared:
+    """Check, resolve and stage everything a step needs.
+
+    Raises the error of whatever is wrong: SpecError, ContractError, KernelError, InputError,
+    StoreError or UsageError.
+    """
+    pipeline, spec = ground.pipeline, ground.spec
+    _check_member(run, spec.members)
     contract = require_step(pipeline, run.step)
     sources = project.inputs(pipeline, run.step)
     built_in = {"partition": run.partition, "as_of": run.as_of, "member": run.member}
     values: dict[str, Any] = {"given": run.parameters, "built_in": built_in}
-    step_values(
-        pipeline, run.step, contract, **values, addresses=placeholders(spec.outputs, sources)
-    )
+    unset = placeholders(spec.outputs, sources)
+    given = step_values(pipeline, run.step, contract, **values, addresses=unset)
+    told = {name: value for name, value in given.items() if name not in unset}
+    check_secrets(contract, told, ground.order.env)
     inputs = resolve_inputs(store, sources, run.partition)
     outputs = tuple(
         DeclaredOutput(name, path, scratch / "outputs" / name)
@@ -68,22 +108,39 @@ def prepare(run: StepRun, project: Project, store: Store, scratch: Path) -> Prep
     addresses = _addresses(store, inputs, outputs, scratch)
     checked = step_values(pipeline, run.step, contract, **values, addresses=addresses)
     code = describe_code(pipeline.notebook(run.step), project.root)
-    author = {**kernel.kernel.env, **spec.env}
-    threads = _threads(author, spec.cpu_millicores)
-    return Prepared(
-        spec=spec,
-        plan=make_plan(
-            contract, checked, kernel, executed=scratch / NOTEBOOK, code=code, step=spec
-        ),
-        env=environment.for_kernel(kernel, {**threads.variables, **author}, scratch),
-        outputs=outputs,
-        inputs=inputs,
-        facts={
-            "parameters": checked,
-            "code": code,
-            "kernel": findings.describe_kernel(kernel, threads),
-            "inputs": staging.describe_inputs(store, inputs),
+    facts = {
+        "parameters": checked,
+        "code": code,
+        "kernel": findings.describe_kernel(ground.kernel, ground.threads),
+        "inputs": staging.describe_inputs(store, inputs),
+    }
+    plan = make_plan(contract, checked, ground, code=code, scratch=scratch)
+    return Prepared(spec=spec, plan=plan, outputs=outputs, inputs=inputs, facts=facts)
+
+
+def make_plan(
+    contract: Contract, values: Mapping[str, Any], ground: Ground, *, code: Code, scratch: Path
+) -> Plan:
+    """Return the plan for a notebook with these checked values in this kernel.
+
+    `code` is what the record says of the notebook; the child runs these bytes or nothing.
+    """
+    kernel, timeout = ground.kernel.kernel, ground.spec.cell_timeout
+    return Plan(
+        notebook=str(contract.notebook.absolute()),
+        notebook_sha256=code.notebook_sha256,
+        executed=str(scratch / NOTEBOOK),
+        kernel=kernel.name,
+        kernelspec={
+            "name": kernel.name,
+            "display_name": kernel.display_name,
+            "language": "python",
         },
+        parameters=dict(values),
+        expressions={
+            name: python_literal(contract.parameters[name], value) for name, value in values.items()
+        },
+        cell_timeout_s=max(1, round(timeout.total_seconds())) if timeout else None,
     )
 
 

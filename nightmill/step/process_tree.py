@@ -19,11 +19,15 @@ _GRACE_S = 2.0
 
 
 class ProcessTree:
-    """Every process below this one, but for those that were there when the tree was made."""
+    """Every process below this one, but for those that were there when the tree was made.
 
-    def __init__(self) -> None:
+    The one with the number `engine_pid` belongs to it all the same.
+    """
+
+    def __init__(self, engine_pid: int | None = None) -> None:
         _become_subreaper()
-        self._others = frozenset(psutil.Process().children())
+        before = psutil.Process().children()
+        self._others = frozenset(child for child in before if child.pid != engine_pid)
 
     def resident_bytes(self, engine_pid: int) -> int:
         """Return the resident memory without the engine's own: the kernel and its children."""

@@ -30,9 +30,8 @@ def disk_error(error: OSError) -> StoreError:
     )
 
 
-def with_place(error: StoreError, scratch: Path | None) -> StoreError:
+def with_place(error: StoreError, scratch: Path) -> StoreError:
     """Say where the work of hours lies that the store did not take."""
-    if scratch is not None:
-        place = f"the attempt's files are in {scratch}"
-        error.advice = "; ".join(filter(None, [error.advice, place]))
+    place = f"the attempt's files are in {scratch}"
+    error.advice = "; ".join(filter(None, [error.advice, place]))
     return error

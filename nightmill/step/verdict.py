@@ -19,8 +19,6 @@ from nightmill.spec.executed import End
 from nightmill.spec.record import Failure
 from nightmill.step.supervisor import Watched
 
-NOT_STORED = "notebook_not_stored"
-
 _TRACEBACK_LINES = 30
 _MEMORY_ERRORS = ("MemoryError", "_ArrayMemoryError", "ArrowMemoryError")
 _STOPS = (Cause.TERMINATED, Cause.KERNEL_DIED, None)  # how an engine that is asked to stop may end
@@ -104,10 +102,9 @@ def evidence(seen: Watched) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value}
 
 
-def with_unstored_notebook(failure: Failure, error: NightmillError) -> Failure:
-    """Return the failure with what kept its notebook from the store: a cell's error goes first."""
-    evidence = {**failure.evidence, NOT_STORED: str(error)}
-    return failure.model_copy(update={"evidence": evidence})
+def with_evidence(failure: Failure, **facts: object) -> Failure:
+    """Return the failure with more evidence; its cause stays."""
+    return failure.model_copy(update={"evidence": {**failure.evidence, **facts}})
 
 
 def from_error(error: NightmillError) -> Failure:
