@@ -21,6 +21,7 @@ from airflow.utils.db import initdb
 from nightmill.airflow import dags
 from nightmill.airflow.plan import make_plan
 from nightmill.errors import SpecError
+from tests import airflow_notes
 
 REPOSITORY = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "dags.json"
@@ -92,6 +93,8 @@ TOTAL = [
 TELL = [("total: str = ''", "parameters")]
 TINY = """\
 pipeline: tiny
+retry_delay: 1s
+alerts: {failure: [{notifier: tests.airflow_notes.Note}]}
 steps:
   make: {notebook: make.ipynb, outputs: {numbers: numbers.json, more: more/}}
   total: {notebook: total.ipynb, inputs: [numbers], outputs: {total: total.txt}}
@@ -325,11 +328,16 @@ def test_it_runs(run_dag, files):
 
 @AIRFLOWS_OWN_WARNINGS
 def test_a_failing_notebook(run_dag, files):
-    """A notebook that fails is not tried again, and what needs its output does not commit."""
+    """A notebook that fails is not tried again, commits nothing, and its line is what is told."""
+    airflow_notes.TOLD.clear()
     ended = run_dag(partition="2013-03-06", fail=True)
     assert ended.state == "failed"
     (record,) = files.store.glob("runs/tiny/2013-03-06/*/make/*/record.json")
-    assert json.loads(record.read_bytes())["failure"]["cause"] == "notebook_error"
+    failure = json.loads(record.read_bytes())["failure"]
+    assert failure["cause"] == "notebook_error"
+    follows = "no retry: the same code would meet the same data"
+    place = f"notebook: {record.with_name('notebook.ipynb')}#cell-{failure['cell']}"
+    assert [f"{failure['message']}; {follows}; {place}"] == airflow_notes.TOLD
     assert not (files.store / "current/tiny/make/2013-03-06.json").exists()
 
 

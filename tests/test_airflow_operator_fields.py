@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +11,9 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow.sdk import Asset
 
 from nightmill.airflow.assets import output_asset
-from nightmill.airflow.steprun_operator import (
-    HOPELESS,
-    StepRunFields,
-    result_of_exit_code,
-    run_order,
-)
+from nightmill.airflow.steprun_operator import StepRunFields, result_of_exit_code, run_order
 from nightmill.causes import Cause
+from nightmill.spec.retry import POLICY, Retry
 
 BEGUN = datetime(2013, 3, 2, 8, 0, 0, 123456, tzinfo=UTC)
 NIGHT = datetime(2013, 3, 1, 7, 30, tzinfo=UTC)
@@ -51,7 +47,7 @@ def operator(files):
     """Return a function that makes an operator, without an Airflow around it."""
 
     def make(step: str = "one", **fields) -> StepRunFields:
-        return StepRunFields(
+        made = StepRunFields(
             task_id=step,
             pipeline=fields.pop("pipeline", "p"),
             step=step,
@@ -59,8 +55,20 @@ def operator(files):
             project=str(files.root),
             **fields,
         )
+        made._cached_logger = Log()
+        return made
 
     return make
+
+
+class Log:
+    """A log as a list of levels and lines."""
+
+    def __init__(self):
+        self.told = []
+
+    def __getattr__(self, level):
+        return lambda line, *values: self.told.append((level, line % values))
 
 
 def context(**changes):
@@ -76,7 +84,7 @@ def context(**changes):
     } | changes
     return {
         "dag_run": SimpleNamespace(**run),
-        "ti": SimpleNamespace(try_number=3, xcom_push=pushed.__setitem__),
+        "ti": SimpleNamespace(try_number=3, max_tries=4, xcom_push=pushed.__setitem__),
         "pushed": pushed,
         "outlet_events": Events(),
     }
@@ -142,9 +150,11 @@ HOPELESS_RUNS = {
 
 @pytest.mark.parametrize(("run", "fields", "words"), HOPELESS_RUNS.values(), ids=HOPELESS_RUNS)
 def test_hopeless_runs(operator, run, fields, words):
-    """What no retry can mend fails for good before anything is started."""
-    with pytest.raises(AirflowFailException, match=words):
+    """What no retry can mend fails for good before anything is started, with a line of its own."""
+    with pytest.raises(AirflowFailException, match=words) as caught:
         operator(**fields).make_step_run(context(**run))
+    assert str(caught.value).isprintable()
+    assert str(caught.value).endswith(f"; {SAME}")
 
 
 def test_order():
@@ -183,29 +193,116 @@ def test_success_after_a_pause(operator, files):
     assert now["outlet_events"][asset].partitions == ["2013-03-09"]
 
 
+SAME = "no retry: the same code would meet the same data"
+FAILED = {"state": "failed", "message": "so it was", "notebook": "s3://n.ipynb", "cell": 4}
+
+
+def tries(number: int, most: int):
+    """Make the context of a try of a task that has `most` retries."""
+    now = context()
+    now["ti"].try_number, now["ti"].max_tries = number, most
+    return now
+
+
 @pytest.mark.parametrize("cause", list(Cause))
 def test_failure(operator, cause):
-    """The cause decides whether Airflow tries again, and the message is one line that says why."""
-    now = context()
-    result = {
-        "state": "failed",
-        "cause": cause.value,
-        "message": "so it was",
-        "notebook": "s3://n.ipynb",
-    }
+    """The cause decides whether Airflow tries again; the error is the line at the log's end."""
+    now, result = context(), FAILED | {"cause": cause.value}
+    task = operator(retry_delay=timedelta(minutes=5))
     with pytest.raises(AirflowException) as caught:
-        operator().finish(now, result)
-    assert str(caught.value) == f"{cause}: so it was; executed notebook: s3://n.ipynb"
-    assert isinstance(caught.value, AirflowFailException) == (cause in HOPELESS)
+        task.finish(now, result)
+    is_final = isinstance(caught.value, AirflowFailException)
+    assert is_final == (POLICY[cause] is Retry.NEVER)
+    said = str(caught.value)
+    follows = "no retry: " if is_final else "next attempt in "
+    assert said.startswith(f"{cause}: so it was; {follows}")
+    assert said.endswith("; notebook: s3://n.ipynb#cell-4")
+    assert task.log.told[-1] == ("error", said)
     assert now["pushed"] == {"result": result}
     assert not now["outlet_events"]
 
 
-def test_a_cause_is_said_once(operator):
-    """A message that begins with its cause is left as it is."""
-    result = {"state": "failed", "cause": "deadline", "message": "deadline passed"}
-    with pytest.raises(AirflowException, match=r"^deadline passed$"):
-        operator().finish(context(), result)
+DECISIONS = {
+    "a retry is left": (1, 2, {}, "next attempt in 5 min"),
+    "none is left": (3, 2, {}, "no attempts left"),
+    "there never was one": (1, 0, {}, "no retry: none was asked for"),
+    "a run that was cleared counts on": (5, 6, {}, "next attempt in 5 min"),
+    "with backoff": (1, 2, {"retry_exponential_backoff": 2.0}, "next attempt in 5 min to 10 min"),
+    "the third of these": (
+        3,
+        9,
+        {"retry_exponential_backoff": 2.0},
+        "next attempt in 20 min to 40 min",
+    ),
+    "the longest": (40, 50, {"retry_exponential_backoff": 2.0}, "next attempt in 2 h 40 min"),
+    "the step says never": (
+        1,
+        2,
+        {"retry_by_cause": {"store": "never"}},
+        "no retry: pipeline.yaml says so",
+    ),
+    "more memory, where there are no pools": (
+        1,
+        2,
+        {"retry_by_cause": {"store": "more_memory"}},
+        "next attempt in 5 min",
+    ),
+}
+
+
+@pytest.mark.parametrize(("number", "most", "fields", "words"), DECISIONS.values(), ids=DECISIONS)
+def test_what_follows(operator, number, most, fields, words):
+    """What follows a failure is what Airflow will do, and the line says so."""
+    task = operator(retry_delay=timedelta(minutes=5), **fields)
+    with pytest.raises(AirflowException) as caught:
+        task.finish(tries(number, most), FAILED | {"cause": "store"})
+    assert str(caught.value) == f"store: so it was; {words}; notebook: s3://n.ipynb#cell-4"
+    assert isinstance(caught.value, AirflowFailException) == (not words.startswith("next"))
+
+
+def test_a_steps_own_word_makes_a_notebooks_error_worth_a_retry(operator):
+    """What pipeline.yaml says of a cause stands above the table."""
+    task = operator(retry_by_cause={"notebook_error": "backoff"})
+    with pytest.raises(AirflowException) as caught:
+        task.finish(context(), FAILED | {"cause": "notebook_error"})
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+@pytest.mark.parametrize(
+    ("cause", "message", "said"),
+    [
+        ("deadline", "deadline passed", "deadline passed"),
+        ("deadline", 'deadline in cell 3/9 "A": late', 'deadline in cell 3/9 "A": late'),
+        ("deadline", "", "deadline: no message"),
+        (None, "odd", "nightmill_bug: odd"),
+        ("of_tomorrow", "odd", "nightmill_bug: odd"),
+        ("store", "gone\n\x1b[31mfor good", "store: gone"),
+    ],
+)
+def test_the_cause_is_said_once(operator, cause, message, said):
+    """A message that begins with its cause is left as it is, any other gets it; one line it is."""
+    result = {"state": "failed", "cause": cause, "message": message}
+    with pytest.raises(AirflowException) as caught:
+        operator(retries=0).finish(tries(1, 0), result)
+    assert str(caught.value).partition("; ")[0] == said
+
+
+LINES = {
+    "3/9 cell 2: Join": ("info", "3/9 cell 2: Join"),
+    "WARNING a thread failed": ("warning", "a thread failed"),
+    "ERROR store: gone": ("error", "store: gone"),
+    "ERRORS are not marked so": ("info", "ERRORS are not marked so"),
+    "  | ERROR said a cell": ("info", "  | ERROR said a cell"),
+    "100 % done": ("info", "100 % done"),
+    "": ("info", ""),
+}
+
+
+def test_lines_of_a_step_keep_their_level(operator):
+    """What a step's log marks as warning or error is one in Airflow's, all else is news."""
+    task = operator()
+    task.tell(LINES)
+    assert task.log.told == list(LINES.values())
 
 
 CODES = {

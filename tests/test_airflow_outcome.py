@@ -102,7 +102,7 @@ def test_how_an_attempt_ended(tmp_path):
     assert outcome.ended()["cause"] == "kernel_died"
 
 
-def test_times_out_of_memory(tmp_path):
+def test_times_short_of_memory(tmp_path):
     """Only earlier attempts of the same run count, and only this cause."""
     run = RUN.model_copy(update={"attempt": 5})
     causes = ["out_of_memory", "kernel_died", "out_of_memory", "out_of_memory"]
@@ -110,7 +110,7 @@ def test_times_out_of_memory(tmp_path):
         order = 6 if number == 4 else 7
         earlier = RUN.model_copy(update={"attempt": number, "order": order})
         write_record(tmp_path, earlier, failure={"cause": cause, "message": ""})
-    assert Outcome(run, tmp_path).times_out_of_memory() == 2
+    assert Outcome(run, tmp_path).times_short_of_memory() == 2
 
 
 # -- closing --------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_a_worker_without_rights(tmp_path, caplog):
     outcome = Outcome(RUN.model_copy(update={"store": "gs://bucket/x"}), tmp_path)
     assert outcome.committed() is None
     assert outcome.ended() is None
-    assert outcome.times_out_of_memory() == 0
+    assert outcome.times_short_of_memory() is None
     assert outcome.close(FAILED, "") == FAILED
     assert caplog.text.count("The worker cannot") == 4
 
@@ -297,7 +297,7 @@ def test_a_killed_pod_record_and_notebook_agree(tmp_path):
     pod = {**POD, "status": status}
     result = Outcome(RUN, tmp_path).close(result_of_pod(pod), "make-1", pod_evidence(pod))
     failure = read_record(tmp_path, 2).failure
-    line = 'out_of_memory in cell 2/2 "Cell 2": the pod reached its memory limit of 2Gi'
+    line = 'out_of_memory in cell 2/2 "Cell 2": the whole container was killed at its limit of 2Gi'
     assert (failure.message, result["message"], result["cell"]) == (line, line, 2)
     assert failure.evidence["pod"]["container"] == {"reason": "OOMKilled", "exit_code": 137}
     assert failure.retry is Retry.MORE_MEMORY
@@ -306,5 +306,5 @@ def test_a_killed_pod_record_and_notebook_agree(tmp_path):
     (error,) = book["cells"][1]["outputs"]
     assert (error["ename"], error["evalue"]) == (
         "out_of_memory",
-        "the pod reached its memory limit of 2Gi",
+        "the whole container was killed at its limit of 2Gi",
     )

@@ -107,7 +107,7 @@ def test_the_cause_of_an_end(found, cause):
 def test_messages_help():
     """What is told holds the number that matters."""
     full = pod_status.result_of_pod(pod("Failed", state=ended(137, reason="OOMKilled")))
-    assert full["message"] == "the pod reached its memory limit of 2Gi"
+    assert full["message"] == "the whole container was killed at its limit of 2Gi"
     late = pod_status.result_of_pod(pod("Failed", reason="DeadlineExceeded"))
     assert "(1500 s)" in late["message"]
     evicted = pod_status.result_of_pod(pod("Failed", reason="Evicted", message="low on disk"))
@@ -154,8 +154,8 @@ def test_waiting_for_a_node():
     late = look(waits, LIMITS, NOW + timedelta(seconds=900))
     assert late.is_over
     assert late.result["cause"] == "deadline"
-    assert "within 15 min: 0/3 nodes are available" in late.result["message"]
-    assert "`schedule_timeout`" in late.result["message"]
+    assert "within 15 min (" in late.result["message"]
+    assert "`schedule_timeout`): 0/3 nodes are available" in late.result["message"]
 
 
 def test_waiting_for_the_scheduler():

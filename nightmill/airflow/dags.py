@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Param, get_parsing_context
+from airflow.sdk import DAG, BaseOperator, Param, get_parsing_context
 
 from nightmill.airflow import alerts
 from nightmill.airflow.assets import after_schedule, output_asset
@@ -21,8 +21,11 @@ from nightmill.airflow.steprun_operator import StepRunFields
 from nightmill.airflow.timetable import BoundedCronTimetable
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import gather
+from nightmill.spec.retry import MAX_DOUBLINGS
 
-MAX_BACKOFF_DOUBLINGS = 5  # the longest wait is 32 times the first
+# A truth value in the first versions of Airflow 3; now a factor, for which True would be 1.
+_NO_FACTOR = BaseOperator.retry_exponential_backoff
+_FACTOR = True if isinstance(_NO_FACTOR, bool) else 2.0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -112,7 +115,7 @@ def _kind(
     if plan.platform.launcher == "local":
         variables = plan.platform.environment.items()
         plain = {name: one.value for name, one in variables if one.value is not None}
-        return LocalStepOperator, {"environment": plain}
+        return LocalStepOperator, {"environment": plain, "review_url": plan.platform.review_url}
     # Only here: the client of Kubernetes takes seconds to import.
     from nightmill.airflow.operator import pod_operator_kind  # noqa: PLC0415 - see above
 
@@ -121,16 +124,15 @@ def _kind(
 
 def _task_arguments(plan: Plan, planned: PlannedPipeline, step: PlannedStep) -> dict[str, Any]:
     pipeline, spec = planned.pipeline.spec, step.spec
-    retries = pipeline.retries if spec.retries is None else spec.retries
-    delay = spec.retry_delay or pipeline.retry_delay
-    backoff = pipeline.retry_backoff if spec.retry_backoff is None else spec.retry_backoff
+    retries = pipeline.retries_of(spec)
     return {
         "task_id": step.name,
         "doc_md": _step_doc(step),
-        "retries": retries,
-        "retry_delay": delay,
-        "retry_exponential_backoff": backoff,
-        "max_retry_delay": delay * 2**MAX_BACKOFF_DOUBLINGS,
+        "retries": retries.count,
+        "retry_delay": retries.delay,
+        "retry_exponential_backoff": _FACTOR if retries.backoff else _NO_FACTOR,
+        "max_retry_delay": retries.delay * 2**MAX_DOUBLINGS,
+        "retry_by_cause": {cause.value: retry.value for cause, retry in retries.own.items()},
         "execution_timeout": step.most,
         "trigger_rule": spec.trigger_rule,
         "priority_weight": spec.priority,

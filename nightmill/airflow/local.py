@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from nightmill.airflow.links import NotebookLink
 from nightmill.airflow.steprun_operator import StepRunFields, result_of_exit_code
 
 GRACE_S = 30.0  # the step interrupts its kernel, saves, uploads and writes its record
@@ -30,6 +31,7 @@ class LocalStepOperator(StepRunFields):
     on this machine has those of the worker.
     """
 
+    operator_extra_links = (NotebookLink(),)
     ui_color = "#e8f0e4"
 
     def __init__(self, *, environment: Mapping[str, str] | None = None, **operator: Any) -> None:
@@ -42,8 +44,7 @@ class LocalStepOperator(StepRunFields):
         with tempfile.TemporaryDirectory(prefix="nightmill-") as folder:
             result = Path(folder) / "result.json"
             with self._started(run.to_argv(), result) as process:
-                for line in process.stdout or ():
-                    self.log.info("%s", line.rstrip())
+                self.tell(line.rstrip() for line in process.stdout or ())
                 code = process.wait()
             self.finish(context, _read_result(result) or result_of_exit_code(code))
 

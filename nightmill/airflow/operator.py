@@ -8,15 +8,16 @@ differs in what happens around the pod:
     nothing twice       what this run has committed already is returned without a pod
     the log, in words   what a pending pod waits for; on failure the pod's events
     patience            an API server that is away for minutes does not fail a step that runs
-    the last word       the step's own (its termination message); else what the store says; else
-                        what the cluster knows, which is then written into the record
+    the last word       the step's own (its termination message), but for who stopped it; else what
+                        the store says; else what the cluster knows. Record and Airflow agree
+    more memory         what ran out of it moves on to the next pool, as long as there is one
     no pod stays        whatever the end was
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from nightmill.airflow import pod_status
 from nightmill.airflow.cluster_api import plain
+from nightmill.airflow.evidence import pod_evidence
 from nightmill.airflow.links import NotebookLink
 from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.pod_log import PodLog
@@ -49,7 +51,7 @@ GONE_S = 90.0  # for a pod of an earlier try to end: its grace, and a little
 class StepPodOperator(StepRunFields, KubernetesPodOperator):
     """Runs a step in a pod.
 
-    `stages` are its pods, the first for the first try; `review_url` leads to the review pages.
+    `stages` are its pods: the first for the first try, the next after each that ran out of memory.
     """
 
     template_fields: Sequence[str] = (
@@ -59,12 +61,9 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
     operator_extra_links = (NotebookLink(),)
     ui_color = "#e0ecf4"
 
-    def __init__(
-        self, *, stages: Sequence[Stage], review_url: str | None = None, **operator: Any
-    ) -> None:
+    def __init__(self, *, stages: Sequence[Stage], **operator: Any) -> None:
         super().__init__(pod_template_dict=dict(stages[0].manifest), **operator)
         self.stages = tuple(stages)
-        self.review_url = review_url or ""
         self._stage = self.stages[0]
 
     # -- Airflow calls these ----------------------------------------------------------------------
@@ -72,13 +71,14 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
     def execute_sync(self, context: Any) -> None:
         """Run the pod and follow it to its end."""
         run, done = self._begin(context)
+        evidence: Mapping[str, Any] = {}
         if done is None:
             try:
-                done = self._follow(self._start(context, run), run)
+                done, evidence = self._follow(self._start(context, run), run)
             except BaseException:
                 self.on_kill()
                 raise
-        self._conclude(context, run, done)
+        self._conclude(context, run, done, evidence)
 
     def execute_async(self, context: Any) -> None:
         """Start the pod and leave the waiting to the triggerer."""
@@ -88,7 +88,7 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
             self.convert_config_file_to_dict()  # type: ignore[no-untyped-call]
             self.defer(trigger=self._trigger(context, name), method_name="resume")
         else:
-            self._conclude(context, run, done)
+            self._conclude(context, run, done, {})
 
     def resume(self, context: Any, event: Mapping[str, Any]) -> None:
         """Go on when the triggerer has seen the end of the pod."""
@@ -97,8 +97,8 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         if self.pod is not None and pod_status.has_started(plain(self.pod)):
             log = PodLog(partial(self._pods(run).open_log, event["name"], follow=False))
             log.start()
-            self._tell(log.finish())
-        self._conclude(context, run, event["result"])
+            self.tell(log.finish())
+        self._conclude(context, run, event["result"], event["evidence"])
 
     def build_pod_request_obj(self, context: Any = None, **options: Any) -> Any:
         """Build the pod; without a context it has no arguments."""
@@ -108,6 +108,15 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
             self.arguments = [argument.replace("$", "$$") for argument in run.to_argv()]
             self.labels = {**instance_labels(run), **attempt_labels(run)}
         return super().build_pod_request_obj(context, **options)
+
+    def more_memory(self, context: Any) -> str | None:
+        """Say on which pool another try would have more memory; None after the last."""
+        run = self._made or self.make_step_run(context)
+        times = self._outcome(run).times_short_of_memory()
+        if times is None:  # the next try cannot count either, and so stays on the first pool
+            return ""
+        following = self.stages[times + 1 : times + 2]
+        return following[0].words if following else None
 
     # -- before -----------------------------------------------------------------------------------
 
@@ -136,12 +145,11 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
             time.sleep(POLL_S)
 
     def _choose_stage(self, context: Any, run: StepRun) -> None:
-        times = self._outcome(run).times_out_of_memory() if run.attempt > 1 else 0
-        self._stage = self.stages[min(times, len(self.stages) - 1)]
+        times = self._outcome(run).times_short_of_memory() if run.attempt > 1 else 0
+        self._stage = self.stages[min(times or 0, len(self.stages) - 1)]
         if times:
             self.pod_template_dict = self.render_template(dict(self._stage.manifest), context)
-            pool = self._stage.limits.pool
-            self.log.info("Out of memory %d times so far; now on pool %s", times, pool)
+            self.log.info("Out of memory %d times so far; now %s", times, self._stage.words)
 
     def _start(self, context: Any, run: StepRun) -> str:
         """Create the pod of this try, or take it up; returns its name."""
@@ -155,8 +163,8 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
 
     # -- while it runs ----------------------------------------------------------------------------
 
-    def _follow(self, name: str, run: StepRun) -> Mapping[str, Any]:
-        """Watch the pod, tell its log on the way, and return its result."""
+    def _follow(self, name: str, run: StepRun) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Watch the pod, tell its log on the way, and return its result and its evidence."""
         pods = self._pods(run)
         log = PodLog(partial(pods.open_log, name, follow=True))
         told, last = "", None
@@ -170,16 +178,12 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
             if pod and pod_status.has_started(pod):
                 log.start()
             if view.is_over:
-                self._tell(log.finish())
-                return view.result or last_guess(last)
+                self.tell(log.finish())
+                return view.result or last_guess(last), pod_evidence(pod or last)
             last = pod
-            self._tell(log.lines(POLL_S))
+            self.tell(log.lines(POLL_S))
             if self._killed:
                 raise AirflowException("stopped from outside; the pod ends within its grace period")
-
-    def _tell(self, lines: Iterator[str]) -> None:
-        for line in lines:
-            self.log.info("%s", line)
 
     def _trigger(self, context: Any, name: str) -> StepPodTrigger:
         most = self.execution_timeout
@@ -203,16 +207,18 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
 
     # -- after ------------------------------------------------------------------------------------
 
-    def _conclude(self, context: Any, run: StepRun, result: Mapping[str, Any]) -> None:
-        """Find the truth, write it down where need be, delete the pod, report."""
-        if "record" not in result:  # the step itself could not speak
-            result = self._outcome(run).ended() or result
-        has_failed, name = result.get("state") != "succeeded", ""
+    def _conclude(
+        self, context: Any, run: StepRun, result: Mapping[str, Any], evidence: Mapping[str, Any]
+    ) -> None:
+        """Delete the pod, find the truth, write it down where need be, report."""
+        name = ""
         if self.pod is not None:
             name, self.pod = self.pod.metadata.name, None
             self._remove(self._pods(run), name, result)
-        if has_failed and "record" not in result:
-            self._outcome(run).close(result, name)
+        if result.get("state") != "succeeded":
+            result = self._outcome(run).close(result, name, evidence)
+        elif "record" not in result:  # the step itself could not speak
+            result = self._outcome(run).ended() or result
         self.finish(context, result)
 
     def _remove(self, pods: Pods, name: str, result: Mapping[str, Any]) -> None:
@@ -224,7 +230,7 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
             self.log.warning("The pod %s cannot be deleted: %s", name, problem)
 
     def _outcome(self, run: StepRun) -> Outcome:
-        return Outcome(run, Path(self.project))
+        return Outcome(run, Path(self.project), self.own_policy)
 
     def _pods(self, run: StepRun) -> Pods:
         return Pods(lambda: self.client, self._refresh, str(self.namespace), run)

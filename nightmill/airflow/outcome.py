@@ -61,16 +61,19 @@ class Outcome:
             log.warning("The worker cannot ask the store how the attempt ended: %s", error)
             return None
 
-    def times_out_of_memory(self) -> int:
-        """Count the earlier attempts of this run that ran out of memory."""
+    def times_short_of_memory(self) -> int | None:
+        """Count the earlier attempts of this run whose cause asks for more memory.
+
+        None where the worker cannot ask the store.
+        """
         try:
             store = self._store()
             before = [self._record(store, number) for number in range(1, self.run.attempt)]
         except _UNAVAILABLE as error:
             log.warning("The worker cannot read how earlier attempts ended: %s", error)
-            return 0
+            return None
         causes = [one.failure.cause for one in before if one is not None and one.failure]
-        return causes.count(Cause.OUT_OF_MEMORY)
+        return sum(retry_of(cause, self.own) is Retry.MORE_MEMORY for cause in causes)
 
     def close(
         self, result: Mapping[str, Any], pod: str, evidence: Mapping[str, Any] | None = None

@@ -107,7 +107,7 @@ def _causes(pod: Mapping[str, Any]) -> Iterator[Why]:
     if reason == "NodeLost":
         yield Cause.NODE_LOST, _lost(pod)
     if end.get("reason") == "OOMKilled":
-        yield Cause.OUT_OF_MEMORY, f"the pod reached its memory limit of {_limit(pod)}"
+        yield Cause.OUT_OF_MEMORY, f"the whole container was killed at its limit of {_limit(pod)}"
     if end.get("exitCode") == UNTOLD_EXIT_CODE and "Unknown" in str(end.get("reason")):
         yield Cause.NODE_LOST, _lost(pod)
     if end.get("reason") in _NEVER_STARTED:

@@ -14,6 +14,7 @@ from typing import Any
 from nightmill.airflow import pod_status
 from nightmill.airflow.pod_status import failed
 from nightmill.causes import Cause
+from nightmill.spec.words import span
 
 SILENCE = timedelta(seconds=10)  # after its grace: a kubelet that lives would have told its end
 
@@ -86,11 +87,11 @@ def _look_at_pending(pod: Mapping[str, Any], limits: Limits, now: datetime) -> V
     why = _first_sentence(scheduled.get("message") or "the scheduler has not looked at it yet")
     created = _moment(pod["metadata"].get("creationTimestamp")) or now
     if (now - created).total_seconds() < limits.schedule_s:
-        span = _span(limits.schedule_s)
-        return View(f"no node of pool {limits.pool} yet: {why}; waiting up to {span}")
-    message = (
-        f"no node of pool {limits.pool} took the pod within {_span(limits.schedule_s)}: {why}; "
-        "see that the pool can grow, ask for less, or raise its `schedule_timeout`"
+        most = span(limits.schedule_s)
+        return View(f"no node of pool {limits.pool} yet: {why}; waiting up to {most}")
+    message = (  # what to do stands before what others said, of which a long one is cut
+        f"no node of pool {limits.pool} took the pod within {span(limits.schedule_s)} (see that "
+        f"the pool can grow, ask for less, or raise its `schedule_timeout`): {why}"
     )
     return View("giving up", is_over=True, result=failed(Cause.DEADLINE, message))
 
@@ -101,13 +102,13 @@ def _look_at_starting(pod: Mapping[str, Any], limits: Limits, waited_s: float) -
     why = ": ".join(filter(None, (reason, message))) or "nothing told yet"
     if _is_hopeless(reason, message):
         advice = "check the image's name, its architecture, the registry, and the secrets named"
-        problem = f"the container cannot start on {node}: {why}; {advice}"
+        problem = f"the container cannot start on {node} ({advice}): {why}"
         return View("giving up", is_over=True, result=failed(Cause.IMAGE, problem))
     if waited_s < limits.startup_s:
         return View(f"starting on {node} ({reason or 'no container yet'})")
     problem = (
-        f"the container did not start on {node} within {_span(limits.startup_s)}: {why}; "
-        f"raise the `startup_timeout` of pool {limits.pool} if its image is large"
+        f"the container did not start on {node} within {span(limits.startup_s)} (raise the "
+        f"`startup_timeout` of pool {limits.pool} if its image is large): {why}"
     )
     return View("giving up", is_over=True, result=failed(Cause.IMAGE, problem))
 
@@ -121,11 +122,6 @@ def _is_hopeless(reason: str, message: str) -> bool:
 def _first_sentence(message: str) -> str:
     """Leave out what the scheduler says of preemption: it repeats the reason at length."""
     return message.partition(". ")[0].strip().rstrip(".")
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min" if minutes and not rest else f"{round(seconds)} s"
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -7,7 +7,7 @@ holds plain text only; files are read when the step runs, on the worker.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,16 +20,15 @@ from nightmill.airflow.params import overrides
 from nightmill.airflow.partition import decide_as_of, decide_partition, run_facts
 from nightmill.causes import SUMMARY, Cause
 from nightmill.errors import NightmillError
+from nightmill.spec import words
 from nightmill.spec.check import read_step_contract
 from nightmill.spec.parameters import check_given
 from nightmill.spec.project import Project
+from nightmill.spec.retry import MAX_DOUBLINGS, Retries, Retry
 from nightmill.spec.steprun import StepRun
 
 RESULT = "result"
 """The XCom that holds the step's result."""
-
-HOPELESS = frozenset({Cause.NOTEBOOK_ERROR, Cause.CHECK_FAILED, Cause.BAD_PARAMETERS, Cause.FENCED})
-"""Causes that no retry can help: the same code would meet the same data again."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,7 +38,8 @@ class StepRunFields(BaseOperator):
 
     `project` is the folder that holds notebooks/; `store` is the address of the store, and `given`
     holds values for parameters (both may be templates). `member` is what a step with members is
-    mapped over. Every `outlets` asset of an output is told the partition when the step has
+    mapped over. `retry_by_cause` is what pipeline.yaml says of causes; `review_url` leads to the
+    review pages. Every `outlets` asset of an output is told the partition when the step has
     succeeded.
     """
 
@@ -54,6 +54,8 @@ class StepRunFields(BaseOperator):
         project: str,
         given: Mapping[str, Any] | None = None,
         member: str = "",
+        retry_by_cause: Mapping[str, str] | None = None,
+        review_url: str | None = None,
         **operator: Any,
     ) -> None:
         super().__init__(**operator)
@@ -63,6 +65,8 @@ class StepRunFields(BaseOperator):
         self.project = project
         self.given = given or {}
         self.member = member
+        self.retry_by_cause = dict(retry_by_cause or {})
+        self.review_url = review_url or ""
         self._made: StepRun | None = None
 
     def make_step_run(self, context: Mapping[str, Any]) -> StepRun:
@@ -70,8 +74,10 @@ class StepRunFields(BaseOperator):
         try:
             self._made = self._step_run(context)
         except NightmillError as error:
+            message = words.describe(error.cause, " ".join(str(error).split()))
+            line = words.tell(message, decision=self._retries(0).refusal(error.cause, left=0))
             # The error is for whoever gave the values, who has no use for our call stack.
-            raise AirflowFailException(f"{error.cause}: {error}") from None
+            raise AirflowFailException(line) from None
         return self._made
 
     def _step_run(self, context: Mapping[str, Any]) -> StepRun:
@@ -99,16 +105,87 @@ class StepRunFields(BaseOperator):
     def finish(self, context: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Report a step's result: an XCom, the assets' partition, one line of log.
 
-        `result` is what `nightmill step` left as its termination message. Raises
-        AirflowFailException where no retry can help, else AirflowException, unless it succeeded.
+        `result` is what `nightmill step` left as its termination message. Unless it succeeded,
+        raises AirflowException where its cause is worth another try, else AirflowFailException;
+        the error is the line that the log ends with.
         """
         context["ti"].xcom_push(RESULT, dict(result))
         if result.get("state") != "succeeded":
-            _fail(result)
+            self._fail(context, result)
         run = self._made or self.make_step_run(context)  # a resumed try begins with an empty self
         announce(context, self.outlets, run, result)
         record = result.get("record")
         self.log.info("%s of %s succeeded; record: %s", self.step, self.pipeline, record)
+
+    def tell(self, lines: Iterable[str]) -> None:
+        """Repeat lines of a step's own log, each at the level that it carries."""
+        levels = {words.ERROR: self.log.error, words.WARNING: self.log.warning}
+        for line in lines:
+            mark = next((mark for mark in levels if line.startswith(mark)), "")
+            levels.get(mark, self.log.info)("%s", line.removeprefix(mark))
+
+    def more_memory(self, context: Mapping[str, Any]) -> str | None:  # noqa: ARG002 - others ask it
+        """Say where another try would have more memory; None where nothing larger is left.
+
+        Empty where a try has what the machine has, and may well find more of it free.
+        """
+        return ""
+
+    @property
+    def own_policy(self) -> dict[Cause, Retry]:
+        """What pipeline.yaml says of causes."""
+        return {Cause(cause): Retry(retry) for cause, retry in self.retry_by_cause.items()}
+
+    def _retries(self, count: int) -> Retries:
+        return Retries(
+            count=count,
+            delay=self.retry_delay,
+            backoff=bool(self.retry_exponential_backoff),
+            own=self.own_policy,
+        )
+
+    def _fail(self, context: Mapping[str, Any], result: Mapping[str, Any]) -> NoReturn:
+        cause = _cause(result)
+        message = str(result.get("message") or "")
+        if not message.startswith(cause):
+            message = words.describe(cause, message)
+        decision, is_tried_again = self._decide(context, cause)
+        notebook = str(result.get("notebook") or "")
+        line = words.tell(message, decision=decision, notebook=notebook, cell=result.get("cell"))
+        self.log.error("%s", line)
+        raise (AirflowException if is_tried_again else AirflowFailException)(line)
+
+    def _decide(self, context: Mapping[str, Any], cause: Cause) -> tuple[str, bool]:
+        """Return what follows a failure, in words, and whether that is another try."""
+        ti = context["ti"]
+        retries = self._retries(ti.max_tries)
+        refusal = retries.refusal(cause, left=ti.max_tries + 1 - ti.try_number)
+        if refusal:
+            return refusal, False
+        if retries.of(cause) is Retry.MORE_MEMORY:
+            place = self.more_memory(context)
+            if place is None:
+                return "no retry: no larger pool", False
+            if place:
+                return f"next attempt {place}", True
+        return f"next attempt in {_wait(retries, ti.try_number)}", True
+
+
+def _cause(result: Mapping[str, Any]) -> Cause:
+    """Read a result's cause; one that we do not know is another version's."""
+    try:
+        return Cause(result.get("cause") or Cause.NIGHTMILL_BUG)
+    except ValueError:
+        return Cause.NIGHTMILL_BUG
+
+
+def _wait(retries: Retries, attempt: int) -> str:
+    """Say how long Airflow will wait: with backoff up to twice as long, so that tries spread."""
+    least_s = retries.wait_s(attempt)
+    most_s = min(2 * least_s, retries.delay.total_seconds() * 2**MAX_DOUBLINGS)
+    if not retries.backoff or most_s <= least_s:
+        return words.span(least_s)
+    return f"{words.span(least_s)} to {words.span(most_s)}"
 
 
 def run_order(dag_run: Any) -> int:
@@ -129,13 +206,3 @@ def result_of_exit_code(code: int) -> dict[str, Any]:
         return {"state": "succeeded", "cause": None, "message": "succeeded"}
     message = f"{SUMMARY[cause]} (exit code {code}, and no word)"
     return {"state": "failed", "cause": cause.value, "message": message}
-
-
-def _fail(result: Mapping[str, Any]) -> NoReturn:
-    cause = result.get("cause") or Cause.NIGHTMILL_BUG.value
-    message = str(result.get("message") or "no message")
-    if not message.startswith(cause):
-        message = f"{cause}: {message}"
-    if result.get("notebook"):
-        message += f"; executed notebook: {result['notebook']}"
-    raise (AirflowFailException if cause in HOPELESS else AirflowException)(message)

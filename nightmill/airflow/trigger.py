@@ -18,6 +18,7 @@ from airflow.triggers.base import TriggerEvent
 from kubernetes_asyncio.client import ApiException
 
 from nightmill.airflow.cluster_api import patiently_async, plain
+from nightmill.airflow.evidence import pod_evidence
 from nightmill.airflow.pod_status import failed
 from nightmill.airflow.pod_watch import Limits, View, last_guess, look
 from nightmill.causes import Cause
@@ -27,8 +28,9 @@ class StepPodTrigger(KubernetesPodTrigger):
     """Waits for the end of one pod.
 
     `trigger_kwargs` hold the fields of Limits as `limits`, and `deadline`, the seconds since the
-    epoch after which to wait no longer, or None. The event repeats them, and adds `name` and
-    `result`; without a `record` in it, the result is no more than what the cluster knows.
+    epoch after which to wait no longer, or None. The event repeats them, and adds `name`, `result`
+    and `evidence`, what the pod's status told last; without a `record` in it, the result is no more
+    than what the cluster knows.
     """
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -49,14 +51,15 @@ class StepPodTrigger(KubernetesPodTrigger):
             if view.is_over or self._is_late():
                 self._fired_event = True  # from here on the pod is the operator's to delete
                 result = view.result or _guess(view, last)
-                yield self._event(result)
+                yield self._event(result, pod_evidence(pod or last))
                 return
             last = pod
             await asyncio.sleep(self.poll_interval)
 
-    def _event(self, result: Mapping[str, Any]) -> TriggerEvent:
+    def _event(self, result: Mapping[str, Any], evidence: Mapping[str, Any]) -> TriggerEvent:
         place = {"name": self.pod_name, "namespace": self.pod_namespace}
-        payload = {**self.trigger_kwargs, **place, "result": dict(result)}
+        told = {"result": dict(result), "evidence": dict(evidence)}
+        payload = {**self.trigger_kwargs, **place, **told}
         return TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
     def _is_late(self) -> bool:

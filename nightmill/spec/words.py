@@ -18,8 +18,9 @@ from nightmill.causes import Cause
 MESSAGE_CHARACTERS = 300
 TITLE_CHARACTERS = 80
 
-ERROR = "ERROR"
-WARNING = "WARNING"
+ERROR = "ERROR "
+WARNING = "WARNING "
+"""How a line of a step's log begins that is not just news, and whoever shows it may colour it."""
 
 _ANSI = re.compile(r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -109,6 +110,11 @@ def _scaled(count: int) -> tuple[float, str]:
 
 def _digits(value: float, unit: str) -> str:
     return f"{value:.0f}" if value >= 100 or unit == "B" else f"{value:.1f}"  # noqa: PLR2004 - three digits are enough
+
+
+def chosen(count: int) -> str:
+    """Return bytes that somebody chose, without a fraction of zero: 16 GiB, 1.5 GiB."""
+    return amount(count).replace(".0 ", " ")
 
 
 def span(seconds: float) -> str:
