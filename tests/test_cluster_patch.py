@@ -133,6 +133,18 @@ REFUSED = {
         "looks like a secret",
         "secretKeyRef",
     ),
+    "a whole secret without a prefix": (
+        "spec: {containers: [{name: base, envFrom: [{secretRef: {name: db}}]}]}",
+        ("spec", "containers", 0, "envFrom", 0),
+        "nobody could tell",
+        "prefix",
+    ),
+    "envFrom as text": (
+        "spec: {containers: [{name: base, envFrom: [db]}]}",
+        ("spec", "containers", 0, "envFrom", 0),
+        "needs keys and values",
+        "",
+    ),
     "date": (
         "metadata: {annotations: {since: 2013-03-01}}",
         ("metadata", "annotations", "since"),
@@ -210,6 +222,8 @@ def test_secrets_are_smelled(name, value):
         ("TOKENIZERS_PARALLELISM", "false"),
         ("SORT_KEY", "flight_id"),
         ("MAX_TOKENS", "4096"),
+        ("NIGHTMILL_SECRETS", "DB_PASSWORD"),
+        ("PWD", "/home/me"),
         ("DB_PASSWORD", ""),
     ],
 )

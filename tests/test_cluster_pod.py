@@ -371,3 +371,77 @@ def test_a_pool_without_anything():
     placement = Placement("any", Pool(), 1000, GIB)
     assert placement.resources() == {"cpu": "1", "memory": "1Gi"}
     assert Placement("any", Pool(), 1000, GIB, 2).resources()["nvidia.com/gpu"] == "2"
+
+
+def env_of(manifest: dict) -> dict[str, str | None]:
+    """Give the variables of a pod's container that have a plain value."""
+    (container,) = manifest["spec"]["containers"]
+    return {one["name"]: one.get("value") for one in container["env"]}
+
+
+SECRETS = {
+    "platform and patch": ("odd", PLATFORM, "AWS_ACCESS_KEY_ID,TOKEN"),
+    "none": ("score", PLATFORM.replace("{secret: nightmill-s3, key: access-key-id}", "x1"), None),
+    "those the owner names": (
+        "score",
+        PLATFORM.replace("AWS_REGION: us-east-1", 'NIGHTMILL_SECRETS: "FROM_IMAGE, AWS_A*"'),
+        "FROM_IMAGE,AWS_A*,AWS_ACCESS_KEY_ID",
+    ),
+    "a whole secret by its prefix": (
+        "odd",
+        PLATFORM.replace(
+            "            volumeMounts:",
+            "            envFrom: [{prefix: DB_, secretRef: {name: db}},"
+            " {configMapRef: {name: c}}]\n            volumeMounts:",
+        ),
+        "AWS_ACCESS_KEY_ID,TOKEN,DB_*",
+    ),
+    "a mounted secret": (
+        "odd",
+        PLATFORM.replace("emptyDir: {medium: Memory, sizeLimit: 1Gi}", "secret: {secretName: s}"),
+        "AWS_ACCESS_KEY_ID,TOKEN,/dev/shm",
+    ),
+    "a projected secret": (
+        "odd",
+        PLATFORM.replace(
+            "emptyDir: {medium: Memory, sizeLimit: 1Gi}",
+            "projected: {sources: [{configMap: {name: c}}, {secret: {name: s}}]}",
+        ),
+        "AWS_ACCESS_KEY_ID,TOKEN,/dev/shm",
+    ),
+    "a secret of a driver": (
+        "odd",
+        PLATFORM.replace(
+            "emptyDir: {medium: Memory, sizeLimit: 1Gi}",
+            "csi: {driver: secrets-store.csi.k8s.io, readOnly: true}",
+        ),
+        "AWS_ACCESS_KEY_ID,TOKEN,/dev/shm",
+    ),
+}
+
+
+@pytest.mark.parametrize(("step", "platform", "declared"), SECRETS.values(), ids=SECRETS)
+def test_a_pod_is_told_what_is_secret(read, step, platform, declared):
+    """Variables and folders that come from secrets are named to the supervisor, all of them."""
+    if declared is None:
+        platform = platform.replace("AWS_ACCESS_KEY_ID", "PRICE")
+    assert env_of(pod_manifest(*read(platform), step)).get("NIGHTMILL_SECRETS") == declared
+
+
+def test_a_pod_is_told_its_pool(read):
+    """The pool is the one that the pod is made for, also after a retry has moved it."""
+    platform, pipeline = read()
+    assert env_of(pod_manifest(platform, pipeline, "train"))["NIGHTMILL_POOL"] == "gpu"
+    moved = Placement("highmem", platform.pools["highmem"], 1000, GIB)
+    manifest = pod_manifest(platform, pipeline, "score", placement=moved)
+    assert env_of(manifest)["NIGHTMILL_POOL"] == "highmem"
+
+
+def test_a_pod_holds_references_only(read):
+    """A parameter that refers to a secret, and the secrets themselves, are names in the pod."""
+    run = RUN.model_copy(update={"parameters": {"key": "secret://AWS_ACCESS_KEY_ID"}})
+    manifest = pod_manifest(*read(), "score", arguments=run.to_argv())
+    (container,) = manifest["spec"]["containers"]
+    assert StepRun.from_argv(container["args"]).parameters == run.parameters
+    (key,) = [one for one in container["env"] if one["name"] == "AWS_ACCESS_KEY_ID"]
+    assert key.keys() == {"name", "valueFrom"}

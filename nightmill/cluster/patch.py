@@ -74,7 +74,7 @@ def patch_faults(patch: Mapping[str, Any]) -> Iterator[Fault]:
 def _faults_below(value: Any, path: KeyPath) -> Iterator[Fault]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if key in _KEYED or key in _APPENDED:
+            if key in _KEYED or key in _APPENDED or key == "envFrom":
                 yield from _list_faults(key, inner, (*path, key))
             yield from _faults_below(inner, (*path, key))
     elif isinstance(value, list):
@@ -98,6 +98,9 @@ def _list_faults(key: str, items: Any, path: KeyPath) -> Iterator[Fault]:
             yield Fault(f"each item of `{key}` needs {wanted}", at=at)
         elif key == "env" and "value" in item:
             yield from _variable_faults(item["name"], item["value"], (*at, "value"))
+        elif key == "envFrom" and "secretRef" in item and not item.get("prefix"):
+            advice = "add `prefix: NAME_`, or give its keys one by one under `env`"
+            yield Fault("nobody could tell this secret's variables from others", advice, at)
 
 
 def _variable_faults(name: str, value: Any, path: KeyPath) -> Iterator[Fault]:

@@ -31,7 +31,7 @@ from nightmill.spec.yaml_source import YamlSource, read_yaml
 FILE = "platform.yaml"
 ENVIRONMENT_VARIABLE = "NIGHTMILL_ENV"
 IMAGE_VARIABLE = "{{ var.value.nightmill_image }}"
-SET_BY_US = ("HOME", "TMPDIR", "NIGHTMILL_SCRATCH", "NIGHTMILL_IMAGE")
+SET_BY_US = ("HOME", "TMPDIR", "NIGHTMILL_SCRATCH", "NIGHTMILL_IMAGE", "NIGHTMILL_POOL")
 
 Launcher = Literal["local", "kubernetes", "eks"]
 DnsName = Annotated[str, AfterValidator(check_dns_name)]

@@ -20,6 +20,7 @@ from nightmill.cluster.names import label_value, pod_name
 from nightmill.cluster.patch import strategic_merge
 from nightmill.cluster.platform import Platform, Variable
 from nightmill.cluster.pool import Pool
+from nightmill.cluster.secrets import declare_secrets
 from nightmill.errors import SpecError
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.problems import gather, shown, suggest
@@ -158,7 +159,7 @@ def build_pod(platform: Platform, plan: PodPlan) -> dict[str, Any]:
         "metadata": metadata,
         "spec": _pod_spec(platform, plan),
     }
-    return strategic_merge(pod, plan.placement.pool.patch)
+    return declare_secrets(strategic_merge(pod, plan.placement.pool.patch), CONTAINER)
 
 
 # A node that is only badly filled is left alone while a long step runs on it.
@@ -223,6 +224,7 @@ def _environment(platform: Platform, plan: PodPlan) -> list[dict[str, Any]]:
         "TMPDIR": SCRATCH,
         "NIGHTMILL_SCRATCH": SCRATCH,
         "NIGHTMILL_IMAGE": plan.image,
+        "NIGHTMILL_POOL": plan.placement.pool_name,
     }
     return [
         *({"name": name, "value": value} for name, value in ours.items()),

@@ -100,7 +100,8 @@ def _recognised(name: str, value: str) -> str:
 
 def _files_in(folder: Path) -> list[Path]:
     with suppress(OSError):
-        return sorted(file for file in folder.iterdir() if file.is_file())
+        files = folder.iterdir() if folder.is_dir() else [folder]
+        return sorted(file for file in files if file.is_file())
     return []
 
 
