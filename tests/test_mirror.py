@@ -262,10 +262,10 @@ def test_the_same_bytes_are_sent_once(store, notebook, now):
     """A file that was written anew with the same content is not sent again; a changed one is."""
     counting = Store(store, now)
     mirror = Mirror(counting, PREFIX, notebook, ProgressTracker(START, clock=now.clock))
-    run_until(mirror, now, 20, lambda: save(notebook, b"same"))
+    run_until(mirror, now, 60, lambda: save(notebook, b"same"))
     assert counting.times(NOTEBOOK) == [10]
     save(notebook, b"changed")
-    run_until(mirror, now, 60)
+    run_until(mirror, now, 120)
     assert len(counting.times(NOTEBOOK)) == 2
     assert store.read(NOTEBOOK).data == b"changed"
     assert mirror.evidence["notebook_bytes"] == len(b"same") + len(b"changed")
@@ -327,6 +327,10 @@ def test_a_failing_store_is_told_once_and_tried_again(directory, notebook, now):
     assert directory.read(NOTEBOOK).data == b"{}"
     beats = [when for when in store.times(PROGRESS) if when > 360]
     assert max(later - earlier for earlier, later in pairwise(beats)) <= 16
+    store.fails = StoreError("gone again", address="a", operation="write")
+    run_until(mirror, now, 630)  # from the shortest pause on
+    assert mirror.counts.failures == 12 + 2
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), MemoryError(), RecursionError("deep")])
@@ -469,16 +473,16 @@ def test_a_heartbeat_that_hangs_is_left_behind(directory, notebook):
     assert mirror.counts.progress_uploads == 1  # the one that hung
 
 
-def test_a_long_upload_is_broken_off_at_the_end(store, notebook, now):
+@pytest.mark.parametrize("end", [Mirror.release_notebook, Mirror.stop])
+def test_a_long_upload_is_broken_off_at_the_end(store, notebook, now, end):
     """A step that ends in the middle of an upload does not wait for the rest of it."""
 
     class Slow:
         """A store that is told of the end while it reads the file."""
 
         def write_if(self, key, data, *, etag):
-            threading.Timer(0.0, mirror.release_notebook, [0.0]).start()
-            while not mirror._released.is_set():
-                time.sleep(0.01)
+            threading.Timer(0.0, end, [mirror, 0.0]).start()
+            wait_for(mirror._released.is_set)
             return store.write_if(key, data, etag=etag)
 
     mirror = Mirror(Slow(), PREFIX, notebook, ProgressTracker(START, clock=now.clock))

@@ -203,11 +203,18 @@ def test_the_last_line_is_one_plain_line(text, shown):
         "x" * 190 + " hunter2hunter2",  # the cut would leave half of it
         "key hunter2\x1b[0mhunter2 is red",
         "hunter2hunter2\nhunter2hunter2",
+        "key\nhunter2",  # a secret of two lines
     ],
 )
 def test_no_half_of_a_secret_is_left(text):
     """What the redactor knows is gone from the last line, also where it is cut or coloured."""
-    shown = last_line(text, redact=lambda text: text.replace("hunter2hunter2", "[redacted: KEY]"))
+
+    def redact(text):
+        for secret in ("hunter2hunter2", "key\nhunter2"):
+            text = text.replace(secret, "[redacted: KEY]")
+        return text
+
+    shown = last_line(text, redact=redact)
     assert "hunter2" not in shown
 
 
