@@ -1,0 +1,88 @@
+"""A step that is killed whole, at any moment, leaves nothing that is not true."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.deaths.random_kills import CELLS, json_files, kill_at_random, write_project
+
+FEW, MANY = 12, 200
+
+
+@pytest.fixture(
+    scope="module",
+    params=[FEW, pytest.param(MANY, marks=[pytest.mark.e2e, pytest.mark.timeout(1800)])],
+)
+def aftermath(request, make_project, tmp_path_factory):
+    """Kill many runs, sweep once, and return them with every object of the store."""
+    project = make_project("random-kills")
+    write_project(project)
+    killed = kill_at_random(project, tmp_path_factory.mktemp("killed"), request.param)
+    before = dict(json_files(project.store))
+    swept = project.run("sweep", "--older-than", "0s")
+    assert swept.code == 0, swept
+    return killed, before, dict(json_files(project.store))
+
+
+def states_of(cells) -> list[str]:
+    """Return the states of the code cells of a notebook."""
+    return [cell["metadata"]["nightmill"]["state"] for cell in cells]
+
+
+def test_the_kills_are_spread(aftermath):
+    """The runs were killed before, in and after their cells: the test sees what it should see."""
+    killed, _before, _after = aftermath
+    assert any(not one.proven for one in killed)
+    assert any(0 < len(one.proven) < CELLS for one in killed)
+    assert sum(one.was_alive for one in killed) > len(killed) / 2
+
+
+def test_no_cell_is_called_completed_that_did_not_complete(aftermath):
+    """Neither before nor after the sweep does a record or notebook claim what a cell did not do."""
+    killed, before, after = aftermath
+    for one in killed:
+        for objects in (before, after):
+            record = objects.get(f"{one.prefix}/record.json", {"cells": ()})
+            notebook = objects.get(f"{one.prefix}/notebook.ipynb", {"cells": ()})
+            for states in ([c["state"] for c in record["cells"]], states_of(notebook["cells"])):
+                claimed = {n for n, state in enumerate(states, 1) if state == "completed"}
+                assert claimed <= set(one.proven), one
+
+
+def test_whatever_began_has_a_record_with_an_end(aftermath):
+    """After the sweep no attempt is left that has written something and has no ended record."""
+    killed, _before, after = aftermath
+    for one in killed:
+        mine = [key for key in after if key.startswith(f"{one.prefix}/")]
+        record = after.get(f"{one.prefix}/record.json")
+        assert (record is not None) == bool(mine or one.proven), one
+        if record is not None:
+            assert record["state"] in ("failed", "succeeded"), one
+            assert record["ended_at"], one
+            assert "running" not in [cell["state"] for cell in record["cells"]], one
+    assert [key for key in after if key.startswith("active/")] == []
+
+
+def test_record_notebook_and_pointer_agree(aftermath):
+    """After the sweep all three say the same of every attempt."""
+    killed, _before, after = aftermath
+    for one in killed:
+        record = after.get(f"{one.prefix}/record.json")
+        if record is None:
+            continue
+        notebook = after.get(f"{one.prefix}/notebook.ipynb")
+        assert (record["notebook"] is not None) == (notebook is not None), one
+        if notebook is not None:
+            assert states_of(notebook["cells"]) == [c["state"] for c in record["cells"]], one
+        pointer = after.get(f"current/p/step/{one.partition}.json")
+        assert record["committed"] == (pointer is not None) == (record["state"] == "succeeded"), one
+        if record["committed"]:
+            assert len(one.proven) == CELLS, one
+
+
+def test_a_run_that_was_killed_has_a_cause(aftermath):
+    """Every attempt that did not commit says why, with a cause that is worth a retry."""
+    killed, _before, after = aftermath
+    records = [after.get(f"{one.prefix}/record.json") for one in killed]
+    failures = [one["failure"] for one in records if one and not one["committed"]]
+    assert {failure["retry"] for failure in failures} == {"backoff"}
