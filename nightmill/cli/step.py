@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nightmill.cli.terminal import address, cell_text, duration, inert, size
+from nightmill.cli.step_log import log_lines
 from nightmill.errors import StoreError
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.record import Record
@@ -60,7 +60,7 @@ def step(
     from nightmill.step.supervisor import stop_on_signals  # noqa: PLC0415 - see above
     from nightmill.step.termination import write_termination_message  # noqa: PLC0415 - see above
 
-    tell = _teller(_json_line if log_format == "json" else _text_line)
+    tell = _teller(_json_line if log_format == "json" else log_lines)
     project = Project.load(find_root(Path.cwd()))
     try:
         with stop_on_signals() as stop:
@@ -80,6 +80,7 @@ def _last_event(record: Record) -> dict[str, Any]:
         "state": record.state.value,
         "cause": record.failure.cause.value if record.failure else None,
         "message": record.failure.message if record.failure else None,
+        "cell": record.failure.cell if record.failure else None,
         "duration_s": record.duration_s,
         "peak_bytes": record.memory.peak_bytes if record.memory else None,
         "notebook": record.notebook,
@@ -87,13 +88,15 @@ def _last_event(record: Record) -> dict[str, Any]:
     }
 
 
-def _teller(line_of: Callable[[Mapping[str, Any]], str]) -> Callable[[Mapping[str, Any]], None]:
-    """Return a listener that writes a complete line an event, and goes on when nobody reads."""
+def _teller(
+    lines_of: Callable[[Mapping[str, Any]], list[str]],
+) -> Callable[[Mapping[str, Any]], None]:
+    """Return a listener that writes whole lines at once, and goes on when nobody reads."""
 
     def tell(event: Mapping[str, Any]) -> None:
-        if line := line_of(event):
+        if lines := lines_of(event):
             try:
-                sys.stdout.write(line + "\n")
+                sys.stdout.write("\n".join(lines) + "\n")
                 sys.stdout.flush()
             except BrokenPipeError:  # the reader is gone; the record is what counts
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,20 +104,5 @@ def _teller(line_of: Callable[[Mapping[str, Any]], str]) -> Callable[[Mapping[st
     return tell
 
 
-def _json_line(event: Mapping[str, Any]) -> str:
-    return json.dumps(event)
-
-
-def _text_line(event: Mapping[str, Any]) -> str:
-    match event["event"]:
-        case "cell_started":
-            return inert(cell_text(event))
-        case "warning":
-            return inert(f"warning: {event['text']}")
-        case "step_ended":
-            figures = f"{duration(event['duration_s'])}, {size(event['peak_bytes']) or 'no kernel'}"
-            line = f"{event['message'] or event['state']} ({figures})"
-            place = f"; notebook: {address(event['notebook'])}" if event["notebook"] else ""
-            return inert(line + place)
-        case _:
-            return ""
+def _json_line(event: Mapping[str, Any]) -> list[str]:
+    return [json.dumps(event)]

@@ -17,9 +17,11 @@ from typing import Any
 
 from nightmill.causes import Cause
 from nightmill.errors import FencedError, NightmillError, StoreError
+from nightmill.spec import executed
 from nightmill.spec.project import Project
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.steprun import StepRun
+from nightmill.spec.tail import tail_of
 from nightmill.step import findings, verdict
 from nightmill.step.cell_states import amend_after_kill
 from nightmill.step.engine_process import EngineProcess
@@ -141,11 +143,11 @@ class Attempt:
         except StoreError as error:
             self._fail_unstored(error)
         except NightmillError as error:
-            self._kept.fail(verdict.from_error(error))
+            self._fail(verdict.from_error(error))
         except OSError as error:
             self._fail_unstored(disk_error(error))
         except Exception as error:
-            self._kept.fail(verdict.from_bug(error))
+            self._fail(verdict.from_bug(error))
             self._kept.write()
             raise
 
@@ -177,13 +179,22 @@ class Attempt:
         if failure is None:
             self._commit(prepared, current)
         else:
-            self._kept.fail(failure)
+            self._fail(failure)
 
     def _judge(self, seen: Watched, scratch: Path) -> Failure | None:
         failure = verdict.judge(seen)
-        if seen.outcome is None and failure is not None:
-            cell = amend_after_kill(scratch / NOTEBOOK, failure.cause, failure.message)
-            return failure.model_copy(update={"cell": cell})
+        if failure is None:
+            return None
+        notebook = scratch / NOTEBOOK
+        if seen.outcome is None:
+            amend_after_kill(notebook, failure.cause, failure.message)
+        found = executed.parse(notebook.read_bytes()) if notebook.is_file() else None
+        if found is None:
+            return failure
+        if seen.outcome is None:
+            failure = verdict.located(failure, executed.end_of(found), executed.count_cells(found))
+        if failure.cell is not None:
+            self._listener({"event": "tail", "lines": list(tail_of(found, failure.cell))})
         return failure
 
     def _keep_notebook(self, scratch: Path, seen: Watched) -> None:
@@ -225,6 +236,9 @@ class Attempt:
 
     # -- the end ----------------------------------------------------------------------------------
 
+    def _fail(self, failure: Failure) -> None:
+        self._kept.fail(verdict.with_policy(failure, self._project, self._run))
+
     def _kept_locally(self, error: StoreError) -> StoreError:
         """Say where the work of hours lies that the store did not take; it stays there."""
         if self._scratch is None or not (self._scratch / NOTEBOOK).exists():
@@ -236,7 +250,7 @@ class Attempt:
         return with_place(error, self._scratch)
 
     def _fail_unstored(self, error: StoreError) -> None:
-        self._kept.fail(verdict.from_error(self._kept_locally(error)))
+        self._fail(verdict.from_error(self._kept_locally(error)))
 
     def _finish(self) -> None:
         """Write the last record; what a cell did stays the cause even if that fails."""

@@ -9,6 +9,7 @@ What the cluster knows beyond that is for whoever launched the pod.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from nightmill.causes import Cause
@@ -16,7 +17,10 @@ from nightmill.errors import NightmillError
 from nightmill.signals import signal_name
 from nightmill.spec import words
 from nightmill.spec.executed import End
+from nightmill.spec.project import Project
 from nightmill.spec.record import Failure
+from nightmill.spec.retry import Retry, retry_of
+from nightmill.spec.steprun import StepRun
 from nightmill.step.supervisor import Watched
 
 _TRACEBACK_LINES = 30
@@ -100,6 +104,15 @@ def evidence(seen: Watched) -> dict[str, Any]:
         "log_tail": seen.log_tail if not seen.outcome or seen.oom_kills else "",
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def with_policy(failure: Failure, project: Project, run: StepRun) -> Failure:
+    """Return the failure with what the step says of retries, as far as the step is known."""
+    own: Mapping[Cause, Retry] = {}
+    with suppress(NightmillError, KeyError):
+        spec = project.pipeline(run.pipeline).spec
+        own = spec.retries_of(spec.steps[run.step]).own
+    return failure.model_copy(update={"retry": retry_of(failure.cause, own)})
 
 
 def with_evidence(failure: Failure, **facts: object) -> Failure:
