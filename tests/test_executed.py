@@ -190,7 +190,9 @@ def test_odd_metadata_is_taken_for_the_worse(mine):
     odd = code(1, "completed")
     odd["metadata"]["nightmill"] = mine
     odd["metadata"]["papermill"] = {"start_time": "2013-03-01", "duration": 10**400}
-    (cell,) = executed.describe_cells(executed.close(notebook(odd), "terminated", "m"))
+    closed = executed.close(notebook(odd), "terminated", "m")
+    assert closed["cells"][0]["metadata"]["nightmill"]["state"] == "interrupted"
+    (cell,) = executed.describe_cells(closed)
     assert (cell.state, cell.number, cell.spilled) == (CellState.INTERRUPTED, 1, ())
     assert (cell.started_at, cell.duration_s) == (None, None)
 
