@@ -79,7 +79,7 @@ def test_the_table_keeps_the_one_table_of_causes(way):
         return
     cause = Cause(way.cause)
     assert way.retry == retry_of(cause)
-    if way.where == "here" and not way.amended:
+    if way.where == "here" and not way.mended_by:
         assert way.exit == cause.exit_code
 
 
