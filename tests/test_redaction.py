@@ -130,6 +130,8 @@ def test_a_name_is_no_secret():
     redactor = Redactor({"A_TOKEN": "B_TOKEN", "B_TOKEN": "9f8e7d6c"})
     assert redactor.weak == ("A_TOKEN",)
     assert redactor.text("9f8e7d6c") == "[redacted: B_TOKEN]"
+    document = Redactor({"C": '{"api_token": "D_SECRET"}', "D_SECRET": "9f8e7d6c"})
+    assert document.text("9f8e7d6c") == "[redacted: D_SECRET]"
 
 
 def test_a_short_secret_is_no_chance_find_in_a_picture():
@@ -202,6 +204,15 @@ def test_values_are_known_by_what_they_are_given_to(text, redacted):
 def test_an_authors_code_stays_readable(text):
     """What only speaks of secrets holds none, and stays as it is."""
     assert Redactor({"DB": SECRET}).text(text) == text
+
+
+def test_a_known_secret_gives_its_name_to_what_looks_like_one():
+    """Where a look and a known value overlap, the reader is told the name."""
+    text = f"Authorization: Bearer abc{JWT[:9]}; password='{SECRET}'"
+    redactor = Redactor({"HALF": JWT[:9], "DB": SECRET})
+    assert (
+        redactor.text(text) == "Authorization: Bearer [redacted: HALF]; password='[redacted: DB]'"
+    )
 
 
 def test_trees_are_redacted_whole():
@@ -278,9 +289,9 @@ def test_a_file_that_cannot_be_read_stops_nothing(file):
 
 def test_a_large_file_is_none(tmp_path):
     """A file of megabytes is data, not a secret, and is not held in memory."""
-    (tmp_path / "data").write_text("x7Kq9" * 100_000, encoding="utf-8")
+    (tmp_path / "data").write_text("a-line-of-data\n" * 100_000, encoding="utf-8")
     redactor = Redactor.of({"SECRET_FILE": str(tmp_path / "data")})
-    assert redactor.text("x7Kq9" * 10) == "x7Kq9" * 10
+    assert redactor.text("a-line-of-data") == "a-line-of-data"
 
 
 # -- properties -----------------------------------------------------------------------------------
@@ -316,6 +327,16 @@ def cut_up(text: str, places: list[int]) -> list[str]:
 
 
 cuts = st.lists(st.integers(min_value=0, max_value=10_000), max_size=20)
+
+
+@pytest.mark.parametrize("width", [1, 7, 76, 77, 100])
+def test_folded_base64_does_not_come_through_in_pieces(width):
+    """A secret that is folded into lines is held back over the ends of its lines."""
+    folded = base64.encodebytes(b"ab" + PEM.encode()).decode()
+    pieces = [folded[at : at + width] for at in range(0, len(folded), width)]
+    out = "".join(in_pieces(Redactor({"KEY": PEM}), ["$ ", *pieces, "done\n"]))
+    assert not any(line[4:-4] in out for line in folded.splitlines() if len(line) > 16)
+    assert out.endswith("done\n")
 
 
 @given(secrets, st.lists(noise, min_size=2, max_size=5), cuts, st.randoms())
@@ -367,6 +388,25 @@ def test_text_without_secrets_is_unchanged(text):
 def test_finished_text_is_not_held_back(text):
     """Complete lines, words and progress bars are shown at once."""
     assert known.held_back(text) == 0
+
+
+spaced = Redactor({"PHRASE": 'correct horse "battery" staple', "TEXT": "line one\nline two\nend"})
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("say correct horse ", "correct horse "),
+        ('say correct horse \\"bat', 'correct horse \\"bat'),
+        ("line one\nline two\n", "line one\nline two\n"),
+        ("a line ", "line "),
+        ("correct house ", ""),
+        ("a\nli\n", ""),
+    ],
+)
+def test_a_secret_of_several_words_is_held_back(text, held):
+    """Spaces, quotes and ends of lines inside a secret do not end the wait for the rest."""
+    assert text[len(text) - spaced.held_back(text) :] == held
 
 
 @pytest.mark.parametrize(
