@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from nightmill.causes import Cause
+from nightmill.spec.progress import Progress
 from nightmill.spec.record import (
+    Amendment,
     AttemptState,
+    CellRecord,
+    CellState,
     Failure,
     FileRecord,
     InputRecord,
     Memory,
     OutputRecord,
     Record,
+    Spilled,
 )
+from nightmill.spec.retry import Retry
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.open import open_store
 
@@ -24,18 +31,22 @@ START = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
 
 @pytest.fixture
 def history(tmp_path, monkeypatch):
-    """Return a function that writes a record into the store of the present folder."""
+    """Return a function that writes a record, or progress too, into the present folder's store."""
     monkeypatch.delenv("NIGHTMILL_STORE", raising=False)
     monkeypatch.chdir(tmp_path)
     opened = open_store(".nightmill/store", base=tmp_path)
 
-    def write(run: str, step: str = "a", **facts: object) -> None:
+    def write(
+        run: str, step: str = "a", *, progress: Progress | None = None, **facts: object
+    ) -> None:
         known = {"pipeline": "flights", "partition": "2013-03-01", "attempt": 1, "as_of": "x"}
         known |= {"order": 1, "nightmill": "0", "host": "h", "store": "s", "parameters": {}}
         known |= {"state": AttemptState.SUCCEEDED, "started_at": START, "duration_s": 2.0}
         record = Record(**(known | facts), run=run, step=step)
         prefix = attempt_prefix(record.pipeline, record.partition, run, step, record.attempt)
         opened.write(f"{prefix}/record.json", record.to_json())
+        if progress:
+            opened.write(f"{prefix}/progress.json", progress.to_json())
 
     return write
 
@@ -58,9 +69,9 @@ def test_runs_lists_the_newest_first(cli, history):
     history("20130302T1", pipeline="weekly")
     history("20130301T1", "a")
     history("20130301T1", "b", state=AttemptState.FAILED, duration_s=60.0)
-    history("20130303T1", state=AttemptState.RUNNING, duration_s=None)
+    history("20130303T1")
     assert rows(cli("runs").out) == [
-        ["20130303T1", "flights", "2013-03-01", "running", "1", "0.0", "s"],
+        ["20130303T1", "flights", "2013-03-01", "succeeded", "1", "2.0", "s"],
         ["20130302T1", "weekly", "2013-03-01", "succeeded", "1", "2.0", "s"],
         ["20130301T1", "flights", "2013-03-01", "failed", "2", "1", "min", "02", "s"],
     ]
@@ -109,7 +120,8 @@ def test_show_tells_everything_about_a_run(cli, history):
             ),
         },
     )
-    failure = Failure(cause=Cause.KERNEL_DIED, message="kernel_died: the kernel is gone\n  -> look")
+    message = "kernel_died: the kernel is gone\n  -> look"
+    failure = Failure(cause=Cause.KERNEL_DIED, message=message, retry=Retry.BACKOFF)
     later = START + timedelta(seconds=9)
     history("r1", "score", state=AttemptState.FAILED, failure=failure, started_at=later)
     lines = [line.rstrip() for line in cli("show", "r1").out.splitlines()]
@@ -128,7 +140,8 @@ def test_show_tells_everything_about_a_run(cli, history):
         "",
         "score",
         "  kernel_died: the kernel is gone",
-        "  -> look",
+        "    -> look",
+        "  another attempt may help",
     ]
 
 
@@ -167,10 +180,168 @@ def test_show_of_an_unknown_run_is_an_error(cli, wanted):
     assert not set(ended.err) & set("\x1b\udcff")
 
 
-def test_an_attempt_under_way_is_shown(cli, history):
-    """A record without an end is no error: the step is running."""
-    history("r", state=AttemptState.RUNNING, duration_s=None, ended_at=None)
+def ago(**span: float) -> datetime:
+    """Return a moment before now."""
+    return datetime.now(UTC) - timedelta(**span)
+
+
+@pytest.fixture
+def running(history):
+    """Return a function that writes an attempt that runs, with its progress."""
+
+    def write(step: str = "a", *, run: str = "r", started_at: datetime, **facts: object) -> None:
+        known = {"state": AttemptState.RUNNING, "started_at": started_at}
+        progress = Progress(**({"heartbeat": ago(seconds=8)} | known | facts))
+        history(run, step, **known, duration_s=None, progress=progress)
+
+    return write
+
+
+def test_an_attempt_under_way_is_shown(cli, running):
+    """What runs is shown with its cell, times against the usual, memory, last line, heartbeat."""
+    running(
+        "score",
+        started_at=ago(minutes=12),
+        elapsed_s=723.4,
+        usual_total_s=600.0,
+        position=10,
+        of=22,
+        cell=9,
+        title="Score the day",
+        cell_elapsed_s=62.0,
+        usual_s=59.9,
+        memory_bytes=int(4.1 * 2**30),
+        memory_limit_bytes=8 << 30,
+        last_line="1200/2000 rows",
+    )
+    lines = [line.rstrip() for line in cli("show", "r").out.splitlines()]
+    assert lines[2].split() == ["score", "1", "running", "12", "min", "03", "s"]
+    *said, heartbeat = lines[3:]
+    assert said == [
+        "",
+        "score",
+        "  10/22 cell 9: Score the day, 1 min 02 s of usually 59.9 s",
+        "  in all 12 min 03 s of usually 10 min 00 s, 4.1 of 8.0 GiB",
+        "  last line: 1200/2000 rows",
+    ]
+    assert re.fullmatch(r"  heartbeat (8|9|1\d)\.\d s ago", heartbeat)
+    (row,) = rows(cli("runs").out)
+    assert row[3:8] == ["running", "1", "12", "min", "03"]
+    assert " ".join(row[9:]) == "score 10/22 cell 9: Score the day"
+
+
+def test_an_attempt_that_has_just_begun_is_shown(cli, history, running):
+    """Before the first progress, and before the first cell, no figure is made up."""
+    history("r1", state=AttemptState.RUNNING, duration_s=None, started_at=ago(seconds=1))
+    assert rows(cli("show", "r1").out)[1:] == [["a", "1", "running"]]
+    running(run="r2", started_at=ago(seconds=3), elapsed_s=3.0)
+    shown = cli("show", "r2").out
+    assert "  in all 3.0 s\n  heartbeat " in shown
+    assert not {"cell", "usually", "None", "last line"} & set(shown.split())
+
+
+def test_an_attempt_without_a_heartbeat_is_called_silent(cli, running):
+    """Where the heartbeat stopped for over three minutes, both verbs say so, and what to do."""
+    running("a", started_at=ago(hours=2), elapsed_s=60.0, heartbeat=ago(minutes=2.9))
+    running(
+        "b", started_at=ago(hours=2), elapsed_s=60.0, heartbeat=datetime(2013, 3, 1, tzinfo=UTC)
+    )
+    shown = cli("show", "r").out
+    assert [row[:3] for row in rows(shown)[1:3]] == [["a", "1", "running"], ["b", "1", "silent"]]
+    since = "no sign of life since 2013-03-01 00:00:00 UTC"
+    assert shown.count("no sign of life") == 1
+    assert f"\nb\n  in all 1 min 00 s\n  {since}; `nightmill sweep` amends it\n" in shown
+    listed = cli("runs").out
+    assert rows(listed)[0][3] == "silent"
+    assert listed.rstrip().endswith(f"  b: {since}; a")
+
+
+def test_an_attempt_that_never_showed_a_sign_is_silent(cli, history):
+    """Without any progress, the attempt was last known to be alive when it started."""
+    history("r", state=AttemptState.RUNNING, duration_s=None)
+    assert "no sign of life since 2013-03-01 02:30:00 UTC" in cli("show", "r").out
+
+
+def test_a_heartbeat_from_the_future_is_now(cli, running):
+    """A clock that is ahead, there or here, makes no negative age."""
+    running(started_at=ago(minutes=1), elapsed_s=60.0, heartbeat=ago(seconds=-90))
+    assert "heartbeat 0.0 s ago" in cli("show", "r").out
+
+
+def test_progress_is_asked_only_of_what_runs(cli, history, tmp_path):
+    """Progress that was left behind says nothing of an attempt whose record has its end."""
+    progress = Progress(
+        state=AttemptState.RUNNING, started_at=START, heartbeat=START, elapsed_s=999.0
+    )
+    history("r", progress=progress)
+    shown = cli("show", "r").out
+    assert rows(shown)[1:] == [["a", "1", "succeeded", "2.0", "s"]]
+    assert list(tmp_path.rglob("progress.json"))
+
+
+def test_damaged_progress_is_as_none(cli, history, tmp_path):
+    """A progress that cannot be read hides nothing of the attempt."""
+    history("r", state=AttemptState.RUNNING, duration_s=None, started_at=ago(seconds=1))
+    record = next(tmp_path.rglob("record.json"))
+    record.with_name("progress.json").write_text("{")
     assert rows(cli("show", "r").out)[1:] == [["a", "1", "running"]]
+
+
+def test_what_a_record_warns_of_is_shown(cli, history):
+    """Warnings, outputs that were cut, the policy of retries and amendments are told."""
+    spilled = (Spilled(address="s3://b/spilled/cell-4-1.txt", size=500 << 20),)
+    cell = CellRecord(number=4, title="Print", state=CellState.COMPLETED, spilled=spilled)
+    failure = Failure(
+        cause=Cause.OUT_OF_MEMORY,
+        message="out_of_memory in cell 5/9: 7.9 of 8.0 GiB",
+        retry=Retry.MORE_MEMORY,
+    )
+    facts = {"at": START, "by": "nightmill sweep on h"}
+    history(
+        "r",
+        state=AttemptState.FAILED,
+        failure=failure,
+        cells=(cell,),
+        warnings=("a thread printed\nafter the last cell", "the store failed once"),
+        amendments=(
+            Amendment(**facts, was=None, cause=Cause.TERMINATED),
+            Amendment(**facts, was=Cause.TERMINATED, cause=Cause.OUT_OF_MEMORY),
+            Amendment(**facts, was=Cause.STORE, cause=None),
+        ),
+    )
+    assert cli("show", "r").out.splitlines()[4:] == [
+        "a",
+        '  cut in cell 4 "Print", whole: s3://b/spilled/cell-4-1.txt (500 MiB)',
+        "  warning: a thread printed after the last cell",
+        "  warning: the store failed once",
+        "  out_of_memory in cell 5/9: 7.9 of 8.0 GiB",
+        "  another attempt with more memory may help",
+        "  amended 2013-03-01 02:30:00 UTC by nightmill sweep on h: running -> terminated",
+        "  amended 2013-03-01 02:30:00 UTC by nightmill sweep on h: terminated -> out_of_memory",
+        "  amended 2013-03-01 02:30:00 UTC by nightmill sweep on h: store -> succeeded",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (Cause.NOTEBOOK_ERROR, "no retry: the same code would meet the same data"),
+        (Cause.EVICTED, "no retry: pipeline.yaml says so"),
+    ],
+)
+def test_why_nothing_is_tried_again_is_told(cli, history, cause, words):
+    """A failure that no retry follows says why."""
+    history("r", state="failed", failure=Failure(cause=cause, message="m", retry=Retry.NEVER))
+    assert cli("show", "r").out.splitlines()[-1] == f"  {words}"
+
+
+def test_what_a_running_notebook_says_is_shown_inert(cli, running):
+    """A title and a last line are a notebook's own words: they are told, not obeyed."""
+    facts = {"position": 1, "of": 2, "cell": 1, "cell_elapsed_s": 1.0, "elapsed_s": 1.0}
+    running(started_at=ago(seconds=9), title="[bold]\x1b[2J", last_line="\x1b]0;t\x07[/x]", **facts)
+    for shown in (cli("show", "r").out, cli("runs").out):
+        assert not set(shown) & set("\x1b\x07")
+        assert r"[bold]\x1b[2J" in shown
 
 
 def test_a_damaged_record_is_told(cli, history, tmp_path):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from nightmill.cli.attempt_view import AttemptView
 from nightmill.cli.options import StoreOption, open_chosen
 from nightmill.cli.terminal import (
     add_row,
@@ -21,11 +21,11 @@ from nightmill.cli.terminal import (
 )
 from nightmill.errors import UsageError
 from nightmill.spec.problems import shown, suggest
-from nightmill.spec.record import AttemptState, Record
 from nightmill.store import history
 from nightmill.store.interface import Store
 
 _LISTED = 5
+_GRAVEST_FIRST = ("failed", "silent", "running", "succeeded")
 
 
 def runs(
@@ -48,22 +48,28 @@ def runs(
     if not found:
         say(f"No runs yet in {address(opened.url)}.")
         return
-    table = new_table("run", "pipeline", "partition", "state", "steps", "time")
-    for run, name, partition in sorted(found, reverse=True)[:limit]:
-        found_records = history.records(opened, name, partition, run)
-        add_row(table, run, name, partition, *_summary(found_records))
+    rows = [
+        (run, name, partition, *_summary(opened, history.records(opened, name, partition, run)))
+        for run, name, partition in sorted(found, reverse=True)[:limit]
+    ]
+    now = ["now"] if any(row[-1] for row in rows) else []
+    table = new_table("run", "pipeline", "partition", "state", "steps", "time", *now)
+    for row in rows:
+        add_row(table, *row[: len(table.columns)])
     print_table(table)
 
 
-def _summary(found: history.RunRecords) -> Iterable[Text | str]:
-    newest = {record.label: record for record in found.records}
-    states = {record.state for record in newest.values()}
-    order = (AttemptState.FAILED, AttemptState.RUNNING, AttemptState.SUCCEEDED)
-    state = next((state for state in order if state in states), "")
+def _summary(store: Store, found: history.RunRecords) -> tuple[Text | str, ...]:
+    """Return state, number of steps, time spent, and where the steps that run are."""
+    newest = {record.label: AttemptView.of(store, record) for record in found.records}
+    views = sorted(newest.values(), key=lambda view: _GRAVEST_FIRST.index(view.state.plain))
+    state = views[0].state if views else Text()
     if found.unreadable:
-        state = "unreadable"
-    spent = sum(record.duration_s or 0 for record in found.records)
-    return state_text(state), str(len(newest)), duration(spent)
+        state = state_text("unreadable")
+    older = sum(record.duration_s or 0 for record in found.records)
+    running = sum(view.elapsed_s or 0 for view in views if view.is_running)
+    now = "; ".join(view.now() for view in views if view.is_running)
+    return state, str(len(newest)), duration(older + running), now
 
 
 def show(
@@ -80,15 +86,16 @@ def show(
     table = new_table(
         "step", "attempt", "state", "cause", "time", "peak memory", "executed notebook"
     )
-    for record in found.records:
+    views = [AttemptView.of(opened, record) for record in found.records]
+    for view in views:
+        record = view.record
         cause = record.failure.cause if record.failure else ""
         peak = size(record.memory.peak_bytes) if record.memory else ""
-        figures = [duration(record.duration_s), peak, address(record.notebook or "")]
-        state = state_text(record.state)
-        add_row(table, record.label, str(record.attempt), state, cause, *figures)
+        figures = [duration(view.elapsed_s), peak, address(record.notebook or "")]
+        add_row(table, record.label, str(record.attempt), view.state, cause, *figures)
     print_table(table)
-    for record in found.records:
-        _print_details(record)
+    for view in views:
+        _print_details(view)
     for place in found.unreadable:
         say(Text("\nunreadable record: ", style="bold red"), address(place))
 
@@ -122,22 +129,9 @@ def find_run(
     )
 
 
-def _print_details(record: Record) -> None:
-    lines = [f"  {name} = {_shown(value)}" for name, value in record.metrics.items()]
-    for name, output in record.outputs.items():
-        lines.append(f"  {name}: {address(output.address)} ({size(output.size)})")
-    for name, found in record.inputs.items():
-        origin = f"{found.pipeline}.{found.output} {found.partition}" if found else "none"
-        lines.append(f"  {name} <- {origin}")
-    if record.failure:
-        lines.append(f"  {record.failure.message}")
+def _print_details(view: AttemptView) -> None:
+    lines = list(view.details())
     if lines:
-        say(Text(f"\n{record.label}", style="bold"))
-        say("\n".join(lines))
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = " ".join(str(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - one line a metric
+        say(Text(f"\n{view.record.label}", style="bold"))
+    for line in lines:
+        say("  ", line)

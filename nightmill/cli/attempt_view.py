@@ -1,0 +1,151 @@
+"""One attempt as `runs` and `show` tell it: how far it is, and what its record says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from rich.text import Text
+
+from nightmill.cli.terminal import address, cell_text, duration, size, state_text
+from nightmill.spec.progress import Progress
+from nightmill.spec.record import Amendment, AttemptState, Failure, Record
+from nightmill.spec.retry import Retries, Retry
+from nightmill.spec.words import memory, shortened
+from nightmill.store.amend import read_progress
+from nightmill.store.interface import Store
+from nightmill.store.keys import attempt_prefix
+
+SILENT_AFTER = timedelta(minutes=3)
+"""A step at work shows a sign of life every 15 s, and every minute to a store that fails."""
+
+_METRIC_CHARACTERS = 60
+_RETRY_WORDS = {
+    Retry.BACKOFF: "another attempt may help",
+    Retry.MORE_MEMORY: "another attempt with more memory may help",
+}
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """A record, and what was last seen of its attempt if the record has no end yet."""
+
+    record: Record
+    progress: Progress | None = None
+
+    @classmethod
+    def of(cls, store: Store, record: Record) -> AttemptView:
+        """Look at an attempt; the store is asked only about one that runs."""
+        if record.state is not AttemptState.RUNNING:
+            return cls(record)
+        where = (record.pipeline, record.partition, record.run, record.step, record.attempt)
+        prefix = attempt_prefix(*where, member=record.member)
+        return cls(record, read_progress(store, prefix))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the record has no end: the attempt runs, or died without a word."""
+        return self.record.state is AttemptState.RUNNING
+
+    @property
+    def last_sign(self) -> datetime:
+        """When the attempt was last known to be alive."""
+        return self.progress.heartbeat if self.progress else self.record.started_at
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it ought to have been heard of since."""
+        return self.is_running and datetime.now(UTC) - self.last_sign > SILENT_AFTER
+
+    @property
+    def state(self) -> Text:
+        """The attempt's state in its colour."""
+        return Text("silent", style="bold red") if self.is_silent else state_text(self.record.state)
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """The seconds that it took, or has taken so far."""
+        return self.progress.elapsed_s if self.progress else self.record.duration_s
+
+    def now(self) -> str:
+        """Return in a few words where a running attempt is; nothing of one that has ended."""
+        if not self.is_running:
+            return ""
+        if self.is_silent:
+            return f"{self.record.label}: no sign of life since {_moment(self.last_sign)}"
+        return f"{self.record.label} {_cell(self.progress)}".rstrip()
+
+    def details(self) -> Iterator[str | Text]:
+        """Give the lines below the attempt's name, each without its indent."""
+        record = self.record
+        if self.is_running:
+            yield from _running(self)
+        yield from (f"{name} = {_metric(value)}" for name, value in record.metrics.items())
+        for name, output in record.outputs.items():
+            yield f"{name}: {address(output.address)} ({size(output.size)})"
+        for name, found in record.inputs.items():
+            origin = f"{found.pipeline}.{found.output} {found.partition}" if found else "none"
+            yield f"{name} <- {origin}"
+        for cell in record.cells:
+            for whole in cell.spilled:
+                place = f"{address(whole.address)} ({size(whole.size)})"
+                yield f'cut in cell {cell.number} "{cell.title}", whole: {place}'
+        for warning in record.warnings:
+            yield Text(f"warning: {' '.join(warning.split())}", style="yellow")
+        if record.failure:
+            yield from record.failure.message.splitlines()
+            yield Text(_retry(record.failure), style="dim")
+        yield from (_amendment(one) for one in record.amendments)
+
+
+def _running(view: AttemptView) -> Iterator[str | Text]:
+    progress = view.progress
+    if progress is not None:
+        if progress.cell is not None:
+            yield f"{_cell(progress)}, {_of_usual(progress.cell_elapsed_s, progress.usual_s)}"
+        whole = f"in all {_of_usual(progress.elapsed_s, progress.usual_total_s)}"
+        used = memory(progress.memory_bytes, progress.memory_limit_bytes)
+        yield f"{whole}, {used}" if used else whole
+        if progress.last_line:
+            yield Text(f"last line: {progress.last_line}", style="dim")
+    if view.is_silent:
+        since = f"no sign of life since {_moment(view.last_sign)}"
+        yield Text(f"{since}; `nightmill sweep` amends it", style="bold red")
+    elif progress is not None:
+        # Of another machine's clock: a little in the future is now.
+        age = max(0.0, (datetime.now(UTC) - progress.heartbeat).total_seconds())
+        yield Text(f"heartbeat {duration(age)} ago", style="green")
+
+
+def _cell(progress: Progress | None) -> str:
+    if progress is None or progress.cell is None:
+        return ""
+    place = {"position": progress.position, "of": progress.of}
+    return cell_text({**place, "number": progress.cell, "title": progress.title})
+
+
+def _of_usual(spent_s: float | None, usual_s: float | None) -> str:
+    usual = f" of usually {duration(usual_s)}" if usual_s is not None else ""
+    return duration(spent_s) + usual
+
+
+def _retry(failure: Failure) -> str:
+    if failure.retry is Retry.NEVER:
+        return Retries(own={failure.cause: Retry.NEVER}).refusal(failure.cause, left=1)
+    return _RETRY_WORDS[failure.retry]
+
+
+def _amendment(one: Amendment) -> Text:
+    after, before = one.cause or "succeeded", one.was or "running"
+    return Text(f"amended {_moment(one.at)} by {one.by}: {before} -> {after}", style="yellow")
+
+
+def _moment(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _metric(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return shortened(" ".join(str(value).split()), _METRIC_CHARACTERS)
