@@ -322,6 +322,17 @@ def test_what_a_record_warns_of_is_shown(cli, history):
     ]
 
 
+def test_several_attempts_are_told_apart(cli, history):
+    """Where a step was tried more than once, what is told of each names the attempt."""
+    history("r", state="failed", failure=Failure(cause=Cause.EVICTED, message="gone"))
+    history("r", attempt=2, started_at=START + timedelta(seconds=9), metrics={"auc": 1})
+    history("r", "b", metrics={"auc": 2})
+    shown = cli("show", "r").out
+    assert "\na attempt 1\n  gone\n" in shown
+    assert "\na attempt 2\n  auc = 1\n" in shown
+    assert "\nb\n  auc = 2\n" in shown
+
+
 @pytest.mark.parametrize(
     ("cause", "words"),
     [

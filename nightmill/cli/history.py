@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -94,8 +95,9 @@ def show(
         figures = [duration(view.elapsed_s), peak, address(record.notebook or "")]
         add_row(table, record.label, str(record.attempt), view.state, cause, *figures)
     print_table(table)
+    attempts = Counter(record.label for record in found.records)
     for view in views:
-        _print_details(view)
+        _print_details(view, is_one_of_several=attempts[view.record.label] > 1)
     for place in found.unreadable:
         say(Text("\nunreadable record: ", style="bold red"), address(place))
 
@@ -129,9 +131,10 @@ def find_run(
     )
 
 
-def _print_details(view: AttemptView) -> None:
+def _print_details(view: AttemptView, *, is_one_of_several: bool) -> None:
     lines = list(view.details())
     if lines:
-        say(Text(f"\n{view.record.label}", style="bold"))
+        number = f" attempt {view.record.attempt}" if is_one_of_several else ""
+        say(Text(f"\n{view.record.label}", style="bold"), Text(number, style="dim"))
     for line in lines:
         say("  ", line)
