@@ -303,7 +303,7 @@ def test_a_killed_pod_record_and_notebook_agree(tmp_path):
     assert failure.retry is Retry.MORE_MEMORY
     book = json.loads(file.read_bytes())
     assert states(book) == ["completed", "interrupted"]
-    (error,) = book["cells"][1]["outputs"]
+    (error,) = book["cells"][-1]["outputs"]
     assert (error["ename"], error["evalue"]) == (
         "out_of_memory",
         "the whole container was killed at its limit of 2Gi",

@@ -99,10 +99,16 @@ def count_cells(notebook: Notebook) -> int:
 
 def end_of(notebook: Notebook) -> End | None:
     """Find the cell at which the execution failed or was interrupted, if it did so in a cell."""
-    for position, cell in reversed([*enumerate(_own_cells(notebook), start=1)]):
-        if cell.get("cell_type") == "code" and _state(cell) in _ENDED:
-            return _end(cell, position)
-    return None
+    place = place_of_end(notebook)
+    if place is None:
+        return None
+    cells = notebook["cells"]
+    return _end(cells[place], position=sum(map(_is_own, cells[: place + 1])))
+
+
+def place_of_end(notebook: Notebook) -> int | None:
+    """Return the index of that cell among all that are in the notebook."""
+    return next(reversed(_ended(notebook["cells"])), None)
 
 
 # -- the truth where nobody wrote it --------------------------------------------------------------
@@ -153,17 +159,21 @@ def _close_cell(cell: Mapping[str, Any], moment: str, *, begun: bool) -> Mapping
 
 def _explain(cells: list[Any], ename: str, evalue: str) -> None:
     """Show in the cell at which it ended why, and in those passed over what is not known."""
-    cut = [
-        place
-        for place, cell in enumerate(cells)
-        if _is_own(cell) and cell.get("cell_type") == "code" and _state(cell) in _ENDED
-    ]
+    cut = _ended(cells)
     for place in cut:
         cell, last = cells[place], place == cut[-1]
         shown = {error["ename"] for error in _errors(cell)}
         if _state(cell) is CellState.INTERRUPTED and (ename not in shown if last else not shown):
             error = error_output(ename, evalue if last else _PASSED)
             cells[place] = {**cell, "outputs": [*_outputs(cell), error]}
+
+
+def _ended(cells: Sequence[Any]) -> list[int]:
+    return [
+        place
+        for place, cell in enumerate(cells)
+        if _is_own(cell) and cell.get("cell_type") == "code" and _state(cell) in _ENDED
+    ]
 
 
 # -- reading what may be odd ----------------------------------------------------------------------

@@ -19,8 +19,9 @@ from nightmill import __version__
 from nightmill.errors import StoreConflict, StoreError
 from nightmill.spec import amended, executed
 from nightmill.spec.amended import Left
+from nightmill.spec.banner import lead
 from nightmill.spec.progress import Progress
-from nightmill.spec.record import AttemptState, Failure, Record
+from nightmill.spec.record import AttemptState, CellState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store.active import unmark
 from nightmill.store.interface import Blob, Store
@@ -137,6 +138,9 @@ def _close_notebook(store: Store, prefix: str, before: Record, failure: Failure)
     # An attempt that wrote its own end has stored the notebook's with it.
     reached = progress.position if progress and before.state is AttemptState.RUNNING else None
     closed = executed.close(found, failure.cause, failure.message, reached=reached or 0)
+    end = executed.end_of(closed)
+    if end is None or end.state is CellState.INTERRUPTED:  # else it shows what its cell raised
+        closed = lead(closed, failure.message)
     if closed != found:
         store.write_if(key, executed.notebook_bytes(closed), etag=blob.etag)
     return Left(closed, store.address(key), progress)
