@@ -1,13 +1,12 @@
 """The ledger of an executing notebook: states that are true at every moment on disk.
 
 papermill's own manager turns every cell it never ran into "completed" at the end. Here a state is
-written when the thing happens and nothing rewrites it. The file is replaced atomically, so whoever
-reads it, or finds it after a kill, sees a whole notebook.
+written when the thing happens and nothing rewrites it. Whoever reads the file, or finds it after a
+kill, sees a whole notebook, see `notebook_file`.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from nightmill.spec import executed
-from nightmill.spec.executed import PAPERMILL_STATUS, error_output, notebook_bytes
+from nightmill.spec.executed import PAPERMILL_STATUS, error_output
 from nightmill.spec.record import CellState
+from nightmill.step.notebook_file import NotebookFile, replace_file
+from nightmill.step.outcome import Outcome, banner
+from nightmill.step.redaction import Redactor
 
 Listener = Callable[[Mapping[str, Any]], None]
 
@@ -24,16 +26,26 @@ _TITLE_LENGTH = 60
 
 
 class CellLedger:
-    """Keeps the state, time and outcome of each code cell in the notebook's own metadata."""
+    """Keeps the state, time and outcome of each code cell in the notebook's own metadata.
 
-    def __init__(self, nb: Any, path: Path | None, listener: Listener | None = None) -> None:
+    What the listener and the file get holds no secret.
+    """
+
+    def __init__(
+        self,
+        nb: Any,
+        path: Path | None,
+        listener: Listener | None = None,
+        *,
+        redactor: Redactor | None = None,
+    ) -> None:
         self.nb = nb
-        self.path = path
         self.running: int | None = None
+        self._redactor = redactor or Redactor({})
+        self.file = NotebookFile(nb, path, self._redactor)
         self._begun: dict[int, float] = {}
         self._listener = listener or (lambda _event: None)
         self._started_at = 0.0
-        self._saved = b""
 
     def start(self) -> None:
         """Mark every code cell not_run, forget old outputs, and save."""
@@ -88,27 +100,47 @@ class CellLedger:
         """Show in the cell an end that the kernel could not report itself."""
         node = type(self.nb)  # a NotebookNode, without importing nbformat
         self.nb.cells[position].outputs.append(node(error_output(ename, evalue)))
+        self.file.changed(position)
 
-    def finish(self) -> None:
-        """Write the notebook's own end; the cells keep their states."""
-        states = [cell.metadata["nightmill"].get("state") for cell in self.nb.cells]
-        bad = CellState.FAILED in states or CellState.INTERRUPTED in states
+    def finish(self, outcome: Outcome) -> None:
+        """Write the notebook's own end, and what leads to it; the cells keep their states."""
         duration = round(time.monotonic() - self._started_at, 3)
-        self._papermill(end_time=_now(), duration=duration, exception=bad or None)
+        is_bad = outcome.cause is not None
+        self._papermill(end_time=_now(), duration=duration, exception=is_bad or None)
+        if is_bad and self.nb.cells:
+            top, anchor = banner(outcome, self.nb.nbformat_minor)
+            self.file.mark(0, top)
+            for position in self._ended_at():
+                self.file.mark(position, anchor)
         self.save()
 
     def save(self) -> None:
-        """Write the notebook to disk if it has changed since the last time."""
-        if self.path is not None:
-            data = notebook_bytes(self.nb)
-            if data != self._saved:
-                replace_file(self.path, data)
-                self._saved = data
+        """Write the notebook to disk if it has changed since the last time; raises OSError."""
+        self.file.write()
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Let the listener hear an event."""
+        self._listener(self._redactor.tree(event))
+
+    def count(self) -> int:
+        """Count the cells as their author sees them."""
+        return max((cell.metadata["nightmill"]["number"] for cell in self.nb.cells), default=0)
+
+    def failed(self) -> int | None:
+        """Return the position of the cell that failed, if one did."""
+        states = [cell.metadata["nightmill"].get("state") for cell in self.nb.cells]
+        return states.index(CellState.FAILED) if CellState.FAILED in states else None
+
+    def _ended_at(self) -> list[int]:
+        bad = (CellState.FAILED, CellState.INTERRUPTED)
+        states = [cell.metadata["nightmill"].get("state") for cell in self.nb.cells]
+        return [position for position, state in enumerate(states) if state in bad][-1:]
 
     def _set(self, position: int, state: CellState) -> None:
         metadata = self.nb.cells[position].metadata
         metadata["nightmill"]["state"] = state.value
         metadata["papermill"]["status"] = PAPERMILL_STATUS.get(state, state.value)
+        self.file.changed(position)
 
     def _papermill(self, **values: object) -> None:
         self.nb.metadata["papermill"].update(values)
@@ -119,7 +151,7 @@ class CellLedger:
         facts = {key: mine[key] for key in ("number", "title", "state")}
         place = {"position": position + 1, "of": len(self.nb.cells)}
         duration = cell.metadata["papermill"]["duration"]
-        self._listener({"event": event, **place, **facts, "duration_s": duration, "at": _now()})
+        self.tell({"event": event, **place, **facts, "duration_s": duration, "at": _now()})
 
     def _title(self, position: int) -> str:
         """Return the first comment of a cell, else the heading above it, else its first line."""
@@ -128,13 +160,17 @@ class CellLedger:
         lines = [line.strip() for line in self.nb.cells[position].source.splitlines()]
         lines = [line for line in lines if line and not line.startswith("%%")]
         if lines and lines[0].startswith("#"):
-            return _shorten(lines[0].lstrip("#% "))
+            return self._shorten(lines[0].lstrip("#% "))
         if position and self.nb.cells[position - 1].cell_type == "markdown":
             above = self.nb.cells[position - 1].source.splitlines()
             headings = [line.lstrip("# ") for line in above if line.startswith("#")]
             if headings:
-                return _shorten(headings[-1])
-        return _shorten(lines[0]) if lines else ""
+                return self._shorten(headings[-1])
+        return self._shorten(lines[0]) if lines else ""
+
+    def _shorten(self, text: str) -> str:
+        text = self._redactor.text(text)  # first: half a secret is known to nobody
+        return text if len(text) <= _TITLE_LENGTH else text[: _TITLE_LENGTH - 1] + "…"
 
 
 def amend_after_kill(path: Path, ename: str, evalue: str) -> int | None:
@@ -146,26 +182,9 @@ def amend_after_kill(path: Path, ename: str, evalue: str) -> int | None:
     if nb is None:
         return None
     closed = executed.close(nb, ename, evalue)
-    replace_file(path, executed.notebook_bytes(closed))
+    replace_file(path, [executed.notebook_bytes(closed)])
     end = executed.end_of(closed)
     return end.number if end else None
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step: readers see the old or the new file whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # on a full disk every byte counts
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _TITLE_LENGTH else text[: _TITLE_LENGTH - 1] + "…"
 
 
 def _now() -> str:

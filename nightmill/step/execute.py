@@ -19,8 +19,8 @@ from nightmill.causes import Cause
 from nightmill.spec.notebook import to_ipynb
 from nightmill.step import injection
 from nightmill.step.cell_states import Listener
-from nightmill.step.engine import Outcome
 from nightmill.step.kernel_start import StartedKernel
+from nightmill.step.outcome import Outcome
 from nightmill.step.plan import Plan
 from nightmill.step.provenance import file_sha256
 

@@ -18,13 +18,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# debugpy, which comes with ipykernel, makes breakpoint() do nothing where no debugger listens: the
-# author's pause would pass unseen. Python's own hook asks, and so fails. No name is left behind.
-_NO_DEBUGGER = (
-    "--IPKernelApp.exec_lines="
-    "setattr(__import__('sys'), 'breakpointhook', __import__('sys').__breakpointhook__)"
-)
-KERNEL_ARGUMENTS = (_NO_DEBUGGER,)
+from nightmill.step.kernel_hook import KERNEL_ARGUMENTS
+
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
 _LONGEST_SOCKET_PATH = 95  # a Unix socket's path holds 107 bytes, and a number is appended
