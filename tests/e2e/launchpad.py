@@ -36,6 +36,7 @@ TOKEN_S = 7200
 PIPELINE = "trial"
 NOTEBOOKS = TRIAL.rpartition("/")[0]
 PARTITION = "2013-03-01"
+RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ class Try:
             task_id=self.step,
             map_index=-1,
             try_number=self.number,
+            max_tries=RETRIES,
             start_date=datetime.now(UTC),
             xcom_push=self.xcoms.__setitem__,
         )

@@ -84,7 +84,7 @@ retries: 1
 retry_delay: 1s
 expect_by: 1s
 alerts:
-  retry: [{notifier: notes.Note, arguments: {text: "retry of {{ ti.task_id }}"}}]
+  retry: [{notifier: notes.Note, arguments: {text: "retry of {{ ti.task_id }}: {{ exception }}"}}]
   success: [{notifier: notes.Note, arguments: {text: "success of {{ dag.dag_id }}"}}]
   late: [{notifier: notes.Note, arguments: {text: late}}]
 steps:
@@ -281,13 +281,13 @@ def test_a_retry_after_a_failure(client, files):
     run = client.trigger("flaky", conf=conf)
     assert client.ended("flaky", run) == "success"
     assert client.tries("flaky", run) == {"stumble": ("success", 2)}
-    causes = [
-        json.loads(record.read_bytes()).get("failure")
-        for record in sorted(files.store.glob("runs/flaky/2013-05-01/*/stumble/*/record.json"))
-    ]
+    records = sorted(files.store.glob("runs/flaky/2013-05-01/*/stumble/*/record.json"))
+    causes = [json.loads(record.read_bytes()).get("failure") for record in records]
     assert [failure and failure["cause"] for failure in causes] == ["kernel_died", None]
     notes = files.root / "notes.txt"
-    wanted = {"retry of stumble", "success of flaky", "late"}
+    place = f"notebook: {records[0].with_name('notebook.ipynb')}#cell-2"
+    line = f"{causes[0]['message']}; next attempt in 1 s to 2 s; {place}"
+    wanted = {f"retry of stumble: {line}", "success of flaky", "late"}
     eventually(
         lambda: notes.exists() and set(notes.read_text().splitlines()) >= wanted,
         f"the notes {wanted}",
