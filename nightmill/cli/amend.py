@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from nightmill.causes import SUMMARY, Cause
+from nightmill.cli.attempt_view import SILENT_AFTER
 from nightmill.cli.history import find_run
 from nightmill.cli.options import StoreOption, open_chosen, read_span
 from nightmill.cli.terminal import (
@@ -30,9 +31,6 @@ from nightmill.store.amend import amend as amend_attempt
 from nightmill.store.keys import attempt_names
 from nightmill.store.sweep import Fate, Standing, Swept, attempts, look
 from nightmill.store.sweep import sweep as sweep_store
-
-FRESH = timedelta(minutes=2)
-"""A step at work shows a sign of life every 15 s, and every minute to a store that fails."""
 
 _STYLES = {Fate.ALIVE: "green", Fate.PROBLEM: "bold red", Fate.AMENDED: "yellow"}
 
@@ -108,7 +106,7 @@ def _is_meant(prefix: str, step: str | None, member: str | None) -> bool:
 def _refuse_living(standings: Sequence[Standing]) -> None:
     """Keep hands off attempts that may be at work; nothing has been changed by then."""
     for one in standings:
-        if not one.is_silent(FRESH):
+        if not one.is_silent(SILENT_AFTER):
             raise UsageError(
                 f"may still be at work: its last sign of life was {_ago(one.last_sign)}",
                 where=_place(one.prefix),
