@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import textwrap
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -353,6 +355,33 @@ def test_what_a_running_notebook_says_is_shown_inert(cli, running):
     for shown in (cli("show", "r").out, cli("runs").out):
         assert not set(shown) & set("\x1b\x07")
         assert r"[bold]\x1b[2J" in shown
+
+
+def test_a_real_step_is_seen_while_it_runs(project):
+    """From another process, a running step shows its cell and what it printed; then its end."""
+    cell = """
+        # Wait for the day
+        import pathlib, time
+        print("still nothing", flush=True)
+        while not pathlib.Path("go").exists():
+            time.sleep(0.05)
+    """
+    project.pipeline("p", "a: {notebook: a.ipynb, kernel: tabular}\n", a=[textwrap.dedent(cell)])
+    deadline = time.monotonic() + 60
+    with project.start("run", "p", "--partition=2013-03-01") as process:
+        while not list(project.store.rglob("progress.json")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running = project.run("show", "2").out
+        project.write("notebooks/p/go", "")
+        process.communicate(timeout=60)
+    assert "  1/1 cell 1: Wait for the day, " in running
+    assert "  last line: still nothing\n" in running
+    assert "  heartbeat " in running
+    assert "heartbeat" not in project.run("show", "2").out
+    progress = Progress.from_json(next(project.store.rglob("progress.json")).read_bytes())
+    assert progress.state is AttemptState.SUCCEEDED
 
 
 def test_a_damaged_record_is_told(cli, history, tmp_path):
