@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nightmill.store.keys import NOTEBOOK, RECORD, attempt_prefix, pointer_key
+from nightmill.store.keys import NOTEBOOK, RECORD, active_key, attempt_prefix, pointer_key
 
 REPOSITORY = Path(__file__).parents[1]
 IMAGE = REPOSITORY / "image"
@@ -86,6 +86,9 @@ def test_locks_name_no_index(lock):
         ("iam-step.json", "s3:PutObject", "elsewhere", "nothing"),
         ("iam-step.json", "s3:GetObject", "elsewhere", "nothing"),
         ("iam-step.json", "s3:DeleteObject", f"{OWN}/{RECORD}", "nothing"),
+        ("iam-step.json", "s3:PutObject", active_key(OWN), "Allow"),
+        ("iam-step.json", "s3:DeleteObject", active_key(OWN), "Allow"),
+        ("iam-step.json", "s3:DeleteObject", active_key(OTHER), "nothing"),
         ("iam-airflow.json", "s3:GetObject", f"{OWN}/{RECORD}", "Allow"),
         ("iam-airflow.json", "s3:GetObject", f"{OWN}/{NOTEBOOK}", "Allow"),
         ("iam-airflow.json", "s3:PutObject", f"{OWN}/{RECORD}", "nothing"),
