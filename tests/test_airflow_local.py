@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from nightmill.airflow import local
 from nightmill.airflow.local import LocalStepOperator, step_environment
-from tests.test_airflow_operator_fields import context
+from tests.test_airflow_operator_fields import Log, context
 
 YAML = """\
 pipeline: p
@@ -86,11 +86,26 @@ def test_success(operator, files, capfd):
 
 
 def test_failure(operator):
-    """A notebook's own error is not tried again, and the message names cause and notebook."""
-    now = run("bad")
-    with pytest.raises(AirflowFailException, match=r"notebook_error.*no good.*executed notebook: "):
-        operator(mode="bad").execute(now)
+    """A notebook's own error is not tried again; the log ends with its last words and the line."""
+    task, now = operator(mode="bad"), run("bad")
+    task._cached_logger = Log()
+    with pytest.raises(AirflowFailException) as caught:
+        task.execute(now)
     assert now["pushed"]["result"]["cause"] == "notebook_error"
+    message = 'notebook_error in cell 2/2 "import os, time": ValueError: no good; '
+    line = str(caught.value)
+    assert line.startswith(f"{message}no retry: the same code would meet the same data; notebook: ")
+    assert line.endswith("/s/3/notebook.ipynb#cell-2")
+    told = task.log.told
+    assert told[-1] == ("error", line)
+    assert told[-2][0] == "error"
+    assert told[-2][1].startswith(f"{message}notebook: ")  # the step's own last word
+    assert told[-4] == ("info", "  | ValueError: no good")
+
+
+def test_the_notebook_is_a_link(operator):
+    """A step on this machine leads to its executed notebook as one in a pod does."""
+    assert [link.name for link in operator().operator_extra_links] == ["Executed notebook"]
 
 
 def _pid_in(marker: Path) -> int:
