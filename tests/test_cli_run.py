@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -82,7 +83,11 @@ def test_a_run_with_a_failure_ends_with_1_and_says_why(ran):
     """The exit code tells the failure; below the table stand its cause, cell and message."""
     assert (ran.code, ran.err) == (1, "")
     last = ran.out.split("executed notebook", 1)[1]
-    assert re.search(r"bad 2013-03-01 notebook_error in cell 2 .*: ValueError: .*\[/no\] é", last)
+    title = "raise ValueError('\\x1b[2J[/no] é')"
+    follows = "no retry: the same code would meet the same data"
+    line = f'bad 2013-03-01 notebook_error in cell 2/2 "{title}": ValueError: [/no] é; {follows}; '
+    assert f"  | ValueError: [/no] é\n{line}notebook: " in last
+    assert re.search(r"notebook: \S+/bad/1/notebook\.ipynb#cell-2\n", last)
     assert "\x1b" not in ran.out
 
 
@@ -162,6 +167,70 @@ def test_outputs_on_s3_are_the_same_bytes(demo, s3_server, s3_url):
     assert stored == (local / "outputs/made/made.txt").read_bytes()
     again = demo.run(*arguments, env=env)
     assert again.out.startswith("Nothing to do")
+
+
+# -- again --------------------------------------------------------------------------------------
+
+STUMBLE = """\
+import os, pathlib
+if not pathlib.Path(marker).exists():
+    pathlib.Path(marker).touch()
+    os.kill(os.getpid(), 9)
+pathlib.Path(made).write_text("arrived")
+"""
+
+
+@pytest.fixture(scope="module")
+def stumbled(make_project):
+    """Run a step whose kernel dies in its first attempt, as its pipeline.yaml lets it try again."""
+    project = make_project("stumble")
+    step = "step: {notebook: step.ipynb, outputs: {made: made.txt}, retries: 1, retry_delay: 1s}"
+    defaults = f"made: str = 'made.txt'\nmarker: str = {str(project.root / 'marker')!r}"
+    project.pipeline("demo", step, step=[(defaults, "parameters"), STUMBLE])
+    return project, project.run("run", "demo", "--partition", DAY)
+
+
+def test_a_kernel_that_died_is_tried_again(stumbled):
+    """The next attempt of the same run commits, and the records of both stay."""
+    project, ran = stumbled
+    assert (ran.code, ran.err) == (0, "")
+    first, second = project.attempts("demo", "step")
+    assert (first.name, second.name, first.parent) == ("1", "2", second.parent)
+    records = [json.loads((place / "record.json").read_bytes()) for place in (first, second)]
+    assert [record["state"] for record in records] == ["failed", "succeeded"]
+    assert records[0]["failure"]["retry"] == "backoff"
+    assert (second / "outputs/made/made.txt").read_text() == "arrived"
+
+
+def test_each_attempt_tells_why_it_failed_and_what_follows(stumbled):
+    """The log says what comes next as it happens, the table counts, and below it is each line."""
+    _project, ran = stumbled
+    line = (
+        r'kernel_died in cell 2/2 "import os, pathlib": .*; next attempt in 1 s; notebook: \S+/1/'
+    )
+    assert re.search(rf"^{DAY} step: failed in .* s: {line}", ran.out, re.MULTILINE)
+    assert f"{DAY} step: attempt 2 started" in ran.out.splitlines()
+    assert re.search(r"^step +2 +succeeded", ran.out, re.MULTILINE)
+    assert re.search(rf"\n\n(  \| .*\n)+step {DAY} attempt 1 {line}", ran.out)
+
+
+def test_no_retries_if_somebody_says_so(stumbled):
+    """The command line stands above pipeline.yaml."""
+    project, _ran = stumbled
+    (project.root / "marker").unlink()
+    again = project.run("run", "demo", "--partition", DAY, "--rerun", "--retries=0")
+    assert again.code == 1
+    assert "; no retry: none was asked for; notebook: " in again.out
+
+
+def test_a_delay_that_is_none_is_refused(demo, cli):
+    """A delay without a unit is a mistake of whoever typed it."""
+    refused = cli("run", "demo", "--partition", DAY, "--retry-delay", "5", cwd=demo.root)
+    assert refused.code == 2
+    assert refused.err.splitlines() == [
+        "error: --retry-delay: `5` is no time span",
+        "   -> write it like 90s, 30m, 2h or 1d",
+    ]
 
 
 # -- stopped ------------------------------------------------------------------------------------
