@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 IMAGE = REPOSITORY / "image"
 STORE = "arn:aws:s3:::example-bucket/nightmill"
 OWN = attempt_prefix("flight_delays", "2013-03-01", "scheduled", "score", 1)
+POINTER = pointer_key("flight_delays", "score", "2013-03-01")
 OTHER = attempt_prefix("flight_model", "2013-03-01", "scheduled", "train", 1)
 
 
@@ -91,11 +92,16 @@ def test_locks_name_no_index(lock):
         ("iam-step.json", "s3:DeleteObject", active_key(OTHER), "nothing"),
         ("iam-airflow.json", "s3:GetObject", f"{OWN}/{RECORD}", "Allow"),
         ("iam-airflow.json", "s3:GetObject", f"{OWN}/{NOTEBOOK}", "Allow"),
-        ("iam-airflow.json", "s3:PutObject", f"{OWN}/{RECORD}", "nothing"),
+        ("iam-airflow.json", "s3:PutObject", f"{OWN}/{RECORD}", "Allow"),
+        ("iam-airflow.json", "s3:PutObject", f"{OWN}/{NOTEBOOK}", "Allow"),
+        ("iam-airflow.json", "s3:PutObject", f"{OWN}/outputs/scores/scores.parquet", "nothing"),
+        ("iam-airflow.json", "s3:PutObject", POINTER, "nothing"),
+        ("iam-airflow.json", "s3:DeleteObject", f"{OWN}/{RECORD}", "nothing"),
+        ("iam-airflow.json", "s3:DeleteObject", active_key(OWN), "Allow"),
     ],
 )
 def test_policies_reach_just_the_keys_that_are_needed(policy, action, key, effect):
-    """A step reads every pipeline's outputs and writes its own pipeline's; Airflow only reads."""
+    """A step reads every pipeline's outputs and writes its own pipeline's; Airflow only amends."""
     assert _effect(policy, action, f"{STORE}/{key}") == effect
 
 
@@ -105,8 +111,7 @@ def test_policies_reach_just_the_keys_that_are_needed(policy, action, key, effec
 )
 def test_a_pointer_is_only_ever_replaced_on_a_condition(condition, effect):
     """The policy refuses a plain PUT of a pointer, so no bug and no shell can skip the fence."""
-    pointer = f"{STORE}/{pointer_key('flight_delays', 'score', '2013-03-01')}"
-    assert _effect("iam-step.json", "s3:PutObject", pointer, **condition) == effect
+    assert _effect("iam-step.json", "s3:PutObject", f"{STORE}/{POINTER}", **condition) == effect
 
 
 @pytest.mark.parametrize("policy", ["iam-step.json", "iam-airflow.json"])
