@@ -66,14 +66,17 @@ def _as_text(part: str | Text) -> Text:
 
 
 def complain(error: NightmillError) -> None:
-    """Print an error: what is wrong and where, then what to do."""
+    """Print an error: what is wrong and where, then what to do; no secret of the environment."""
+    from nightmill.step.redaction import Redactor  # noqa: PLC0415 - only where something is wrong
+
+    redact = Redactor.of(os.environ).text
     here = f"{Path.cwd()}{os.sep}"
     for one in each(error) if isinstance(error, SpecError) else (error,):
-        located = f"{one.where}: {one.problem}" if one.where else one.problem
+        located = redact(f"{one.where}: {one.problem}" if one.where else one.problem)
         located = located.replace(here, "")  # paths as the person at this prompt would type them
         err.print(Text.assemble(("error: ", "bold red"), inert(located)), soft_wrap=True)
         if one.advice:
-            err.print(Text.assemble(("   -> ", "bold"), inert(one.advice)), soft_wrap=True)
+            err.print(Text.assemble(("   -> ", "bold"), inert(redact(one.advice))), soft_wrap=True)
 
 
 def new_table(*columns: str) -> Table:
