@@ -60,11 +60,26 @@ def test_not_found(source):
     assert lint(source) == []
 
 
-def test_advice_for_the_event_loop():
-    """asyncio.run is told apart by what to write instead."""
-    (warning,) = lint("asyncio.run(f())")
-    assert "await" in warning.advice
-    assert "`asyncio.run()`" in warning.problem
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("n = asyncio.run(fetch(1))", "write `await fetch(1)` in its place"),
+        ("loop.run_until_complete(work)", "write `await work` in its place"),
+        ("uvloop.run(f())", "write `await f()` in its place"),
+        ("def main():\n    asyncio.run(f())", "use `await`, in a function that is `async` itself"),
+        ("asyncio.run(main=f())", "use `await`, in a function that is `async` itself"),
+    ],
+)
+def test_advice_for_the_event_loop(source, advice):
+    """What runs an event loop is told apart by what to write instead."""
+    (warning,) = lint(source)
+    assert warning.advice == advice
+    assert "event loop is already running" in warning.problem
+
+
+def test_a_notebook_that_lets_loops_nest_is_left_alone():
+    """With nest_asyncio asyncio.run does work in a kernel, so nothing is said of it."""
+    assert lint("import nest_asyncio; nest_asyncio.apply()", "asyncio.run(f())") == []
 
 
 def test_kernel_drift():

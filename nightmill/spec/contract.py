@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from nightmill.errors import ContractError
 from nightmill.spec.annotation import AnnotationError, from_annotation, from_default
 from nightmill.spec.cell_source import CellSyntaxError, comments, parse_cell, python_source
+from nightmill.spec.cell_tags import check_tags
 from nightmill.spec.notebook import Cell, SourceNotebook
 from nightmill.spec.parameter_type import ANY, ParameterType
 from nightmill.spec.problems import gather, shown
@@ -65,10 +66,12 @@ class Contract:
 def read_contract(notebook: SourceNotebook, path: Path | None = None) -> Contract:
     """Read the parameters that a notebook declares; `path` is how errors name it.
 
-    Raises ContractError for two tagged cells, a misspelt tag, broken Python, or a parameter that
-    cannot be told.
+    Raises ContractError for two tagged cells, a tag that cannot be read, broken Python, or a
+    parameter that cannot be told.
     """
     path = path or notebook.path
+    if errors := check_tags(notebook, path):
+        raise gather(errors)
     tagged = [cell for cell in notebook.cells if TAG in cell.tags]
     if len(tagged) > 1:
         numbers = " and ".join(str(cell.number) for cell in tagged)

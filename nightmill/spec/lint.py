@@ -29,7 +29,7 @@ class LintWarning:
 
 _ASKS = ("asks", "asks for input, and nobody is there at night", "pass it as a parameter")
 _DEBUGS = ("asks", "stops for a debugger, and nobody is there at night", "remove it")
-_LOOPS = ("event-loop", "fails in a kernel, whose event loop is already running", "use `await`")
+_LOOPS = ("event-loop", "fails in a kernel, whose event loop is already running", "")
 _CLOCK = (
     "clock",
     "reads the clock, so another night's run gives another result",
@@ -46,6 +46,8 @@ _CALLS: dict[tuple[str, ...], tuple[str, str, str]] = {
     ("pdb", "set_trace"): _DEBUGS,
     ("ipdb", "set_trace"): _DEBUGS,
     ("asyncio", "run"): _LOOPS,
+    ("anyio", "run"): _LOOPS,
+    ("uvloop", "run"): _LOOPS,
     ("*", "run_until_complete"): _LOOPS,
     ("datetime", "now"): _CLOCK,
     ("datetime", "today"): _CLOCK,
@@ -54,6 +56,8 @@ _CALLS: dict[tuple[str, ...], tuple[str, str, str]] = {
     ("Timestamp", "now"): _CLOCK,
     ("Timestamp", "today"): _CLOCK,
 }
+
+_NESTS = "nest_asyncio"  # makes what runs a loop work in a kernel, too
 
 _HOME = re.compile(r"(?:file://)?(?:/home/|/Users/|/root/|[A-Za-z]:[\\/]Users[\\/])[^\s/\\]")
 
@@ -83,6 +87,7 @@ def _about_file(notebook: SourceNotebook, kernel: str) -> Iterator[LintWarning]:
 
 
 def _about_cells(notebook: SourceNotebook) -> Iterator[LintWarning]:
+    nests = any(_NESTS in cell.source for cell in notebook.code_cells())
     for cell in notebook.code_cells():
         try:
             module = parse_cell(cell.source)
@@ -97,10 +102,13 @@ def _about_cells(notebook: SourceNotebook) -> Iterator[LintWarning]:
             )
             continue
         found = _about_code(module, cell.number) if module else iter(())
-        yield from sorted(found, key=lambda warning: warning.line or 0)
+        for warning in sorted(found, key=lambda warning: warning.line or 0):
+            if not (nests and warning.rule == _LOOPS[0]):
+                yield warning
 
 
 def _about_code(module: ast.Module, cell: int) -> Iterator[LintWarning]:
+    inner = _within_functions(module)
     for node in ast.walk(module):
         match node:
             case ast.Call(func=called):
@@ -108,7 +116,12 @@ def _about_code(module: ast.Module, cell: int) -> Iterator[LintWarning]:
                     rule, problem, advice = finding
                     name = shown(f"{ast.unparse(called)}()")
                     yield LintWarning(
-                        rule, "warning", f"{name} {problem}", advice, cell, node.lineno
+                        rule,
+                        "warning",
+                        f"{name} {problem}",
+                        advice or _await_instead(node, is_inner=node in inner),
+                        cell,
+                        node.lineno,
                     )
             case ast.Constant(value=str(text)) if _HOME.match(text):
                 yield LintWarning(
@@ -119,6 +132,18 @@ def _about_code(module: ast.Module, cell: int) -> Iterator[LintWarning]:
                     cell,
                     node.lineno,
                 )
+
+
+def _within_functions(module: ast.Module) -> set[ast.AST]:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    outer = [node for node in ast.walk(module) if isinstance(node, functions)]
+    return {inner for function in outer for inner in ast.walk(function)}
+
+
+def _await_instead(call: ast.Call, *, is_inner: bool) -> str:
+    if is_inner or not call.args:
+        return "use `await`, in a function that is `async` itself"
+    return f"write {shown(f'await {ast.unparse(call.args[0])}')} in its place"
 
 
 def _called(called: ast.expr) -> tuple[str, str, str] | None:

@@ -151,7 +151,7 @@ class NotebookOutputs:
     def _continues(self, cell: _Cell, stream: _Stream, text: str) -> bool:
         """Whether text belongs to the latest output of its stream."""
         outputs = self._outputs(cell.position)
-        is_redrawn = text.startswith("\r") and stream.text.is_line_open
+        is_redrawn = (text.startswith("\r") or text == "\n") and stream.text.is_line_open
         is_crowded = len(outputs) >= _MOST_OUTPUTS or self._room(cell) < _LEAST_BYTES
         return is_redrawn or is_crowded or outputs[-1] is stream.output
 

@@ -21,7 +21,7 @@ from papermill.engines import Engine
 from papermill.log import logger as papermill_logger
 
 from nightmill.errors import NotebookError
-from nightmill.spec.cell_tags import own_timeout
+from nightmill.spec.cell_tags import TagError, own_timeout
 from nightmill.spec.executed import notebook_bytes
 from nightmill.step.cell_outputs import NotebookOutputs
 from nightmill.step.cell_states import CellLedger, Listener
@@ -62,11 +62,10 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
         passes the `redactor` (of this process's environment if none is given); what is too large
         for a notebook goes to `spill`. `kernel` is taken over where it is given, else one is
         started. `on_end` is called once the outcome is known and the notebook saved; the kernel is
-        ended after that. Raises TagError for a time limit that cannot be read.
+        ended after that. Raises NotebookError for a time limit that cannot be read.
         """
         nb = nbformat.from_dict(json.loads(notebook_bytes(nb)))  # text that every encoder takes
-        for cell in nb.cells:
-            own_timeout(cell.metadata.get("tags", []))
+        _check_tags(nb)
         redactor = redactor or Redactor.of(os.environ)
         path = save_to or (Path(output_path) if output_path else None)
         ledger = CellLedger(nb, path, listener or _log_warnings, redactor=redactor)
@@ -90,6 +89,15 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
         if outcome is None and ended.cause is not None and not ended.seen_by_papermill:
             raise NotebookError(ended.message, where=f"cell {ended.cell}" if ended.cell else "")
         return nbformat.from_dict(ledger.file.notebook())
+
+
+def _check_tags(nb: Any) -> None:
+    for number, cell in enumerate(nb.cells, start=1):
+        try:
+            own_timeout(cell.metadata.get("tags", []))
+        except TagError as error:
+            where = f"cell {number}"
+            raise NotebookError(error.problem, where=where, advice=error.advice) from error
 
 
 def _log_warnings(event: Mapping[str, Any]) -> None:

@@ -117,7 +117,7 @@ class OutputClient(NotebookClient):  # type: ignore[misc]  # its traits are unty
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return valid_unicode(value) if _SURROGATE.search(value) else value
+        return value if value.isascii() or not _SURROGATE.search(value) else valid_unicode(value)
     if isinstance(value, dict):
         return {_clean(key): _clean(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -20,7 +20,7 @@ from nightmill.step.streams import StreamText, head_of, size_in_json
 Spill = Callable[[str], SpillFile | None]
 """Makes a file with this extension."""
 
-_ERROR_BYTES = 1 << 18  # a traceback is for people
+_ERROR_BYTES = 1 << 16  # a traceback is for people
 _PREVIEW_BYTES = 1 << 13  # of plain text that is itself too long
 _PLAIN = "text/plain"
 _PIECE = 1 << 20  # characters written at a time; a multiple of four, as base64 needs
