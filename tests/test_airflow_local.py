@@ -158,30 +158,33 @@ def test_a_step_that_ignores_the_request(operator, monkeypatch, tmp_path):
     monkeypatch.setattr(local, "GRACE_S", 0.5)
     task = operator()
     task.project = str(tmp_path)  # `python -m nightmill` finds the script in its own folder
-    monkeypatch.setattr(task, "make_step_run", lambda _: _Argv())
     with task._started([], tmp_path / "result.json") as process:
         assert process.stdout.readline() == "deaf\n"
         task.on_kill()
         assert process.returncode == -signal.SIGKILL
 
 
-class _Argv:
-    """A StepRun, as far as its arguments go."""
-
-    def to_argv(self) -> list[str]:
-        """Give none."""
-        return []
-
-
-def test_a_step_without_a_word(operator, monkeypatch, tmp_path):
-    """A step that dies without a result is judged by its exit code."""
-    (tmp_path / "nightmill.py").write_text("import os\nos._exit(14)\n")
-    task, now = operator(), context()
-    task.project = str(tmp_path)
-    monkeypatch.setattr(task, "make_step_run", lambda _: _Argv())
-    with pytest.raises(AirflowException, match="out_of_memory"):
+@pytest.mark.parametrize(
+    ("end", "cause", "words"),
+    [
+        ("os._exit(14)", "out_of_memory", "the memory limit was reached"),
+        ("os.kill(os.getpid(), 9)", "terminated", "SIGTERM"),
+    ],
+)
+def test_a_step_without_a_word(operator, tmp_path, end, cause, words):
+    """A step that dies mute is judged by its exit code, and its record says the same."""
+    (tmp_path / "nightmill.py").write_text(f"import os\n{end}\n")
+    task, now = operator(), run(cause)
+    step_run = task.make_step_run(now)
+    task.project = str(tmp_path)  # `python -m nightmill` finds the script in its own folder
+    task.make_step_run = lambda _context: step_run
+    with pytest.raises(AirflowException, match=rf"^{cause}: .*{words}.*; next attempt in "):
         task.execute(now)
-    assert now["pushed"]["result"]["cause"] == "out_of_memory"
+    result = now["pushed"]["result"]
+    assert result["cause"] == cause
+    (record,) = tmp_path.glob(f".nightmill/store/runs/p/2013-03-01/{cause}.*/s/3/record.json")
+    failure = json.loads(record.read_bytes())["failure"]
+    assert (failure["cause"], failure["message"]) == (cause, result["message"])
 
 
 def test_environment():

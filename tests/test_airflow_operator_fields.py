@@ -310,6 +310,7 @@ CODES = {
     10: ("failed", "notebook_error"),
     14: ("failed", "out_of_memory"),
     1: ("failed", "nightmill_bug"),
+    2: ("failed", "bad_parameters"),
     137: ("failed", "terminated"),
     -9: ("failed", "terminated"),
 }

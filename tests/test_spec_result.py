@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from nightmill.errors import StoreError
 from nightmill.spec.record import Failure, Record
-from nightmill.spec.result import result_of
+from nightmill.spec.result import result_of, result_of_error
 from nightmill.step import termination
 
 NOTEBOOK = "s3://bucket/runs/p/2013-03-01/r/s/1/notebook.ipynb"
@@ -52,6 +53,14 @@ def test_a_success_says_so():
     result = result_of(record(), "r")
     assert (result["cause"], result["cell"]) == (None, None)
     assert result["line"] == f"succeeded; notebook: {NOTEBOOK}"
+
+
+def test_an_error_without_a_record_has_a_line_too():
+    """Where not even a record could be kept the result says why, on one line with its advice."""
+    error = StoreError("gone", address="s3://b", operation="PUT", advice="look at the network")
+    line = "store: PUT s3://b: gone -> look at the network"
+    found = result_of_error(error)
+    assert found == {"state": "failed", "cause": "store", "message": line, "line": line}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nightmill.airflow.links import NotebookLink
+from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.steprun_operator import StepRunFields, result_of_exit_code
 
 GRACE_S = 30.0  # the step interrupts its kernel, saves, uploads and writes its record
@@ -46,7 +48,11 @@ class LocalStepOperator(StepRunFields):
             with self._started(run.to_argv(), result) as process:
                 self.tell(line.rstrip() for line in process.stdout or ())
                 code = process.wait()
-            self.finish(context, _read_result(result) or result_of_exit_code(code))
+            told = _read_result(result) or result_of_exit_code(code)
+        if "record" not in told and told["state"] != "succeeded":  # killed before its last word
+            outcome = Outcome(run, Path(self.project), self.own_policy)
+            told = outcome.close(told, platform.node())
+        self.finish(context, told)
 
     def on_kill(self) -> None:
         """Ask the step to stop; it has `GRACE_S` seconds to save what ran."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nightmill.errors import NightmillError
 from nightmill.spec import words
 from nightmill.spec.record import Record
 
@@ -30,3 +31,9 @@ def result_of(record: Record, record_address: str) -> dict[str, Any]:
         "metrics": record.metrics,
         "line": words.tell(message, notebook=record.notebook or "", cell=cell),
     }
+
+
+def result_of_error(error: NightmillError) -> dict[str, Any]:
+    """Return what there is to say of a step that could not even keep a record."""
+    line = words.describe(error.cause, " ".join(str(error).split()))
+    return {"state": "failed", "cause": error.cause.value, "message": line, "line": line}
