@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ _PREVIEW_BYTES = 1 << 13  # of plain text that is itself too long
 _PLAIN = "text/plain"
 _PIECE = 1 << 20  # characters written at a time; a multiple of four, as base64 needs
 
+_KIND = re.compile(r"[a-z]+/(?:[\w.-]+\+)?([a-z0-9]{1,8})", re.ASCII)
 _EXTENSIONS = {
     "text/plain": "txt",
     "text/markdown": "md",
@@ -82,11 +84,8 @@ def fit_error(
 
 
 def _extension(kind: str) -> str:
-    known = _EXTENSIONS.get(kind)
-    if known:
-        return known
-    name = kind.rpartition("/")[2].rpartition("+")[2].casefold()
-    return name if name.isascii() and name.isalnum() and len(name) <= 8 else "txt"  # noqa: PLR2004 - the longest in use
+    named = _KIND.fullmatch(kind)
+    return _EXTENSIONS.get(kind) or (named[1] if named else "txt")
 
 
 def _write(file: SpillFile, kind: str, value: Any) -> None:
