@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.sdk.execution_time.timeout import timeout
 
 from nightmill.airflow import local
 from nightmill.airflow.local import LocalStepOperator, step_environment
@@ -141,6 +142,22 @@ def test_on_kill(operator, files, tmp_path):
     assert not isinstance(error, AirflowFailException)  # another try may well succeed
     (record,) = files.store.glob("runs/p/2013-03-01/killed.*/s/3/record.json")
     assert json.loads(record.read_bytes())["failure"]["cause"] == "terminated"
+
+
+def test_airflows_own_limit(operator, files, tmp_path):
+    """A step that Airflow's own limit ends has one cause, in its record as in the error."""
+    now = run("late")
+    task = operator(mode="slow", marker=str(tmp_path / "marker"))
+    with pytest.raises(AirflowException) as caught, timeout(6):
+        task.execute(now)
+    line = str(caught.value)
+    assert line.startswith("deadline")
+    assert "execution_timeout" in line
+    assert "; next attempt in " in line
+    (record,) = files.store.glob("runs/p/2013-03-01/late.*/s/3/record.json")
+    failure = json.loads(record.read_bytes())["failure"]
+    assert failure["cause"] == now["pushed"]["result"]["cause"] == "deadline"
+    assert line.startswith(failure["message"])
 
 
 def test_on_kill_before_anything_runs(operator):

@@ -13,8 +13,10 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time.timeout import timeout
 from kubernetes import client
 
+from nightmill.airflow import operator
 from nightmill.airflow.trigger import StepPodTrigger
 from nightmill.spec.record import Record
 from tests.test_airflow_operator import PIPELINE, make_operator, write_project
@@ -268,6 +270,43 @@ def test_the_steps_own_lines_keep_their_level(root, how):
     assert told[begin + 1 : begin + 3] == [("warning", "a thread failed"), ("error", "store: gone")]
     assert ("info", "Event of the pod: Killing: so it is") in told
     assert told[-1] == ("error", str(error))
+
+
+class Slow(Cluster):
+    """An API server whose pods run on until they are deleted, and then take their time to go."""
+
+    def create_namespaced_pod(self, namespace, body, **options):
+        """Create a pod that runs."""
+        body = super().create_namespaced_pod(namespace, body, **options)
+        running = client.V1ContainerState(running=client.V1ContainerStateRunning())
+        body.status.phase = "Running"
+        body.status.container_statuses[0].state = running
+        return body
+
+    def delete_namespaced_pod(self, name, _namespace, **_options):
+        """Ask it to stop: it is seen once more."""
+        leaving = self.pods[name]
+
+        class Leaving(dict):
+            def __getitem__(self, key):
+                self.pop(key, None)
+                return leaving
+
+        self.pods = Leaving({name: leaving})
+
+
+def test_airflows_own_limit_is_a_deadline_with_a_line(root, monkeypatch):
+    """A pod that Airflow's own limit ends is deleted, seen gone, recorded, and told on the line."""
+    monkeypatch.setattr(operator, "POLL_S", 0.05)
+    cluster, now = Slow(), context(1)
+    one = operate(root, cluster)
+    with pytest.raises(AirflowException) as caught, timeout(0.5):
+        one.execute_sync(now)
+    assert str(caught.value).startswith(
+        "deadline: the step took longer than Airflow gives it (execution_timeout); next attempt in "
+    )
+    assert read_record(root, 1).failure.cause == "deadline"
+    assert cluster.pods == {}
 
 
 def test_a_pool_with_no_more_memory_is_passed_over(root):

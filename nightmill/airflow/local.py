@@ -18,9 +18,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
 from nightmill.airflow.links import NotebookLink
 from nightmill.airflow.outcome import Outcome
-from nightmill.airflow.steprun_operator import StepRunFields, result_of_exit_code
+from nightmill.airflow.steprun_operator import StepRunFields, late, result_of_exit_code
+from nightmill.spec.steprun import StepRun
 
 GRACE_S = 30.0  # the step interrupts its kernel, saves, uploads and writes its record
 _RESULT_VARIABLE = "NIGHTMILL_TERMINATION_LOG"
@@ -43,16 +46,22 @@ class LocalStepOperator(StepRunFields):
     def execute(self, context: Mapping[str, Any]) -> None:
         """Run the step, its lines in the log; raises AirflowException with the cause."""
         run = self.make_step_run(context)
+        try:
+            told = self._run(run)
+        except AirflowTaskTimeout:  # the step is stopped by now; its record knows only that
+            told = late()
+        if "record" not in told and told["state"] != "succeeded":  # killed before its last word
+            outcome = Outcome(run, Path(self.project), self.own_policy)
+            told = outcome.close(told, platform.node())
+        self.finish(context, told)
+
+    def _run(self, run: StepRun) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="nightmill-") as folder:
             result = Path(folder) / "result.json"
             with self._started(run.to_argv(), result) as process:
                 self.tell(line.rstrip() for line in process.stdout or ())
                 code = process.wait()
-            told = _read_result(result) or result_of_exit_code(code)
-        if "record" not in told and told["state"] != "succeeded":  # killed before its last word
-            outcome = Outcome(run, Path(self.project), self.own_policy)
-            told = outcome.close(told, platform.node())
-        self.finish(context, told)
+            return _read_result(result) or result_of_exit_code(code)
 
     def on_kill(self) -> None:
         """Ask the step to stop; it has `GRACE_S` seconds to save what ran."""

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
 
 from nightmill.airflow import pod_status
 from nightmill.airflow.cluster_api import plain
@@ -37,7 +37,7 @@ from nightmill.airflow.pod_log import PodLog
 from nightmill.airflow.pod_watch import last_guess, look
 from nightmill.airflow.pods import Pods, attempt_labels, instance_labels
 from nightmill.airflow.stages import Stage, make_stages
-from nightmill.airflow.steprun_operator import StepRunFields
+from nightmill.airflow.steprun_operator import StepRunFields, late
 from nightmill.airflow.trigger import StepPodTrigger
 from nightmill.causes import Cause
 from nightmill.cluster.platform import Platform
@@ -75,6 +75,8 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         if done is None:
             try:
                 done, evidence = self._follow(self._start(context, run), run)
+            except AirflowTaskTimeout:
+                done = late()
             except BaseException:
                 self.on_kill()
                 raise
@@ -228,6 +230,10 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         problem = pods.delete(name, is_lost=result.get("cause") == Cause.NODE_LOST)
         if problem:
             self.log.warning("The pod %s cannot be deleted: %s", name, problem)
+        elif result.get("cause") == Cause.DEADLINE:  # it may run, and has its own last word first
+            deadline = time.monotonic() + GONE_S
+            while pods.read(name) is not None and time.monotonic() < deadline:
+                time.sleep(POLL_S)
 
     def _outcome(self, run: StepRun) -> Outcome:
         return Outcome(run, Path(self.project), self.own_policy)

@@ -197,6 +197,12 @@ def run_order(dag_run: Any) -> int:
     return (begun - _EPOCH) // timedelta(microseconds=1)
 
 
+def late() -> dict[str, Any]:
+    """Make the result of a step that Airflow's own limit ended."""
+    message = "the step took longer than Airflow gives it (execution_timeout)"
+    return {"state": "failed", "cause": Cause.DEADLINE.value, "message": message}
+
+
 def result_of_exit_code(code: int) -> dict[str, Any]:
     """Make the result of a step that left none, from the exit code of its process."""
     cause = next((cause for cause in Cause if cause.exit_code == code), Cause.NIGHTMILL_BUG)

@@ -19,9 +19,8 @@ from kubernetes_asyncio.client import ApiException
 
 from nightmill.airflow.cluster_api import patiently_async, plain
 from nightmill.airflow.evidence import pod_evidence
-from nightmill.airflow.pod_status import failed
 from nightmill.airflow.pod_watch import Limits, View, last_guess, look
-from nightmill.causes import Cause
+from nightmill.airflow.steprun_operator import late
 
 
 class StepPodTrigger(KubernetesPodTrigger):
@@ -79,4 +78,4 @@ class StepPodTrigger(KubernetesPodTrigger):
 def _guess(view: View, last: Mapping[str, Any] | None) -> dict[str, Any]:
     if view.is_over:
         return last_guess(last)
-    return failed(Cause.DEADLINE, "the step took longer than Airflow gives it (execution_timeout)")
+    return late()
