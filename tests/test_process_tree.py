@@ -45,7 +45,7 @@ def test_an_engine_reaps_orphans_and_leaves_its_kernel():
 def test_a_supervisor_reaps_orphans_and_leaves_its_engine():
     """Orphans are collected; the engine, known by its number, keeps its exit code for us."""
     _run("""
-        tree.reap_adopted(kernel.pid)
+        tree.survey(kernel.pid)
         assert zombies() == [kernel.pid]
         assert kernel.wait() == 7
     """)

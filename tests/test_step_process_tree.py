@@ -23,13 +23,17 @@ PROGRAM = textwrap.dedent(
         return process
 
     other = start(SLEEP)
-    tree = ProcessTree()
-    assert tree.resident_bytes(0) == 0
+    early = start(SLEEP)
+    tree = ProcessTree(early.pid)
+    alone = tree.survey(0)
+    assert alone > 0, "the engine was started before and is ours"
+    assert tree.survey(early.pid) == 0, "what others started is none of ours"
     ours, deaf, parent = start(SLEEP), start(DEAF), start(ORPHAN)
     parent.wait()
-    assert tree.resident_bytes(0) > tree.resident_bytes(ours.pid) > 0
-    assert tree.end_all() == 3, "ours, the deaf one and the orphan"
-    assert tree.end_all() == 0
+    assert tree.survey(0) > tree.survey(early.pid) > alone
+    ended = sorted(tree.end_all())
+    assert len(ended) == 4 and "sleep" in ended, "the engine, ours, the deaf one and the orphan"
+    assert tree.end_all() == []
     assert other.poll() is None, "a child from before was ended"
     other.kill()
     """

@@ -7,15 +7,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from nightmill.cli.step_log import log_lines
+from nightmill.cli.terminal import complain
 from nightmill.errors import StoreError
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.record import Record
-from nightmill.spec.result import result_of
+from nightmill.spec.result import result_of, result_of_error
 from nightmill.spec.steprun import StepRun, decode_parameters
 
 
@@ -57,21 +58,35 @@ def step(
     )
     # Only here: a machine that only checks or shows has no need of the extra [runner].
     from nightmill.step.attempt import Attempt  # noqa: PLC0415 - see above
-    from nightmill.step.supervisor import stop_on_signals  # noqa: PLC0415 - see above
+    from nightmill.step.redaction import Redactor  # noqa: PLC0415 - see above
+    from nightmill.step.stop import stop_on_signals  # noqa: PLC0415 - see above
     from nightmill.step.termination import write_termination_message  # noqa: PLC0415 - see above
 
     tell = _teller(_json_line if log_format == "json" else log_lines)
     project = Project.load(find_root(Path.cwd()))
-    try:
-        with stop_on_signals() as stop:
-            one = Attempt(step_run, project, context.obj, stop=stop, listener=tell)
+    with stop_on_signals() as stop:
+        one = Attempt(step_run, project, context.obj, stop=stop, listener=tell)
+        try:
             record = one.execute(die_with_stdin=die_with_stdin)
-            write_termination_message(result_of(record, one.record_address))
-    except StoreError as error:  # no record could be kept, so the exit code is all that tells
-        error.exit_code = error.cause.exit_code
-        raise
-    tell(_last_event(record))
+        except StoreError as error:  # no record could be kept; this tells
+            error.exit_code = error.cause.exit_code
+            write_termination_message(Redactor.of(os.environ).tree(result_of_error(error)))
+            if one.gave_up:
+                complain(error)
+                _leave(error.exit_code)
+            raise
+        write_termination_message(result_of(record, one.record_address))
+        tell(_last_event(record))
+        if one.gave_up:
+            _leave(record.exit_code)
     raise typer.Exit(record.exit_code)
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """Exit although a thread still waits for a store that hangs; Python would wait for it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def _last_event(record: Record) -> dict[str, Any]:

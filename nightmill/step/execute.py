@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +24,8 @@ from nightmill.step.kernel_start import StartedKernel
 from nightmill.step.outcome import Outcome
 from nightmill.step.plan import Plan
 from nightmill.step.provenance import file_sha256
+from nightmill.step.redaction import Redactor
+from nightmill.step.spill import SpillTo
 
 _SAVED_MEANWHILE = (
     "the notebook was saved while the step began, so the record would name another one"
@@ -75,6 +78,8 @@ def _run(plan: Plan, source: Any, kernel: StartedKernel, outcome: Outcome, tell:
             save_to=Path(plan.executed),
             listener=tell,
             outcome=outcome,
+            redactor=Redactor.of(os.environ),
+            spill=SpillTo(Path(plan.spilled), plan.spilled_address),
             kernel=kernel,
             on_end=lambda: tell({"event": "outcome", **asdict(outcome)}),
         )

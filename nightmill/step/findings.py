@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,25 +10,24 @@ from typing import Any
 from nightmill.kernels import KernelEnvironment
 from nightmill.spec import executed
 from nightmill.spec.record import CellRecord, KernelRecord, Memory
-from nightmill.step.limits import Threads, memory_limit
+from nightmill.step import verdict
+from nightmill.step.limits import Threads
 from nightmill.step.scraps import read_metrics
 from nightmill.step.supervisor import Watched
-from nightmill.store.pointer import describe_outputs
 
 __all__ = [
     "describe_cells",
+    "describe_evidence",
     "describe_kernel",
     "describe_memory",
-    "describe_outputs",
     "read_metrics",
     "read_notebook",
 ]
 
 
-def read_notebook(path: Path) -> Mapping[str, Any]:
-    """Read an executed notebook as plain JSON."""
-    notebook: Mapping[str, Any] = json.loads(path.read_bytes())
-    return notebook
+def read_notebook(path: Path) -> Mapping[str, Any] | None:
+    """Read an executed notebook as plain JSON; None where there is none."""
+    return executed.parse(path.read_bytes()) if path.is_file() else None
 
 
 def describe_cells(notebook: Mapping[str, Any], seen: Watched) -> tuple[CellRecord, ...]:
@@ -37,9 +35,15 @@ def describe_cells(notebook: Mapping[str, Any], seen: Watched) -> tuple[CellReco
     return executed.describe_cells(notebook, seen.cell_peaks)
 
 
+def describe_evidence(seen: Watched) -> dict[str, Any]:
+    """Return what was seen of the processes, also where all went well."""
+    left = {"left_behind": seen.left_behind} if seen.left_behind else {}
+    return {**verdict.evidence(seen), **seen.system, **left}
+
+
 def describe_memory(seen: Watched) -> Memory:
     """Return peak and limit in bytes."""
-    return Memory(peak_bytes=seen.peak_bytes, limit_bytes=memory_limit())
+    return Memory(peak_bytes=seen.peak_bytes, limit_bytes=seen.memory_limit)
 
 
 def describe_kernel(kernel: KernelEnvironment, threads: Threads) -> KernelRecord:

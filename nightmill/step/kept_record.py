@@ -5,6 +5,7 @@ Nothing gets out of here, or into the record, that has not passed the redactor.
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from nightmill.spec.steprun import StepRun
 from nightmill.step.redaction import Redactor
 from nightmill.store.interface import Store
 from nightmill.store.keys import RECORD
+
+_POOL_VARIABLE = "NIGHTMILL_POOL"
 
 _TOLD = {"cells", "evidence", "failure", "metrics", "parameters", "warnings"}
 """Fields with words of the notebook's; the others are names, hashes and addresses."""
@@ -31,7 +34,8 @@ class KeptRecord:
         self._key = f"{prefix}/{RECORD}"
         self._redactor = redactor
         self._begun = time.monotonic()
-        self.record = first_record(run, store.url, host=platform.node())
+        first = first_record(run, store.url, host=platform.node())
+        self.record = first.model_copy(update={"pool": os.environ.get(_POOL_VARIABLE)})
         self.note(parameters=self.record.parameters)  # a secret may have been typed as one
 
     @property

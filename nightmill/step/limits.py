@@ -120,3 +120,16 @@ def oom_kills(cgroups: Path | None = None) -> int:
             if "oom_kill" in fields:
                 return int(fields["oom_kill"])
     return 0
+
+
+def memory_peak(cgroups: Path | None = None) -> int | None:
+    """Return the most memory in bytes that our cgroup ever held, caches of files included.
+
+    None where the system does not tell.
+    """
+    for folder in _folders("memory", cgroups):
+        for name in ("memory.peak", "memory.max_usage_in_bytes"):
+            text = _read(folder / name)
+            if text.isdigit():
+                return int(text)
+    return None

@@ -15,7 +15,9 @@ from typing import Any
 class Plan:
     """What the child is to run. Paths are absolute; `cell_timeout_s` None means no limit.
 
-    `expressions` holds, for each parameter, the Python that gives its value in the notebook.
+    `expressions` holds, for each parameter, the Python that gives its value in the notebook. What
+    is too large for the notebook goes whole into the folder `spilled`, which readers will find at
+    `spilled_address`.
     """
 
     notebook: str
@@ -25,4 +27,6 @@ class Plan:
     kernelspec: Mapping[str, str]
     parameters: Mapping[str, Any]
     expressions: Mapping[str, str]
+    spilled: str
+    spilled_address: str
     cell_timeout_s: int | None = None

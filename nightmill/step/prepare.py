@@ -35,7 +35,7 @@ from nightmill.step.provenance import describe_code
 from nightmill.step.secret_parameters import check_secrets
 from nightmill.store.inputs import ResolvedInput, resolve_inputs
 from nightmill.store.interface import Store
-from nightmill.store.keys import NOTEBOOK
+from nightmill.store.keys import NOTEBOOK, SPILLED
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Ground:
     kernel: KernelEnvironment
     threads: Threads
     order: KernelOrder
+    scratch: Path
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,18 @@ def find_ground(run: StepRun, project: Project, scratch: Path) -> Ground:
         cwd=str(pipeline.notebook(run.step).absolute().parent),
         connection_file=str(Path(env["JUPYTER_RUNTIME_DIR"], "kernel.json")),
     )
-    return Ground(pipeline, spec, kernel, threads, order)
+    return Ground(pipeline, spec, kernel, threads, order, scratch)
 
 
 def prepare(
-    run: StepRun, project: Project, ground: Ground, *, store: Store, scratch: Path
+    run: StepRun, project: Project, ground: Ground, *, store: Store, prefix: str
 ) -> Prepared:
-    """Check, resolve and stage everything a step needs.
+    """Check, resolve and stage everything a step needs; `prefix` is the attempt's in the store.
 
     Raises the error of whatever is wrong: SpecError, ContractError, KernelError, InputError,
     StoreError or UsageError.
     """
-    pipeline, spec = ground.pipeline, ground.spec
+    pipeline, spec, scratch = ground.pipeline, ground.spec, ground.scratch
     _check_member(run, spec.members)
     contract = require_step(pipeline, run.step)
     sources = project.inputs(pipeline, run.step)
@@ -114,12 +115,18 @@ def prepare(
         "kernel": findings.describe_kernel(ground.kernel, ground.threads),
         "inputs": staging.describe_inputs(store, inputs),
     }
-    plan = make_plan(contract, checked, ground, code=code, scratch=scratch)
+    spilled = store.address(f"{prefix}/{SPILLED}")
+    plan = make_plan(contract, checked, ground, code=code, spilled_address=spilled)
     return Prepared(spec=spec, plan=plan, outputs=outputs, inputs=inputs, facts=facts)
 
 
 def make_plan(
-    contract: Contract, values: Mapping[str, Any], ground: Ground, *, code: Code, scratch: Path
+    contract: Contract,
+    values: Mapping[str, Any],
+    ground: Ground,
+    *,
+    code: Code,
+    spilled_address: str,
 ) -> Plan:
     """Return the plan for a notebook with these checked values in this kernel.
 
@@ -129,7 +136,9 @@ def make_plan(
     return Plan(
         notebook=str(contract.notebook.absolute()),
         notebook_sha256=code.notebook_sha256,
-        executed=str(scratch / NOTEBOOK),
+        executed=str(ground.scratch / NOTEBOOK),
+        spilled=str(ground.scratch / SPILLED),
+        spilled_address=spilled_address,
         kernel=kernel.name,
         kernelspec={
             "name": kernel.name,

@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
 
 import psutil
 
@@ -29,48 +28,54 @@ class ProcessTree:
         before = psutil.Process().children()
         self._others = frozenset(child for child in before if child.pid != engine_pid)
 
-    def resident_bytes(self, engine_pid: int) -> int:
-        """Return the resident memory without the engine's own: the kernel and its children."""
-        total = 0
+    def survey(self, engine_pid: int) -> int:
+        """Collect adopted children that have ended; return the resident memory of the rest.
+
+        Without the engine's own: that of the kernel and of all that it started, in bytes.
+        """
+        total, me = 0, os.getpid()
         for process in self._members():
-            if process.pid != engine_pid:
-                with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error):
+                if process.pid != engine_pid:
                     total += process.memory_info().rss
+                    if process.ppid() == me:
+                        _reap(process)
         return total
 
-    def end_all(self) -> int:
-        """End every member: politely, then by force. Returns how many there were."""
-        left = [process for process in self._members() if _is_alive(process)]
+    def end_all(self) -> list[str]:
+        """End every member: politely, then by force. Returns the names of those there were."""
+        left = {process: _name(process) for process in self._members() if _is_alive(process)}
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.terminate()
-        _gone, stubborn = psutil.wait_procs(left, timeout=_GRACE_S)
+        _gone, stubborn = psutil.wait_procs(list(left), timeout=_GRACE_S)
         for process in stubborn:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(stubborn, timeout=_GRACE_S)
-        return len(left)
+        return list(left.values())
 
-    def reap_adopted(self, engine_pid: int | None = None) -> None:
-        """Collect adopted children that have ended.
+    def reap_adopted(self) -> None:
+        """Collect adopted children that have ended, but for a kernel, which leads its session.
 
-        What we started is collected by whoever waits for it: the engine is known by its number, a
-        kernel (None) by leading a session.
+        Whoever started a process collects it.
         """
         for process in self._children():
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                started = engine_pid or os.getsid(process.pid)
-                if process.pid != started and not _is_alive(process):
-                    os.waitpid(process.pid, os.WNOHANG)
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(process.pid) != process.pid:
+                    _reap(process)
 
     def _children(self) -> list[psutil.Process]:
         return [child for child in psutil.Process().children() if child not in self._others]
 
-    def _members(self) -> Iterator[psutil.Process]:
-        for child in self._children():
-            yield child
+    def _members(self) -> list[psutil.Process]:
+        if not self._others:
+            return psutil.Process().children(recursive=True)
+        found = self._children()
+        for child in list(found):
             with contextlib.suppress(psutil.Error):
-                yield from child.children(recursive=True)
+                found += child.children(recursive=True)
+        return found
 
 
 def _become_subreaper() -> None:
@@ -85,3 +90,16 @@ def _is_alive(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return "?"
+
+
+def _reap(process: psutil.Process) -> None:
+    if not _is_alive(process):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)

@@ -15,22 +15,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from nightmill.signals import stop_signals
 from nightmill.spec.record import CellState
 from nightmill.step.engine_process import EngineProcess
-from nightmill.step.limits import memory_limit, oom_kills
+from nightmill.step.limits import memory_limit
+from nightmill.step.memory_watch import MemoryWatch
 from nightmill.step.plan import Plan
 from nightmill.step.process_tree import ProcessTree
+from nightmill.step.stop import StopRequest
 
 _TICK_S = 0.25
 _GRACE_S = 12.0  # the engine interrupts, waits 5 s, kills its kernel, and saves
 _TAIL_BYTES = 1 << 16  # more than is shown, so that what is shown can be redacted whole
-_SHOWN_CHARACTERS = 4000
+
+Listener = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass
@@ -38,7 +40,8 @@ class Watched:
     """What the supervisor saw of one execution. Memory in bytes, by position of the cell.
 
     `oom_kills_in_cell` are those since the last cell that completed: only they can be the reason
-    why the next one did not.
+    why the next one did not. `system` is what the system counted, for the record's evidence.
+    `log_tail` is what the engine itself said last, and not redacted yet.
     """
 
     outcome: Mapping[str, Any] | None = None
@@ -50,29 +53,11 @@ class Watched:
     memory_limit: int | None = None
     oom_kills: int = 0
     oom_kills_in_cell: int = 0
-    left_behind: int = 0
+    system: dict[str, Any] = field(default_factory=dict)
+    left_behind: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    spilled: list[str] = field(default_factory=list)
     log_tail: str = ""
-
-
-class StopRequest:
-    """Remembers that somebody asked us to stop, and how often."""
-
-    def __init__(self) -> None:
-        self.reason = ""
-        self.times = 0
-
-    def ask(self, reason: str) -> None:
-        """Ask to stop; the first reason is the one that counts."""
-        self.reason = self.reason or reason
-        self.times += 1
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM and SIGINT into a request that the supervisor serves."""
-    request = StopRequest()
-    with stop_signals(lambda number: request.ask(f"stopped by {number.name}")):
-        yield request
 
 
 class Supervisor:
@@ -82,7 +67,7 @@ class Supervisor:
         self,
         engine: EngineProcess,
         stop: StopRequest,
-        listener: Callable[[Mapping[str, Any]], None],
+        listener: Listener,
         *,
         deadline_s: float | None = None,
         die_with_stdin: bool = False,
@@ -94,11 +79,11 @@ class Supervisor:
         self._die_with_stdin = die_with_stdin
         self._seen = Watched()
         self._position = 0
-        self._kills_before = oom_kills()
-        self._kills_survived = 0
+        self._served = 0
         self._lines = b""
         self._tail = b""
         self._tree = ProcessTree(engine.process.pid)
+        self._memory = MemoryWatch(self._tree, engine.process.pid)
 
     def run(self, plan: Plan) -> Watched:
         """Execute the plan and return what was seen; never raises for what the child does."""
@@ -109,18 +94,23 @@ class Supervisor:
         finally:
             self._engine.close()
             self._seen.left_behind = self._tree.end_all()
-        self._seen.returncode = self._engine.process.returncode
-        self._seen.stopped_by = self._stop.reason
-        self._seen.memory_limit = memory_limit()
-        self._seen.oom_kills = oom_kills() - self._kills_before
-        self._seen.oom_kills_in_cell = self._seen.oom_kills - self._kills_survived
-        self._seen.log_tail = self._tail.decode(errors="replace")[-_SHOWN_CHARACTERS:]
-        return self._seen
+        return self._summed_up()
+
+    def _summed_up(self) -> Watched:
+        memory, seen = self._memory, self._seen
+        memory.note(self._position)
+        seen.returncode = self._engine.process.returncode
+        seen.stopped_by = self._stop.reason
+        seen.peak_bytes, seen.cell_peaks = memory.peak_bytes, memory.cell_peaks
+        seen.memory_limit = memory_limit()
+        seen.oom_kills = memory.kills_by_cell.total()
+        seen.oom_kills_in_cell = memory.kills_since_completed
+        seen.system = memory.evidence()
+        seen.log_tail = self._tail.decode(errors="replace")
+        return seen
 
     def _watch(self) -> None:
-        begun = time.monotonic()
-        asked_at, asked = None, 0
-        child = self._engine.process
+        begun, child = time.monotonic(), self._engine.process
         with selectors.DefaultSelector() as selector:
             selector.register(self._engine.events, selectors.EVENT_READ, self._take)
             selector.register(self._engine.output, selectors.EVENT_READ, self._keep)
@@ -129,18 +119,30 @@ class Supervisor:
                     selector.register(sys.stdin, selectors.EVENT_READ, _ignore)
             while child.poll() is None:
                 self._read(selector)
-                self._sample(child.pid)
-                late = self._deadline_s is not None and time.monotonic() - begun > self._deadline_s
-                if late and not self._stop.reason:
-                    self._seen.deadline_passed = True
-                    self._stop.ask(f"stopped by its timeout of {self._deadline_s:g} s")
-                if self._stop.times > asked:
-                    asked, asked_at = self._stop.times, asked_at or time.monotonic()
-                    self._forward(child, asked)
-                if asked_at and time.monotonic() - asked_at > _GRACE_S:
-                    child.kill()
+                if size := self._memory.sample(self._position):
+                    self._listener({"event": "memory", "bytes": size})
+                self._mind_the_deadline(begun)
+                self._serve_stop(child)
         _drain(self._engine.events, self._take)
         _drain(self._engine.output, self._keep)
+
+    def _mind_the_deadline(self, begun: float) -> None:
+        late = self._deadline_s is not None and time.monotonic() - begun > self._deadline_s
+        if late and not self._stop.times:
+            self._seen.deadline_passed = True
+            self._stop.ask(f"stopped by its timeout of {self._deadline_s:g} s")
+
+    def _serve_stop(self, child: subprocess.Popen[bytes]) -> None:
+        """Forward a first request as SIGTERM; a second one, or the end of the grace, kills."""
+        asked = self._stop.times
+        if asked > self._served:
+            self._served = asked
+            with suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
+        if self._stop.since_s(1) > _GRACE_S:
+            child.kill()
+
+    # -- what the child says ----------------------------------------------------------------------
 
     def _read(self, selector: selectors.BaseSelector) -> None:
         for key, _mask in selector.select(_TICK_S):
@@ -148,12 +150,15 @@ class Supervisor:
             key.data(data)
             if not data:
                 selector.unregister(key.fileobj)
-            if not data and key.fd == self._engine.events:
-                with suppress(subprocess.TimeoutExpired):  # it has nothing more to say: the end
-                    self._engine.process.wait(_TICK_S)
-            elif not data and key.data is _ignore and not self._stop.times:
-                # Once is enough: a second request would take the grace of the first one away.
-                self._stop.ask("stopped because its launcher is gone")
+                self._closed(key)
+
+    def _closed(self, key: selectors.SelectorKey) -> None:
+        if key.fd == self._engine.events:
+            with suppress(subprocess.TimeoutExpired):  # it has nothing more to say: the end
+                self._engine.process.wait(_TICK_S)
+        # Once is enough: a second request would take the grace of the first one away.
+        elif key.data is _ignore and not self._stop.times:
+            self._stop.ask("stopped because its launcher is gone")
 
     def _keep(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-_TAIL_BYTES:]
@@ -161,27 +166,23 @@ class Supervisor:
     def _take(self, data: bytes) -> None:
         *lines, self._lines = (self._lines + data).split(b"\n")
         for line in lines:
-            event = json.loads(line)
-            if event["event"] == "outcome":
+            self._hear(json.loads(line))
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        match event["event"]:
+            case "outcome":
                 self._seen.outcome = self._seen.outcome or event
-            else:
+                return
+            case "warning":
+                self._seen.warnings.append(event["text"])
+            case "spilled":
+                self._seen.spilled.append(event["file"])
+            case "cell_started":
                 self._position = event["position"]
-                if event.get("state") == CellState.COMPLETED:
-                    self._kills_survived = oom_kills() - self._kills_before
-                self._listener(event)
-
-    def _sample(self, engine_pid: int) -> None:
-        size = self._tree.resident_bytes(engine_pid)
-        self._tree.reap_adopted(engine_pid)
-        if size:
-            self._seen.peak_bytes = max(size, self._seen.peak_bytes or 0)
-            peaks = self._seen.cell_peaks
-            peaks[self._position] = max(size, peaks.get(self._position, 0))
-            self._listener({"event": "memory", "bytes": size})
-
-    def _forward(self, child: subprocess.Popen[bytes], asked: int) -> None:
-        with suppress(ProcessLookupError):
-            child.send_signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
+            case "cell_ended":
+                completed = event["state"] == CellState.COMPLETED
+                self._memory.note(event["position"], completed=completed)
+        self._listener(event)
 
 
 def _drain(descriptor: int, take: Callable[[bytes], None]) -> None:

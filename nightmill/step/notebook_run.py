@@ -1,0 +1,139 @@
+"""One notebook run to its end: watched, mirrored while it runs, judged, and kept in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nightmill.causes import Cause
+from nightmill.spec import executed
+from nightmill.spec.record import AttemptState, Failure
+from nightmill.spec.tail import tail_of
+from nightmill.step import findings, verdict
+from nightmill.step.cell_states import amend_after_kill
+from nightmill.step.engine_process import EngineProcess
+from nightmill.step.kept_record import KeptRecord
+from nightmill.step.limits import memory_limit
+from nightmill.step.mirror import Mirror
+from nightmill.step.patience import PatientStore
+from nightmill.step.plan import Plan
+from nightmill.step.progress import ProgressTracker
+from nightmill.step.redaction import Redactor
+from nightmill.step.stop import StopRequest
+from nightmill.step.supervisor import Listener, Supervisor, Watched
+from nightmill.store.history import recent_records
+from nightmill.store.interface import Store
+from nightmill.store.keys import NOTEBOOK, spilled_key
+
+_SHOWN_CHARACTERS = 4000  # of what the engine itself said
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What an attempt works with: the record it keeps, its store, who listens and may stop it.
+
+    `behind` is the store without our patience, for whoever has a thread of their own.
+    """
+
+    kept: KeptRecord
+    store: PatientStore
+    behind: Store
+    redactor: Redactor
+    listener: Listener
+    stop: StopRequest
+
+
+class NotebookRun:
+    """Runs one plan; what is seen is noted in the record."""
+
+    def __init__(self, desk: Desk, engine: EngineProcess, plan: Plan) -> None:
+        self._desk = desk
+        self._engine = engine
+        self._plan = plan
+        self._notebook = Path(plan.executed)
+        self._spilled: list[Path] = []
+        record = desk.kept.record
+        self._tracker = ProgressTracker(
+            record.started_at,
+            memory_limit_bytes=memory_limit(),
+            redact=desk.redactor.text,
+            earlier=lambda: recent_records(
+                desk.behind, record.pipeline, record.step, member=record.member
+            ),
+        )
+        self._mirror = Mirror(
+            desk.behind, desk.kept.prefix, self._notebook, self._tracker, tell=self._warn
+        )
+
+    def run(self, *, deadline_s: float | None, die_with_stdin: bool) -> Failure | None:
+        """Run the plan and note what was seen; None when every cell completed."""
+        desk = self._desk
+        supervisor = Supervisor(
+            self._engine,
+            desk.stop,
+            self._hear,
+            deadline_s=deadline_s,
+            die_with_stdin=die_with_stdin,
+        )
+        self._mirror.start()
+        seen = supervisor.run(self._plan)
+        seen.log_tail = desk.redactor.text(seen.log_tail)[-_SHOWN_CHARACTERS:]
+        failure = self._judge(seen)
+        self._mirror.release_notebook()
+        self._note(seen)
+        self._spilled = [Path(self._plan.spilled, file) for file in seen.spilled]
+        return failure
+
+    def keep(self) -> None:
+        """Put the executed notebook into the store, after what it refers to."""
+        kept, store = self._desk.kept, self._desk.store
+        if not self._notebook.is_file():
+            return
+        for path in filter(Path.is_file, self._spilled):
+            store.put_file(spilled_key(kept.prefix, path.name), path)
+        key = f"{kept.prefix}/{NOTEBOOK}"
+        store.put_file(key, self._notebook)
+        kept.note(notebook=store.address(key))
+
+    def end(self, state: AttemptState) -> None:
+        """End the mirror; where the store knows of any progress, it is told the end."""
+        self._tracker.end(state)
+        self._mirror.stop()
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        self._tracker.take(event)
+        self._desk.listener(event)
+
+    def _warn(self, text: str) -> None:
+        self._desk.listener({"event": "warning", "text": text})
+
+    def _judge(self, seen: Watched) -> Failure | None:
+        failure = verdict.judge(seen)
+        if failure is None:
+            return None
+        if seen.outcome is None:
+            amend_after_kill(self._notebook, failure.cause, failure.message)
+        found = findings.read_notebook(self._notebook)
+        if found is None:
+            return failure
+        if seen.outcome is None:
+            failure = verdict.located(failure, executed.end_of(found), executed.count_cells(found))
+        if failure.cell is not None and failure.cause is not Cause.TERMINATED:
+            lines = list(tail_of(found, failure.cell))
+            self._desk.listener({"event": "tail", "lines": lines})
+        return failure
+
+    def _note(self, seen: Watched) -> None:
+        """Note what was seen; nothing of it needs the store."""
+        mirror = {"mirror": self._mirror.evidence} if self._mirror.evidence else {}
+        self._desk.kept.note(
+            memory=findings.describe_memory(seen),
+            evidence={**findings.describe_evidence(seen), **mirror},
+            warnings=(*seen.warnings, *self._mirror.warnings),
+        )
+        if found := findings.read_notebook(self._notebook):
+            self._desk.kept.note(
+                cells=findings.describe_cells(found, seen), metrics=findings.read_metrics(found)
+            )
