@@ -117,12 +117,21 @@ def test_a_secret_cut_short_is_redacted():
     assert Redactor({"KEY": secret}).text(f"{secret[:30]}...") == "[redacted: KEY]..."
 
 
-@pytest.mark.parametrize("value", ["abc", "test", "True", "1234", "12345", "aaaaaaaa", "redacted"])
+@pytest.mark.parametrize(
+    "value", ["a7q", "test", "True", "1234", "12345", "store", "VAULT", "aaaaaaaa", "redacted"]
+)
 def test_what_is_too_common_is_named_and_not_redacted(value):
     """A value that would garble all text is left, and its name is told."""
     redactor = Redactor({"WEAK": value, "STRONG": "x7!kq"})
     assert redactor.weak == ("WEAK",)
     assert redactor.text(f"{value} x7!kq") == f"{value} [redacted: STRONG]"
+    (warning,) = redactor.warnings()
+    assert warning.startswith("WEAK: too short or too common")
+
+
+def test_there_is_no_warning_without_need():
+    """Strong secrets, and the identifier of a key, are worth no warning."""
+    assert list(Redactor({"DB": SECRET, "AWS_ACCESS_KEY_ID": "admin"}).warnings()) == []
 
 
 def test_a_name_is_no_secret():

@@ -277,6 +277,7 @@ def run_step(project, store: str, parameters: dict | None = None, **env: str):
         "NIGHTMILL_SECRETS": "PLAIN_NAME",
         "DATABASE_URL": f"postgresql://me:{IN_URL}@db.example.org/x",
         "SIGNING_KEY": PEM,
+        "PIN_PASSWORD": "1234",
         "MAIL_PASSWORD_FILE": str(project.root / "mail"),
         "NIGHTMILL_SCRATCH": str(scratch),
         "NIGHTMILL_TERMINATION_LOG": str(project.root / "termination"),
@@ -365,6 +366,12 @@ def test_what_is_left_can_be_read(leaky):
     assert "password = '[redacted: token]'" in texts["source"]
     assert "29999 [redacted: PLAIN_NAME]" in texts["huge"]
     assert "# Load with [redacted: token]" in texts["titled"]
+
+
+def test_what_cannot_be_redacted_is_told(leaky):
+    """The record warns once of a secret that is too common to be found in other text."""
+    warnings = leaky.file("record.json")["warnings"]
+    assert len([text for text in warnings if text.startswith("PIN_PASSWORD: too short")]) == 1
 
 
 def test_a_parameter_stays_a_reference(leaky):

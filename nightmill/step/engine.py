@@ -84,6 +84,8 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
         if kernel is not None:
             client.km = StartedKernelManager(kernel, kernel_name)
         ledger.start()
+        for text in redactor.warnings():
+            ledger.tell({"event": "warning", "text": text})
         ended.cells = ledger.count()
         run_sync(client.run)(on_end or _nothing)
         if outcome is None and ended.cause is not None and not ended.seen_by_papermill:

@@ -76,6 +76,15 @@ class Redactor:
         """Make the redactor for the secrets of an environment."""
         return cls(secrets_of(environ))
 
+    def warnings(self) -> Iterator[str]:
+        """Say once which secrets nobody will redact; an identifier such as a key's is none."""
+        names = ", ".join(name for name in self.weak if not name.endswith("_ID"))
+        if names:
+            yield (
+                f"{names}: too short or too common a value to be told from other text, so it is "
+                "not redacted; choose a longer one"
+            )
+
     def text(self, text: str) -> str:
         """Return the text without its secrets; text without secrets comes back as it is."""
         spans = _merged(self._spans(text))

@@ -26,8 +26,8 @@ from nightmill.spec.secret_names import (
 )
 from nightmill.spec.secret_shapes import find_tokens
 
-SHORTEST = 4
-_SHORTEST_DIGITS = 6
+_SHORTEST = 4
+_SHORTEST_PLAIN = 6
 _SHORTEST_LINE = 8
 _LARGEST_FILE = 64 * 1024
 _WORDS = frozenset(
@@ -65,8 +65,9 @@ _WORDS = frozenset(
 
 def is_weak(value: str) -> bool:
     """Say whether a value is so short or common that redacting it would garble everything."""
-    digits = value.isdecimal() and len(value) < _SHORTEST_DIGITS
-    return len(value) < SHORTEST or digits or value.lower() in _WORDS or len(set(value)) == 1
+    is_plain = value.isdecimal() or value.isalpha()  # a number or a word of any text
+    shortest = _SHORTEST_PLAIN if is_plain else _SHORTEST
+    return len(value) < shortest or value.lower() in _WORDS or len(set(value)) == 1
 
 
 def secrets_of(environ: Mapping[str, str]) -> dict[str, str]:
