@@ -21,6 +21,7 @@ Kind = Literal["number", "text", "bool", "date"]
 
 _NUMBER = r"(-?\d{1,18}(?:\.\d{1,18})?)"
 _COMPARED = re.compile(rf"(>=|<=|>|<)\s*{_NUMBER}", re.ASCII)
+_EXACTLY = re.compile(_NUMBER, re.ASCII)
 _BETWEEN = re.compile(rf"{_NUMBER}?\s*\.\.\s*{_NUMBER}?", re.ASCII)
 
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
@@ -76,12 +77,14 @@ class Range:
 
 
 def parse_range(text: str) -> Range | None:
-    """Read `>0`, `<=5`, `100..5000`, `100..` or `..5000`; None for any other text."""
+    """Read `>0`, `<=5`, `100..5000`, `100..`, `..5000` or `7`; None for any other text."""
     if match := _COMPARED.fullmatch(text.strip()):
         number, is_open = _number(match[2]), len(match[1]) == 1
         if match[1][0] == ">":
             return Range(low=number, low_open=is_open)
         return Range(high=number, high_open=is_open)
+    if match := _EXACTLY.fullmatch(text.strip()):
+        return Range(low=_number(match[1]), high=_number(match[1]))
     match = _BETWEEN.fullmatch(text.strip())
     if match and (match[1] or match[2]):
         return Range(low=_number(match[1]), high=_number(match[2]))

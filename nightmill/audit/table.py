@@ -1,0 +1,219 @@
+"""An output opened for reading: one view named `output`, in a DuckDB that can do nothing else.
+
+DuckDB reads Parquet in pieces, skips by the statistics in its footers what it need not read, and
+spills to the scratch disk what does not fit into its memory. Text formats are first turned into
+Parquet on the scratch disk, so that every check reads typed columns and none parses text again.
+Once the output is open, queries can reach no other file and no network, and install nothing.
+
+Parquet's statistics know nothing of NaN, and DuckDB believes them: of a file that pyarrow wrote,
+`WHERE isnan(x)` finds no row. The view shows columns of floats through an expression that has no
+statistics, so a query of the author finds what is there; all other columns keep theirs.
+
+DuckDB takes `*?[` in a path for a pattern and `key=value` anywhere in it for a column: it is shown
+links with plain names, which keep only the folders that the author made columns of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import duckdb
+
+from nightmill.audit.context import AuditContext
+from nightmill.audit.finding import one_line
+from nightmill.audit.watch import watch
+from nightmill.causes import Cause
+from nightmill.errors import NightmillError
+from nightmill.spec.check_values import TYPES
+from nightmill.spec.checks import COMPRESSED
+from nightmill.spec.problems import shown
+
+_PARQUET = (".parquet", ".pq")
+_JSON = (".json", ".jsonl", ".ndjson")
+
+
+class UnreadableOutputError(NightmillError):
+    """An output cannot be read as what its name says."""
+
+    cause = Cause.CHECK_FAILED
+
+
+@dataclass(frozen=True)
+class Table:
+    """An open output. `columns` maps names to DuckDB's types; `source` reads the Parquet files."""
+
+    connection: duckdb.DuckDBPyConnection
+    parts: Mapping[str, str]
+    source: str
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """The columns in their order, with DuckDB's names of their types."""
+        return {row[0]: row[1] for row in self.rows(f"DESCRIBE SELECT * FROM {self.source})")}
+
+    def select(self, options: str = "") -> str:
+        """Return the query that reads all columns, with further options of read_parquet."""
+        floats = [quoted(name) for name, kind in self.columns.items() if kind in TYPES["float"]]
+        shown = (f"CASE WHEN {x} IS NULL THEN NULL ELSE {x} END AS {x}" for x in floats)
+        replaced = f" REPLACE ({', '.join(shown)})" if floats else ""
+        return f"SELECT *{replaced} FROM {self.source}{options})"
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, from the footers of the files."""
+        return int(self.one("SELECT count(*) FROM output"))
+
+    @cached_property
+    def variants(self) -> list[tuple[str, frozenset[tuple[str, str]]]]:
+        """One part, or two whose columns differ, each with names and types of its columns."""
+        if len(self.parts) == 1:
+            return []
+        files = ", ".join(map(literal, self.parts))
+        found = self.rows(
+            "SELECT min(file_name), columns FROM (SELECT file_name, list((name, duckdb_type)"
+            f" ORDER BY name) AS columns FROM parquet_schema([{files}])"
+            " WHERE duckdb_type IS NOT NULL GROUP BY file_name) GROUP BY 2 ORDER BY 1 LIMIT 2"
+        )
+        return [(self.parts[link], frozenset(map(tuple, columns))) for link, columns in found]
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return all rows that a query finds."""
+        return self.connection.execute(query, values).fetchall()
+
+    def one(self, query: str, *values: object) -> Any:
+        """Return the one value that a query finds."""
+        return self.rows(query, *values)[0][0]
+
+    def said(self, error: duckdb.Error) -> str:
+        """Give DuckDB's words for an error, with the names that the author knows."""
+        text = str(error).split("\n\n", maxsplit=1)[0]
+        for link, part in self.parts.items():
+            text = text.replace(link, part)
+        return one_line(text.partition("Error: ")[2] or text)
+
+
+@contextmanager
+def open_table(path: Path, context: AuditContext, work: Path) -> Iterator[Table]:
+    """Open the file, or the folder of Parquet files, of an output; `work` is an empty folder.
+
+    Raises UnreadableOutputError where it is truncated, corrupt, or no table.
+    """
+    parts = _link_parts(path, work)
+    with duckdb.connect(":memory:", config=_settings(context, work)) as connection:
+        table = Table(connection, parts, _source(list(parts)))
+        connection.execute("SET enable_progress_bar = false")  # our output is the step's log
+        try:
+            with watch(context, connection.interrupt):
+                if not path.is_dir() and not _is_parquet(path):
+                    table = _as_parquet(table, path, work)
+                _lock(table, context, [work, path if path.is_dir() else path.parent])
+                _same_columns(table)
+                _ = table.count  # reads the footer of every part
+        except duckdb.Error as error:
+            raise UnreadableOutputError(f"cannot be read: {table.said(error)}") from error
+        yield table
+
+
+def _settings(context: AuditContext, work: Path) -> dict[str, Any]:
+    return {
+        "threads": context.query_threads,
+        "memory_limit": f"{context.query_memory_bytes >> 10}KiB",
+        "temp_directory": str(work / "spill"),
+        "preserve_insertion_order": False,  # takes memory, and no check asks for an order
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,
+    }
+
+
+def _lock(table: Table, context: AuditContext, readable: Sequence[Path]) -> None:
+    """Make the view, and take away everything but reading it."""
+    connection = table.connection
+    for name, text in (("partition", context.partition), ("as_of", context.as_of)):
+        connection.execute(f"SET VARIABLE {name} = {literal(text)}")
+    connection.execute(f"SET TimeZone = {literal(context.timezone)}")
+    connection.execute(f"CREATE VIEW output AS {table.select()}")
+    folders = ", ".join(literal(str(folder.resolve())) for folder in readable)
+    connection.execute(f"SET allowed_directories = [{folders}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _link_parts(path: Path, work: Path) -> dict[str, str]:
+    """Link every file under a plain name; map the links to the names relative to the output."""
+    if not path.is_dir():
+        link = work / ("output" + "".join(path.suffixes[-2:]).lower())
+        link.symlink_to(path.resolve())
+        return {str(link): path.name}
+    files = [file for file in sorted(path.rglob("*")) if _is_part(file, path)]
+    if not files:
+        raise UnreadableOutputError("no Parquet file is in the folder; checks read no other kind")
+    parts: dict[str, str] = {}
+    for number, file in enumerate(files):
+        below = file.relative_to(path)
+        keys = [quote(name, safe="=%") for name in below.parent.parts if "=" in name]
+        link = work.joinpath("parts", *keys, f"{number:06d}.parquet")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file.resolve())
+        parts[str(link)] = below.as_posix()
+    return parts
+
+
+def _is_part(file: Path, folder: Path) -> bool:
+    """Tell whether a reader of the folder would read it: not _SUCCESS, not .part.crc."""
+    hidden = any(name.startswith(("_", ".")) for name in file.relative_to(folder).parts)
+    return not hidden and _is_parquet(file) and file.is_file()
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in _PARQUET
+
+
+def _source(files: Sequence[str]) -> str:
+    """Begin the call that reads the files; a caller may add options, and closes the bracket."""
+    has_keys = any("=" in Path(file).parent.name for file in files)
+    listed = ", ".join(map(literal, files))
+    return f"read_parquet([{listed}], hive_partitioning={str(has_keys).lower()}"
+
+
+def _as_parquet(table: Table, path: Path, work: Path) -> Table:
+    """Turn delimited text or JSON lines into Parquet; all rows are read to find the types."""
+    inner = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    is_json = inner.suffix.lower() in _JSON
+    reader, header = ("read_json", "") if is_json else ("read_csv", ", header=true")
+    options = f"sample_size=-1, hive_partitioning=false{header}"
+    copy = work / "converted.parquet"
+    (link,) = table.parts
+    table.connection.execute(
+        f"COPY (SELECT * FROM {reader}({literal(link)}, {options})) TO {literal(str(copy))}"
+        " (FORMAT parquet)"
+    )
+    return Table(table.connection, {str(copy): path.name}, _source([str(copy)]))
+
+
+def _same_columns(table: Table) -> None:
+    """See that the parts of a folder have the same columns, whatever their order and types."""
+    if len(variants := table.variants) > 1:
+        (one, these), (other, those) = variants
+        names = {name for name, _type in these}, {name for name, _type in those}
+        for name in sorted(names[0] ^ names[1])[:1]:
+            has, lacks = (one, other) if name in names[0] else (other, one)
+            raise UnreadableOutputError(
+                f"the parts differ: {has} has a column {shown(name)}, {lacks} has not"
+            )
+
+
+def literal(text: str) -> str:
+    """Quote text for SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted(column: str) -> str:
+    """Quote the name of a column for SQL."""
+    return '"' + column.replace('"', '""') + '"'
