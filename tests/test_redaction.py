@@ -206,6 +206,7 @@ def test_values_are_known_by_what_they_are_given_to(text, redacted):
         "http://localhost:8888/lab/@jupyter",
         "ssh://git@github.com/x",
         "s3://bucket/key=2013-03-01/part-0.parquet",
+        "https://h/p?key=value&sort_key=flight_id&design=flat",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
         "AKIA is how they begin, ghp_ too",
     ],

@@ -59,15 +59,17 @@ _SHAPES = (
 
 # What a value is given to: a name that ends so, `Authorization:`, `Bearer`.
 _KEYWORD_ENDS = ("password", "passwd", "passphrase", "key", "token", "secret", "credential")
-_KEYWORD = re.compile(
+_KEYWORDS = (
     r"(?:pass(?:word|wd|phrase)|secret[_-]?(?:access[_-]?)?key|(?:client|app|shared)[_-]?secret"
     r"|(?:api|access|account|private|signing|encryption|auth)[_-]?key"
-    r"|(?:access|auth|refresh|session|private|bearer|api|id|security)[_-]?token)\Z",
-    re.IGNORECASE,
+    r"|(?:access|auth|refresh|session|private|bearer|api|id|security)[_-]?token)"
 )
+_KEYWORD = re.compile(rf"{_KEYWORDS}\Z", re.IGNORECASE)
 _LONGEST_KEYWORD = 24
 _QUERY_ENDS = ("pwd", "token", "sig", "signature", "credential")  # after one of ? & ; and before =
-_QUERY_KEYWORD = re.compile(r"(?<=[;?&])(?:x-amz-)?\w{0,16}\Z", re.IGNORECASE)
+_QUERY_KEYWORD = re.compile(
+    rf"(?<=[;?&])(?:pwd|token|sig|x-amz-[a-z-]{{1,16}}|{_KEYWORDS})\Z", re.IGNORECASE
+)
 
 _QUOTE = r"""\\{0,4}["']"""
 _EQUALS = rf"(?:{_QUOTE}\]?)?[ \t]{{0,8}}(?:=>|[:=])[ \t]{{0,8}}"
@@ -153,7 +155,7 @@ _LONGEST_WORD = 16_384
 _LONGEST_OPENING = 640
 _BREAKS = " \t\r\n\"'`<>"
 _OPENING = re.compile(
-    rf"(?:{_KEYWORD.pattern.removesuffix(chr(92) + 'Z')}"
+    rf"(?:{_KEYWORDS}"
     rf"(?:{_QUOTE}\]?)?[ \t]{{0,8}}(?:=>?|:)?[ \t]{{0,8}}[bru]{{0,2}}"
     rf"(?:(?P<quote>{_QUOTE})(?:(?!(?P=quote))[^\n]){{0,512}})?"
     r"|authorization[\"']?[ \t]{0,8}[:=]?[ \t]{0,8}[\"']?\w{0,8}[ \t]{0,8}"
