@@ -154,7 +154,11 @@ class CheckResult(_Part):
 
 
 class Code(_Part):
-    """What ran: the notebook, the modules it may import, and where they came from."""
+    """What ran: the notebook, the modules it may import, and where they came from.
+
+    `bundle` is the hash of all of it together with pipeline.yaml and the kernel's lock, and the
+    name under which the store keeps it.
+    """
 
     notebook: str
     notebook_sha256: str
@@ -162,6 +166,7 @@ class Code(_Part):
     git_commit: str | None
     git_dirty: bool | None
     image: str | None
+    bundle: str | None = None
 
 
 class KernelRecord(_Part):

@@ -20,6 +20,7 @@ from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.step import verdict
 from nightmill.step.engine_process import EngineProcess
+from nightmill.step.kept_code import KeptCode
 from nightmill.step.kept_record import KeptRecord
 from nightmill.step.notebook_run import Desk, NotebookRun
 from nightmill.step.patience import PatientStore
@@ -161,11 +162,13 @@ class Attempt:
         prepared = prepare(self._run, self._project, ground, store=store, prefix=self._prefix)
         kept.note(**prepared.facts)
         kept.write()
+        code = KeptCode(self._desk.behind, prepared.bundle)
         timeout = ground.spec.timeout
         deadline_s = timeout.total_seconds() if timeout else None
         notebook = NotebookRun(self._desk, self._engine, prepared.plan)
         try:
             failure = notebook.run(deadline_s=deadline_s, die_with_stdin=die_with_stdin)
+            kept.note(warnings=(*kept.record.warnings, *code.finish()))
             failure = self._keep(notebook, failure)
             if failure is None:
                 self._commit(prepared, current)

@@ -27,12 +27,13 @@ from nightmill.spec.record import Code
 from nightmill.spec.step_values import Address, placeholders, step_values
 from nightmill.spec.steprun import StepRun
 from nightmill.step import environment, findings, staging
+from nightmill.step.kept_code import bundle_code
 from nightmill.step.kernel_start import KernelOrder
 from nightmill.step.limits import Threads, decide_threads
 from nightmill.step.outputs import DeclaredOutput
 from nightmill.step.plan import Plan
-from nightmill.step.provenance import describe_code
 from nightmill.step.secret_parameters import check_secrets
+from nightmill.store.bundle import Bundle
 from nightmill.store.inputs import ResolvedInput, resolve_inputs
 from nightmill.store.interface import Store
 from nightmill.store.keys import NOTEBOOK, SPILLED
@@ -56,6 +57,7 @@ class Prepared:
 
     spec: StepSpec
     plan: Plan
+    bundle: Bundle
     outputs: tuple[DeclaredOutput, ...]
     inputs: Mapping[str, ResolvedInput | None]
     facts: Mapping[str, Any]
@@ -108,7 +110,7 @@ def prepare(
     )
     addresses = _addresses(store, inputs, outputs, scratch)
     checked = step_values(pipeline, run.step, contract, **values, addresses=addresses)
-    code = describe_code(pipeline.notebook(run.step), project.root)
+    code, bundle = bundle_code(project, pipeline, run.step)
     facts = {
         "parameters": checked,
         "code": code,
@@ -117,7 +119,7 @@ def prepare(
     }
     spilled = store.address(f"{prefix}/{SPILLED}")
     plan = make_plan(contract, checked, ground, code=code, spilled_address=spilled)
-    return Prepared(spec=spec, plan=plan, outputs=outputs, inputs=inputs, facts=facts)
+    return Prepared(spec, plan, bundle, outputs=outputs, inputs=inputs, facts=facts)
 
 
 def make_plan(

@@ -4,6 +4,7 @@
             record.json  notebook.ipynb  progress.json  outputs/<output>/<file>  spilled/<file>
     active/<the same path>.json       a mark for as long as the attempt runs
     current/<pipeline>/<step>/<partition>[/<member>].json
+    code/<sha256>.tar.gz              what attempts ran, each bundle once
 
 There is one pointer for each step and partition, and it holds *all* outputs of the step: a
 conditional PUT changes one object, so several outputs become current together or not at all.
@@ -120,6 +121,11 @@ def active_key(attempt_prefix: str) -> str:
 def spilled_key(attempt_prefix: str, file: str) -> str:
     """Name the whole of an output that is cut in the notebook."""
     return f"{attempt_prefix}/{SPILLED}/{file}"
+
+
+def code_key(sha256: str) -> str:
+    """Name the bundle of source files that has this hash."""
+    return f"code/{sha256}.tar.gz"
 
 
 def output_prefix(attempt_prefix: str, output: str) -> str:
