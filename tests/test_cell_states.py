@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 
 import nbformat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from papermill.execute import remove_error_markers
 
-from nightmill.spec.executed import notebook_bytes, valid_unicode
+from nightmill.causes import Cause
+from nightmill.spec.executed import valid_unicode
 from nightmill.spec.record import CellState
-from nightmill.step.cell_states import (
-    CellLedger,
-    amend_after_kill,
-    replace_file,
-)
+from nightmill.step.cell_states import CellLedger, amend_after_kill
+from nightmill.step.outcome import Outcome
+from nightmill.step.redaction import Redactor
 
 
 def make_notebook(*sources: str, injected: int | None = None):
@@ -27,9 +26,16 @@ def make_notebook(*sources: str, injected: int | None = None):
     return nb
 
 
+def own_cells(path) -> list[dict]:
+    """Read the cells of a file that must be valid, less those that mark its end."""
+    nb = nbformat.read(path, 4)
+    nbformat.validate(nb)
+    return [cell for cell in nb.cells if "nightmill" in cell["metadata"]]
+
+
 def on_disk(path) -> list[str]:
     """Read the states of all cells from the file."""
-    return [cell["metadata"]["nightmill"]["state"] for cell in nbformat.read(path, 4).cells]
+    return [cell["metadata"]["nightmill"]["state"] for cell in own_cells(path)]
 
 
 def test_the_file_tells_the_truth_after_each_step(tmp_path):
@@ -45,7 +51,8 @@ def test_the_file_tells_the_truth_after_each_step(tmp_path):
     ledger.cell_started(2)
     assert on_disk(path) == ["completed", "skipped", "running", "not_run"]
     ledger.cell_ended(2, CellState.FAILED)
-    ledger.finish()
+    assert on_disk(path) == ["completed", "skipped", "failed", "not_run"]
+    ledger.finish(Outcome(Cause.NOTEBOOK_ERROR, "ValueError: no", cell=3))
     assert on_disk(path) == ["completed", "skipped", "failed", "not_run"]
     assert json.loads(path.read_bytes())["metadata"]["papermill"]["exception"] is True
 
@@ -56,8 +63,8 @@ def test_nothing_that_other_tools_read_says_completed_of_a_cell_that_did_not(tmp
     ledger.start()
     ledger.cell_started(0)
     ledger.cell_ended(0, CellState.INTERRUPTED)
-    ledger.finish()
-    cells = json.loads((tmp_path / "n.ipynb").read_bytes())["cells"]
+    ledger.finish(Outcome(Cause.TERMINATED, "stopped", cell=1))
+    cells = own_cells(tmp_path / "n.ipynb")
     assert [cell["metadata"]["papermill"]["status"] for cell in cells] == [
         "failed",
         "pending",
@@ -118,17 +125,45 @@ def test_listeners_hear_of_each_cell():
     assert heard[1]["duration_s"] >= 0
 
 
-@settings(deadline=None)
-@given(st.text(st.characters(codec=None)))
-def test_any_text_can_be_saved(text):
-    """Lone surrogates in source, output, names or error values never stop a save."""
-    nb = make_notebook(text)
-    ledger = CellLedger(nb, None)
+def test_a_notebook_that_failed_leads_to_the_cell(tmp_path):
+    """At the top stands what happened, with a link to right above the cell it happened in.
+
+    papermill takes these cells away before another run, by its own tag.
+    """
+    ledger = CellLedger(make_notebook("a", "b", "c"), tmp_path / "n.ipynb")
     ledger.start()
-    ledger.add_error(0, text, text)
-    nb.metadata[text] = text
-    parsed = json.loads(notebook_bytes(nb).decode("utf-8"))
-    assert parsed["cells"][0]["source"] == valid_unicode(text)
+    ledger.cell_started(1)
+    ledger.cell_ended(1, CellState.FAILED)
+    ledger.finish(Outcome(Cause.NOTEBOOK_ERROR, "ValueError: <b>no</b>", cell=2))
+    nb = nbformat.read(tmp_path / "n.ipynb", 4)
+    nbformat.validate(nb)
+    top, first, here, failed, _last = nb.cells
+    assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in top.source
+    assert 'href="#papermill-error-cell"' in top.source
+    assert 'id="papermill-error-cell"' in here.source
+    assert first.metadata["nightmill"]["state"] == "not_run"
+    assert failed.metadata["nightmill"]["state"] == "failed"
+    assert len(remove_error_markers(nb).cells) == 3
+
+
+def test_a_good_notebook_has_no_such_cells(tmp_path):
+    """What ended well is just the author's cells."""
+    ledger = CellLedger(make_notebook("a"), tmp_path / "n.ipynb")
+    ledger.start()
+    ledger.finish(Outcome())
+    assert len(nbformat.read(tmp_path / "n.ipynb", 4).cells) == 1
+
+
+def test_a_title_holds_no_part_of_a_secret():
+    """A title is cut after it was redacted: half a secret would be known to nobody."""
+    secret = "hunter2-hunter2-hunter2-hunter2"
+    nb = make_notebook(f"connect(host='db.example.org', password='{secret}')")
+    heard = []
+    ledger = CellLedger(nb, None, heard.append, redactor=Redactor({"DB_PASSWORD": secret}))
+    ledger.start()
+    ledger.cell_started(0)
+    assert "hunter2" not in json.dumps(heard)
+    assert secret in nb.cells[0].source
 
 
 @settings(deadline=None)
@@ -144,21 +179,6 @@ def test_valid_text_is_left_alone(text):
 def test_broken_text_gets_the_replacement_character(text, mended):
     """A lone surrogate becomes U+FFFD; two halves that belong together become their character."""
     assert valid_unicode(text) == mended
-
-
-def test_a_save_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    """A full disk costs the new version, never the old one, and no half-written file stays."""
-    path = tmp_path / "n.ipynb"
-    replace_file(path, b"old")
-
-    def full(_descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        replace_file(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_killed_engine_s_running_cell_was_interrupted(tmp_path):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from queue import Empty
 from typing import Any
 
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from nightmill.causes import Cause
 from nightmill.spec.cell_tags import own_timeout
@@ -81,8 +81,12 @@ class CellClient(OutputClient):
             await self.async_execute(cleanup_kc=False)
         except CellExecutionError as error:
             self._ending.failed(error.ename or "", error.evalue or "")
-        except (CellTimeoutError, DeadKernelError, RuntimeError) as error:
+        except (DeadKernelError, RuntimeError) as error:
             self._ending.cut_short(*(self._cut or self._death(error)))
+        except OSError as error:  # of the disk that we save to
+            said = f"the scratch disk: {error.strerror or error}"
+            self._ending.cut_short(Cause.STORE, "DiskError", said)
+            raise
         except Exception as error:
             self._ending.cut_short(Cause.NIGHTMILL_BUG, type(error).__name__, str(error))
             raise
@@ -154,7 +158,7 @@ class CellClient(OutputClient):
         try:
             executed = await super().async_execute_cell(cell, cell_index, **options)
         except CellExecutionError:
-            with contextlib.suppress(DeadKernelError):
+            with contextlib.suppress(DeadKernelError, _CutError):
                 await self._hear_of_threads(wait_s=0.0)
             raise
         if cell_index == len(self.nb.cells) - 1:

@@ -43,12 +43,12 @@ class Ending:
         """Say why the execution was ended, and in the running cell too, if there is one."""
         if self.outcome.cause is not None:
             return
-        self._outputs.close()
         position = self._ledger.running
+        self._end(cause, position, message, error={"ename": ename, "evalue": message})
+        self._outputs.close()
         if position is not None:
             self._ledger.add_error(position, ename, message)
             self._ledger.cell_ended(position, CellState.INTERRUPTED)
-        self._end(cause, position, message, error={"ename": ename, "evalue": message})
 
     def _end(
         self, cause: Cause, position: int | None, message: str, *, error: dict[str, Any]

@@ -57,7 +57,9 @@ def execute(plan: Plan, kernel: StartedKernel | OSError, events: IO[str]) -> int
             return end(Cause.BAD_PARAMETERS, _SAVED_MEANWHILE)
         _run(plan, source, kernel, outcome, tell)
     except OSError as error:
-        return end(Cause.STORE, f"the scratch disk: {error.strerror or error}")
+        if outcome.cause is None:
+            return end(Cause.STORE, f"the scratch disk: {error.strerror or error}")
+        tell({"event": "outcome", **asdict(outcome)})  # it knows the cell, but could not save
     return 0 if outcome.cause is None else 1
 
 

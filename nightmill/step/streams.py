@@ -159,10 +159,10 @@ class StreamText:
         if not self._is_cut:
             return head + pending
         head = head_of(head, self._limit // 2)
-        tail = _tail_of("".join(self._tail), self._limit // 2)
-        left_out = amount(self._size - _size(head) - _size(tail))
+        tail = _tail_of("".join(self._tail) + pending, self._limit // 2)
+        left_out = amount(self._size + _size(pending) - _size(head) - _size(tail))
         break_line = "" if head.endswith("\n") else "\n"
-        return f"{head}{break_line}{note(left_out, self.file)}\n{tail}{pending}"
+        return f"{head}{break_line}{note(left_out, self.file)}\n{tail}"
 
     def last_line(self) -> str:
         """Return the last line that says something."""
