@@ -29,6 +29,7 @@ from nightmill.step.process_tree import ProcessTree
 _UNUSED = ("azure", "boto3", "gcsfs", "github", "isoduration", "pyarrow", "rfc3987_syntax")
 
 _REAP_EVERY_S = 1.0
+_POSTPONED_S = 0.02
 _GRACE_S = 10.0  # to interrupt the kernel or kill it, and to save
 
 
@@ -94,6 +95,7 @@ class Orders(threading.Thread):
 
 def main(events_fd: str) -> int:
     """Serve one plan; 0 when every cell completed, 1 otherwise: the outcome event says more."""
+    signal.signal(signal.SIGTERM, _postpone)
     orders = Orders()
     orders.start()
     for name in _UNUSED:
@@ -103,6 +105,11 @@ def main(events_fd: str) -> int:
 
     with os.fdopen(int(events_fd), "w", encoding="ascii") as events:
         return execute(orders.plan(), orders.kernel, events)
+
+
+def _postpone(number: int, _frame: object) -> None:
+    """Let a request to stop wait until the engine listens for it: then the notebook tells of it."""
+    threading.Timer(_POSTPONED_S, os.kill, (os.getpid(), number)).start()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from nightmill.spec import executed
 from nightmill.spec.record import AttemptState, Failure
 from nightmill.spec.tail import tail_of
 from nightmill.step import findings, verdict
-from nightmill.step.cell_states import amend_after_kill
 from nightmill.step.engine_process import EngineProcess
 from nightmill.step.kept_record import KeptRecord
 from nightmill.step.limits import memory_limit
@@ -53,6 +52,7 @@ class NotebookRun:
         self._engine = engine
         self._plan = plan
         self._notebook = Path(plan.executed)
+        self._closed: Mapping[str, Any] | None = None
         self._spilled: list[Path] = []
         record = desk.kept.record
         self._tracker = ProgressTracker(
@@ -94,7 +94,10 @@ class NotebookRun:
         for path in filter(Path.is_file, self._spilled):
             store.put_file(spilled_key(kept.prefix, path.name), path)
         key = f"{kept.prefix}/{NOTEBOOK}"
-        store.put_file(key, self._notebook)
+        if self._closed is None:
+            store.put_file(key, self._notebook)
+        else:  # from memory: a scratch disk that is full takes no other notebook
+            store.write(key, executed.notebook_bytes(self._closed))
         kept.note(notebook=store.address(key))
 
     def end(self, state: AttemptState) -> None:
@@ -113,14 +116,14 @@ class NotebookRun:
         failure = verdict.judge(seen)
         if failure is None:
             return None
-        if seen.outcome is None:
-            amend_after_kill(self._notebook, failure.cause, failure.message)
         found = findings.read_notebook(self._notebook)
         if found is None:
             return failure
-        if seen.outcome is None:
+        if seen.outcome is None or failure.cause is Cause.STORE:  # the engine could not save it
+            found = executed.close(found, failure.cause, failure.message, reached=seen.reached)
+            self._closed = found
             failure = verdict.located(failure, executed.end_of(found), executed.count_cells(found))
-        if failure.cell is not None and failure.cause is not Cause.TERMINATED:
+        if failure.cell is not None:
             lines = list(tail_of(found, failure.cell))
             self._desk.listener({"event": "tail", "lines": lines})
         return failure
@@ -133,7 +136,7 @@ class NotebookRun:
             evidence={**findings.describe_evidence(seen), **mirror},
             warnings=(*seen.warnings, *self._mirror.warnings),
         )
-        if found := findings.read_notebook(self._notebook):
+        if found := self._closed or findings.read_notebook(self._notebook):
             self._desk.kept.note(
                 cells=findings.describe_cells(found, seen), metrics=findings.read_metrics(found)
             )

@@ -41,7 +41,8 @@ class Watched:
 
     `oom_kills_in_cell` are those since the last cell that completed: only they can be the reason
     why the next one did not. `system` is what the system counted, for the record's evidence.
-    `log_tail` is what the engine itself said last, and not redacted yet.
+    `log_tail` is what the engine itself said last, and not redacted yet; `reached` is the position
+    of the last cell that began.
     """
 
     outcome: Mapping[str, Any] | None = None
@@ -58,6 +59,7 @@ class Watched:
     warnings: list[str] = field(default_factory=list)
     spilled: list[str] = field(default_factory=list)
     log_tail: str = ""
+    reached: int = 0
 
 
 class Supervisor:
@@ -87,8 +89,7 @@ class Supervisor:
 
     def run(self, plan: Plan) -> Watched:
         """Execute the plan and return what was seen; never raises for what the child does."""
-        if not self._stop.times:
-            self._engine.execute(plan)
+        self._engine.execute(plan)
         try:
             self._watch()
         finally:
@@ -99,6 +100,7 @@ class Supervisor:
     def _summed_up(self) -> Watched:
         memory, seen = self._memory, self._seen
         memory.note(self._position)
+        seen.reached = self._position
         seen.returncode = self._engine.process.returncode
         seen.stopped_by = self._stop.reason
         seen.peak_bytes, seen.cell_peaks = memory.peak_bytes, memory.cell_peaks
