@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from tests.deaths.random_kills import CELLS, json_files, kill_at_random, write_project
+from tests.deaths.here import SILENCE_S
+from tests.deaths.random_kills import CELLS, kill_at_random, objects, write_project
 
 FEW, MANY = 12, 200
 
@@ -18,10 +21,11 @@ def aftermath(request, make_project, tmp_path_factory):
     project = make_project("random-kills")
     write_project(project)
     killed = kill_at_random(project, tmp_path_factory.mktemp("killed"), request.param)
-    before = dict(json_files(project.store))
-    swept = project.run("sweep", "--older-than", "0s")
+    before = dict(objects(project.store))
+    time.sleep(SILENCE_S)  # a sweep minds only what has been silent for a while
+    swept = project.run("sweep", "--older-than", "1s")
     assert swept.code == 0, swept
-    return killed, before, dict(json_files(project.store))
+    return killed, before, dict(objects(project.store))
 
 
 def states_of(cells) -> list[str]:
@@ -41,9 +45,9 @@ def test_no_cell_is_called_completed_that_did_not_complete(aftermath):
     """Neither before nor after the sweep does a record or notebook claim what a cell did not do."""
     killed, before, after = aftermath
     for one in killed:
-        for objects in (before, after):
-            record = objects.get(f"{one.prefix}/record.json", {"cells": ()})
-            notebook = objects.get(f"{one.prefix}/notebook.ipynb", {"cells": ()})
+        for found in (before, after):
+            record = found.get(f"{one.prefix}/record.json", {"cells": ()})
+            notebook = found.get(f"{one.prefix}/notebook.ipynb", {"cells": ()})
             for states in ([c["state"] for c in record["cells"]], states_of(notebook["cells"])):
                 claimed = {n for n, state in enumerate(states, 1) if state == "completed"}
                 assert claimed <= set(one.proven), one

@@ -52,14 +52,15 @@ class Running:
                     found += [process] if process.status() != psutil.STATUS_ZOMBIE else []
         return found
 
-    def kernel_starting(self) -> bool:
-        """Whether a kernel's process has been started."""
-        return any("ipykernel_launcher" in " ".join(_words(one)) for one in self.processes())
+    def kernel(self) -> psutil.Process | None:
+        """Find the kernel's process, which may not be ready yet."""
+        found = [one for one in self.processes() if "ipykernel_launcher" in " ".join(_words(one))]
+        return found[0] if found else None
 
     def engine(self) -> psutil.Process:
         """Return the process that talks to the kernel: the supervisor's child, or papermill."""
         for one in psutil.Process(self.process.pid).children():
-            if "nightmill.step.execute" in _words(one):
+            if any(word.startswith("nightmill.step.") for word in _words(one)):
                 return one
         return psutil.Process(self.process.pid)
 
@@ -111,10 +112,12 @@ def _is_running(notebook: bytes | None) -> bool:
 
 
 def when_kernel_starts(act: Act) -> Act:
-    """Do it as soon as the kernel's process is there, before it can run a cell."""
+    """Do it while the kernel starts, which is made to take long, and the notebook is kept."""
 
     def do(run: Running) -> None:
-        wait_until(lambda: run.kernel_starting() or run.ended(), "the kernel's process")
+        wait_until(run.kernel, "the kernel's process")
+        run.kernel().suspend()
+        wait_until(run.saved, "a notebook")
         act(run)
 
     return do

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ DAY = "2013-01-01"
 ATTEMPT = f"runs/p/{DAY}/run-1/step/1"
 _POINTER = f"current/p/step/{DAY}.json"
 _END_S = 60
+SILENCE_S = 1.1
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,10 @@ def _end(run: Running) -> None:
 
 def _mend(way: Way, project: ProjectFiles, surrounding: Surrounding) -> None:
     store = ["--store", surrounding.store] if surrounding.store else []
+    if way.mended_by == "sweep":
+        time.sleep(SILENCE_S)  # a sweep minds only what has been silent for a while
     command = {
-        "sweep": ["sweep", "--older-than", "0s"],
+        "sweep": ["sweep", "--older-than", "1s"],
         "amend": ["amend", "run-1", "--cause", way.cause, "--force"],
     }[way.mended_by]
     done = project.run(*command, *store, env=surrounding.env)

@@ -124,12 +124,13 @@ def _kill(run: Running) -> None:
     run.process.wait()
 
 
-def json_files(store: Path) -> Iterator[tuple[str, Any]]:
-    """Read every object of the store; raises ValueError for one that is half-written.
+def objects(store: Path) -> Iterator[tuple[str, Any]]:
+    """Read every object of the store; raises ValueError for JSON that is half-written.
 
     What the store itself has not finished carries its own name, and no reader sees it.
     """
     for file in sorted(store.rglob("*")):
         key = str(file.relative_to(store))
         if file.is_file() and "/.nightmill" not in f"/{key}":
-            yield key, json.loads(file.read_bytes())
+            is_json = file.suffix in {".json", ".ipynb"}
+            yield key, json.loads(file.read_bytes()) if is_json else file.read_bytes()

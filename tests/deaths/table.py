@@ -486,6 +486,7 @@ STORE_ENDS = (
         exit=21,
         states=CUT,
         retry="backoff",
+        forgets=True,
         mended_by="amend",
     ),
     Way(
@@ -510,6 +511,7 @@ STORE_ENDS = (
         exit=21,
         states=("completed", "interrupted", "not_run"),
         retry="backoff",
+        forgets=True,
     ),
 )
 

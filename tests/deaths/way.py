@@ -56,8 +56,9 @@ class Way:
     notebook says that it has come so far. `states` are those of the author's cells, `exit` is that
     of the step's process or of its container (None: there was nobody to ask). `recorded` is false
     where no store could take a record, `mended_by` names the command of ours that has to write its
-    end. `evidence` names what the record must hold to prove the cause, `warns` is in one of its
-    warnings. With papermill the `cheap` ones run in `make test`, the others in `make e2e`.
+    end, and it `forgets` where cells may have ended that nobody could write down. `evidence` names
+    what the record must hold to prove the cause, `warns` is in one of its warnings. With papermill
+    the `cheap` ones run in `make test`, the others in `make e2e`.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Way:
     files: Mapping[str, str] = field(default_factory=dict)
     recorded: bool = True
     mended_by: Literal["", "sweep", "amend"] = ""
+    forgets: bool = False
     evidence: tuple[str, ...] = ()
     warns: str = ""
     plain: Plain = Plain()
