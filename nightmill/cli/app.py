@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from nightmill import __version__
-from nightmill.cli import amend, check, doctor, history, kernels, pod, run, step
+from nightmill.cli import amend, check, doctor, history, kernels, pod, run, step, versions
 from nightmill.cli.terminal import say
 
 app = typer.Typer(
@@ -23,6 +23,9 @@ app.command("runs")(history.runs)
 app.command("show")(history.show)
 app.command("amend")(amend.amend)
 app.command("sweep")(amend.sweep)
+app.command("versions")(versions.versions)
+app.command("rollback")(versions.rollback)
+app.command("promote")(versions.promote)
 app.command("pod")(pod.pod)
 app.command("doctor")(doctor.doctor)
 app.command("probe")(doctor.probe)

@@ -75,7 +75,7 @@ def may_fail(record: Record, cause: Cause) -> bool:
 def succeeded(
     record: Record, outputs: Mapping[str, OutputRecord], *, at: datetime, by: str
 ) -> Record:
-    """Return the record of an attempt that has committed, at that moment, and was then cut off."""
+    """Return the record of an attempt that has committed, at that moment, and could not say so."""
     if record.committed:
         return record
     return record.model_copy(
@@ -84,7 +84,7 @@ def succeeded(
             "failure": None,
             "committed": True,
             "outputs": dict(outputs),
-            "ended_at": at,
+            "ended_at": record.ended_at or at,
             "amendments": _amendments(record, None, by),
         }
     )

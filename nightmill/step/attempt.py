@@ -133,7 +133,7 @@ class Attempt:
     def _refuse_if_fenced(self, current: Pointer | None) -> None:
         if current is not None and self._token < current.token:
             raise FencedError(
-                f"run {current.run} (attempt {current.token.attempt}) is newer and has committed",
+                f"{current.author} is newer and has committed",
                 advice="nothing is lost; start a new run to replace its outputs",
             )
 

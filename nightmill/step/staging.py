@@ -73,7 +73,7 @@ def _describe(store: Store, version: Version) -> InputRecord:
         output=output.name,
         partition=pointer.partition,
         run=pointer.run,
-        attempt=pointer.token.attempt,
+        attempt=pointer.attempt,
         address=store.address(output.prefix),
         files=tuple(FileRecord(**file.model_dump()) for file in output.files),
     )

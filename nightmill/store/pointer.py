@@ -4,12 +4,17 @@ A commit replaces the pointer of a step and partition by one conditional write. 
 a fencing token, so an older attempt that wakes up late can never replace a newer one's outputs, and
 a commit id of its own, so a writer that lost the reply can tell that it won. The id also keeps an
 old etag from ever matching again, since etags may be hashes of the content.
+
+Taking a version back, or making one current that never was, is a commit as well: its token comes
+right after that of the run it overrules. So every attempt of that run and of older ones stays
+fenced, and any run created later may commit over it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -20,7 +25,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt
 from nightmill.errors import FencedError, StoreConflict, StoreError
 from nightmill.spec.record import FileRecord, OutputRecord
 from nightmill.store.interface import Store
-from nightmill.store.keys import decode, encode, pointer_key, pointers_prefix
+from nightmill.store.keys import attempt_names, decode, encode, pointer_key, pointers_prefix
 
 _MAX_TRIES = 30
 _PAUSE_S = 0.02  # grows with each try: 9 s in all
@@ -46,6 +51,10 @@ class Token(_Frozen):
     def __lt__(self, other: Token) -> bool:
         return (self.order, self.attempt) < (other.order, other.attempt)
 
+    def overruled(self) -> Token:
+        """Return the token of a decision about this run: no attempt has it, they count from 1."""
+        return Token(order=self.order + 1, attempt=0)
+
 
 class CommittedFile(_Frozen):
     """A file of a committed output; `path` is relative to the output's prefix, size in bytes."""
@@ -70,8 +79,29 @@ class CommittedOutput(_Frozen):
         return f"{self.prefix}/{self.files[0].path}" if self.kind == "file" else self.prefix
 
 
+Kind = Literal["rollback", "promotion"]
+_PHRASES: dict[Kind, str] = {"rollback": "the rollback to", "promotion": "the promotion of"}
+
+
+class Move(_Frozen):
+    """Somebody's decision about what is current; `replaced` is the prefix of the attempt before.
+
+    It is empty where nothing was current.
+    """
+
+    kind: Kind
+    by: str
+    at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    reason: str = ""
+    replaced: str = ""
+
+
 class Pointer(_Frozen):
-    """What is current of a step and partition, who made it, and from which versions of inputs."""
+    """What is current of a step and partition, who made it, and from which versions of inputs.
+
+    `moves` are the decisions since the last attempt committed, the oldest first. After one, `run`
+    and `attempt_prefix` are those of the version that was chosen, and the token is the decision's.
+    """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     pipeline: str
@@ -85,11 +115,29 @@ class Pointer(_Frozen):
     attempt_prefix: str
     outputs: dict[str, CommittedOutput]
     inputs: dict[str, str] = Field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
 
     @property
     def key(self) -> str:
         """The key this pointer is kept under."""
         return pointer_key(self.pipeline, self.step, self.partition, member=self.member)
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that made the outputs."""
+        return attempt_names(self.attempt_prefix).attempt if self.moves else self.token.attempt
+
+    @property
+    def author(self) -> str:
+        """Who made it current, for people."""
+        version = f"run {self.run} (attempt {self.attempt})"
+        if not self.moves:
+            return version
+        return f"{_PHRASES[self.moves[-1].kind]} {version} by {self.moves[-1].by}"
+
+    def to_json(self) -> bytes:
+        """Return the pointer as JSON; what only decisions have is left out of all others."""
+        return self.model_dump_json(indent=2, exclude=None if self.moves else {"moves"}).encode()
 
 
 @dataclass(frozen=True)
@@ -120,7 +168,7 @@ def commit(store: Store, pointer: Pointer, *, seen: Current | None = None) -> Po
 
     Raises FencedError if a newer attempt has committed, StoreError if the store fails.
     """
-    data = pointer.model_dump_json(indent=2).encode()
+    data = pointer.to_json()
     for tries in range(_MAX_TRIES):
         current = seen or read_current(store, pointer.key)
         if current.pointer is not None and not current.pointer.token < pointer.token:
@@ -131,6 +179,10 @@ def commit(store: Store, pointer: Pointer, *, seen: Current | None = None) -> Po
             # Another writer won, or this one did and the reply was lost: reading again tells.
             seen = None
             time.sleep(_PAUSE_S * tries)
+        except StoreError:
+            if not has_won(store, pointer):
+                raise
+            return pointer
         else:
             return pointer
     raise StoreError(
@@ -139,6 +191,14 @@ def commit(store: Store, pointer: Pointer, *, seen: Current | None = None) -> Po
         operation="commit",
         advice="see which runs of this partition are active, then repeat the step",
     )
+
+
+def has_won(store: Store, pointer: Pointer) -> bool:
+    """Tell whether a write took effect that was answered by an error: some replies are lost."""
+    with suppress(StoreError):
+        current = read_current(store, pointer.key).pointer
+        return current is not None and current.commit_id == pointer.commit_id
+    return False
 
 
 def describe_outputs(
@@ -225,7 +285,7 @@ def _unless_fenced(current: Pointer, pointer: Pointer) -> Pointer:
     if current.token == pointer.token:
         return current
     raise FencedError(
-        f"run {current.run} (attempt {current.token.attempt}) has committed already and is newer "
+        f"{current.author} has committed already and is newer "
         f"than run {pointer.run} (attempt {pointer.token.attempt})",
         where=pointer.key,
         advice="nothing is lost: the newer outputs stay current; start a new run to replace them",
