@@ -224,6 +224,7 @@ def test_failure(operator, cause):
 
 DECISIONS = {
     "a retry is left": (1, 2, {}, "next attempt in 5 min"),
+    "the last retry is left": (2, 2, {}, "next attempt in 5 min"),
     "none is left": (3, 2, {}, "no attempts left"),
     "there never was one": (1, 0, {}, "no retry: none was asked for"),
     "a run that was cleared counts on": (5, 6, {}, "next attempt in 5 min"),
