@@ -18,6 +18,7 @@ from typing import Any
 import nbformat
 from jupyter_core.utils import run_sync
 from papermill.engines import Engine
+from papermill.iorw import LocalHandler, papermill_io, write_ipynb
 from papermill.log import logger as papermill_logger
 
 from nightmill.errors import NotebookError
@@ -67,7 +68,7 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
         nb = nbformat.from_dict(json.loads(notebook_bytes(nb)))  # text that every encoder takes
         _check_tags(nb)
         redactor = redactor or Redactor.of(os.environ)
-        path = save_to or (Path(output_path) if output_path else None)
+        path = save_to or _local(output_path)
         ledger = CellLedger(nb, path, listener or _log_warnings, redactor=redactor)
         ended = Outcome() if outcome is None else outcome
         outputs = NotebookOutputs(
@@ -88,9 +89,20 @@ class NightmillEngine(Engine):  # type: ignore[misc]  # papermill ships no types
             ledger.tell({"event": "warning", "text": text})
         ended.cells = ledger.count()
         run_sync(client.run)(on_end or _nothing)
+        saved = nbformat.from_dict(ledger.file.notebook())
         if outcome is None and ended.cause is not None and not ended.seen_by_papermill:
+            if path is None:  # papermill writes nothing once we raise
+                write_ipynb(saved, output_path)
             raise NotebookError(ended.message, where=f"cell {ended.cell}" if ended.cell else "")
-        return nbformat.from_dict(ledger.file.notebook())
+        return saved
+
+
+def _local(output_path: str | None) -> Path | None:
+    """Return papermill's output as a file of this machine, where it is one."""
+    handler = papermill_io.get_handler(output_path)
+    if output_path is None or not isinstance(handler, LocalHandler):
+        return None
+    return Path(handler._cwd or "", output_path)  # noqa: SLF001 - it goes by the folder it began in
 
 
 def _check_tags(nb: Any) -> None:

@@ -36,9 +36,12 @@ class Outcome:
 
     @property
     def seen_by_papermill(self) -> bool:
-        """Whether papermill will raise by itself: it takes sys.exit(0) for a good end."""
+        """Whether papermill will raise by itself, and say the right thing.
+
+        It takes sys.exit(0) for a good end, and shows of several errors the first.
+        """
         exited_well = self.ename == _EXIT and self.evalue in ("", "0")
-        return self.cell is not None and not exited_well
+        return self.cause is Cause.NOTEBOOK_ERROR and not exited_well
 
 
 def describe_error(ename: str, evalue: str) -> str:
