@@ -123,7 +123,7 @@ class NotebookRun:
             found = executed.close(found, failure.cause, failure.message, reached=seen.reached)
             self._closed = found
             failure = verdict.located(failure, executed.end_of(found), executed.count_cells(found))
-        if failure.cell is not None:
+        if failure.cell is not None and failure.cause is not Cause.TERMINATED:
             lines = list(tail_of(found, failure.cell))
             self._desk.listener({"event": "tail", "lines": lines})
         return failure
