@@ -1,7 +1,7 @@
-"""The keys of pipeline.yaml about when, where and how often: retries, catch-up, pools, alerts.
+"""The keys of pipeline.yaml about when, where, how often, and how long what ran is kept.
 
 Apart from `pipeline`, because what a step is does not depend on any of them. Whoever launches a
-step acts on them: Airflow on all, `nightmill run` on the retries.
+step acts on them: Airflow on all but `keep`, `nightmill run` on the retries; `nightmill gc` keeps.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from nightmill.causes import Cause
 from nightmill.spec.model import Model
 from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
+from nightmill.spec.retention import Keep
 from nightmill.spec.retry import Retries, Retry
 from nightmill.spec.units import Duration
 
@@ -121,6 +122,7 @@ class PipelineScheduling(Model):
     retry_backoff: bool = True
     expect_by: Duration | None = None
     alerts: Alerts = Field(default_factory=Alerts)
+    keep: Keep = Field(default_factory=Keep)
 
     def retries_of(self, step: StepScheduling) -> Retries:
         """Return how one of the steps is tried again: its own words, then the pipeline's."""

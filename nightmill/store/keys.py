@@ -5,6 +5,7 @@
     active/<the same path>.json       a mark for as long as the attempt runs
     current/<pipeline>/<step>/<partition>[/<member>].json
     code/<sha256>.tar.gz              what attempts ran, each bundle once
+    doomed/<key or prefix>.json       a mark on what the next gc deletes
 
 There is one pointer for each step and partition, and it holds *all* outputs of the step: a
 conditional PUT changes one object, so several outputs become current together or not at all.
@@ -128,6 +129,11 @@ def code_key(sha256: str) -> str:
     return f"code/{sha256}.tar.gz"
 
 
+def doomed_key(key: str) -> str:
+    """Name the mark on an object, or on an attempt's prefix, that is going to be deleted."""
+    return f"doomed/{key}.json"
+
+
 def output_prefix(attempt_prefix: str, output: str) -> str:
     """Name the prefix of an output's files."""
     return f"{attempt_prefix}/outputs/{encode(output)}"
@@ -153,6 +159,12 @@ def pointer_key(pipeline: str, step: str, partition: str, *, member: str = "") -
     """Name the object whose replacement commits all outputs of a step for a partition."""
     inner = f"{encode(partition)}/{encode(member)}" if member else encode(partition)
     return f"{pointers_prefix(pipeline, step)}/{inner}.json"
+
+
+def pointer_key_of(attempt_prefix: str) -> str:
+    """Name the pointer that an attempt commits to, also where a name in its prefix was cut."""
+    _root, pipeline, partition, _run, step, *member, _attempt = attempt_prefix.split("/")
+    return "/".join(["current", pipeline, step, partition, *member]) + ".json"
 
 
 def folder(prefix: str) -> str:
