@@ -8,53 +8,24 @@ import resource
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 
 import nbformat
 import pytest
-from papermill.engines import papermill_engines
 
 from nightmill.causes import Cause
 from nightmill.errors import NotebookError
-from nightmill.step.outcome import Outcome
 from nightmill.step.redaction import Redactor
+from tests.executing import make_execute, own_cells, states
 
 SECRET = "hunter2-hunter2-hunter2"
 
 
 @pytest.fixture
 def execute(kernel_environment, monkeypatch, tmp_path):
-    """Return a function that executes cells in a real kernel: (file's cells, outcome, events)."""
-    monkeypatch.setenv("JUPYTER_PATH", str(kernel_environment.jupyter_path))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-
-    def run(*sources, tags=(), listener=None, **options):
-        nb = nbformat.v4.new_notebook()
-        nb.cells = [nbformat.v4.new_code_cell(textwrap.dedent(text)) for text in sources]
-        for position, tag in tags:
-            nb.cells[position].metadata["tags"] = [tag]
-        outcome, path = Outcome(), tmp_path / "out" / "executed.ipynb"
-        path.parent.mkdir()
-        name = kernel_environment.kernel.name
-        papermill_engines.get_engine("nightmill").execute_notebook(
-            nb, name, save_to=path, outcome=outcome, listener=listener, **options
-        )
-        return own_cells(path), outcome
-
-    return run
-
-
-def own_cells(path) -> list[dict]:
-    """Read the cells of a notebook, less those that mark where it ended."""
-    cells = json.loads(path.read_bytes())["cells"]
-    return [cell for cell in cells if "nightmill" in cell["metadata"]]
-
-
-def states(cells) -> list[str]:
-    """Name the state of each cell."""
-    return [cell["metadata"]["nightmill"]["state"] for cell in cells]
+    """Return a function that executes cells in a real kernel: (file's cells, outcome)."""
+    return make_execute(kernel_environment, monkeypatch, tmp_path)
 
 
 ENDS = [
