@@ -57,6 +57,7 @@ class CellClient(OutputClient):
         self._stopper: asyncio.Future[None] | None = None
         self._returncode: int | None = None
         self._last: int | None = None  # the cell that ran last
+        self._line = ""  # told last
         self.on_cell_start = self._cell_seen
         self.on_cell_execute = self._cell_started
         self.on_cell_executed = self._cell_executed
@@ -68,6 +69,7 @@ class CellClient(OutputClient):
                 await self._run_cells()
             finally:
                 self._outputs.close()
+                self._tell_line()
                 self._ledger.finish(self._ending.outcome)
             on_end()
         finally:
@@ -103,18 +105,21 @@ class CellClient(OutputClient):
 
     async def _tick(self) -> None:
         """Tell the last line, and keep the file fresh while a long cell prints or is silent."""
-        told, ticks = "", 0
+        ticks = 0
         while True:
             await asyncio.sleep(_TICK_S)
             ticks += 1
-            line = self._outputs.last_line()[:_LINE_CHARACTERS]
-            if line != told:
-                told = line
-                self._ledger.tell({"event": "line", "text": line})
+            self._tell_line()
             if ticks % _TICKS_A_SAVE == 0:
                 self._outputs.settle()
                 with contextlib.suppress(OSError):  # the end of the cell will tell
                     self._ledger.save()
+
+    def _tell_line(self) -> None:
+        line = self._outputs.last_line()[:_LINE_CHARACTERS]
+        if line != self._line:
+            self._line = line
+            self._ledger.tell({"event": "line", "text": line})
 
     # -- the kernel -------------------------------------------------------------------------------
 
