@@ -12,6 +12,7 @@ from nightmill.spec.record import SCHEMA_FILE
 from tests.deaths.here import run_here
 from tests.deaths.surroundings import Ground
 from tests.deaths.table import HERE
+from tests.deaths.way import authors_cells, states_of
 
 RECORDED = [way for way in HERE if way.recorded]
 BY_ITSELF = [way for way in HERE if not way.mended_by]
@@ -91,7 +92,7 @@ def told_by_store(way, seen) -> dict:
         "committed": record["committed"],
         "pointer": seen.pointer is not None,
         "cells of the record": states,
-        "cells of the notebook": [c["metadata"]["nightmill"]["state"] for c in cells],
+        "cells of the notebook": states_of(seen.notebook),
         "notebook is named": record["notebook"] is not None,
         "error in the cell": "error" in [one["output_type"] for one in failing["outputs"]],
         "claims": judge_claims(
@@ -106,16 +107,6 @@ def judge_claims(way, seen, states) -> str:
     proven = set(seen.proven)
     is_true = claimed <= proven if way.forgets else claimed == proven
     return "proven" if is_true else f"claimed {claimed}, proven {proven}"
-
-
-def authors_cells(notebook) -> list[dict]:
-    """Return the code cells of an executed notebook that its author wrote."""
-    return [
-        cell
-        for cell in (notebook or {"cells": []})["cells"]
-        if cell["cell_type"] == "code"
-        and "injected-parameters" not in cell["metadata"].get("tags", [])
-    ]
 
 
 @pytest.mark.parametrize("way", [way for way in RECORDED if way in BY_ITSELF], ids=str)

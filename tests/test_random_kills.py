@@ -7,19 +7,21 @@ import time
 import pytest
 
 from tests.deaths.here import SILENCE_S
-from tests.deaths.random_kills import CELLS, kill_at_random, objects, write_project
+from tests.deaths.random_kills import CELLS, Killing, kill_at_random, objects
+from tests.deaths.way import states_of
 
-FEW, MANY = 12, 200
+FEW = Killing(12, cell_s=0.05, at_once=2)
+MANY = Killing(200, cell_s=1.0, at_once=12)  # long enough to have half a notebook in the store
 
 
 @pytest.fixture(
     scope="module",
     params=[FEW, pytest.param(MANY, marks=[pytest.mark.e2e, pytest.mark.timeout(1800)])],
+    ids=str,
 )
 def aftermath(request, make_project, tmp_path_factory):
     """Kill many runs, sweep once, and return them with every object of the store."""
     project = make_project("random-kills")
-    write_project(project)
     killed = kill_at_random(project, tmp_path_factory.mktemp("killed"), request.param)
     before = dict(objects(project.store))
     time.sleep(SILENCE_S)  # a sweep minds only what has been silent for a while
@@ -28,17 +30,16 @@ def aftermath(request, make_project, tmp_path_factory):
     return killed, before, dict(objects(project.store))
 
 
-def states_of(cells) -> list[str]:
-    """Return the states of the code cells of a notebook."""
-    return [cell["metadata"]["nightmill"]["state"] for cell in cells]
-
-
 def test_the_kills_are_spread(aftermath):
-    """The runs were killed before, in and after their cells: the test sees what it should see."""
-    killed, _before, _after = aftermath
+    """Runs were killed before, in and after their cells, many with half a notebook in the store."""
+    killed, before, _after = aftermath
     assert any(not one.proven for one in killed)
     assert any(0 < len(one.proven) < CELLS for one in killed)
     assert sum(one.was_alive for one in killed) > len(killed) / 2
+    if len(killed) == MANY.count:
+        notebooks = [before.get(f"{one.prefix}/notebook.ipynb") for one in killed]
+        halves = [one for one in notebooks if one and {"completed", "running"} <= {*states_of(one)}]
+        assert len(halves) > len(killed) / 10
 
 
 def test_no_cell_is_called_completed_that_did_not_complete(aftermath):
@@ -48,7 +49,7 @@ def test_no_cell_is_called_completed_that_did_not_complete(aftermath):
         for found in (before, after):
             record = found.get(f"{one.prefix}/record.json", {"cells": ()})
             notebook = found.get(f"{one.prefix}/notebook.ipynb", {"cells": ()})
-            for states in ([c["state"] for c in record["cells"]], states_of(notebook["cells"])):
+            for states in ([c["state"] for c in record["cells"]], states_of(notebook)):
                 claimed = {n for n, state in enumerate(states, 1) if state == "completed"}
                 assert claimed <= set(one.proven), one
 
@@ -77,7 +78,7 @@ def test_record_notebook_and_pointer_agree(aftermath):
         notebook = after.get(f"{one.prefix}/notebook.ipynb")
         assert (record["notebook"] is not None) == (notebook is not None), one
         if notebook is not None:
-            assert states_of(notebook["cells"]) == [c["state"] for c in record["cells"]], one
+            assert states_of(notebook) == [c["state"] for c in record["cells"]], one
         pointer = after.get(f"current/p/step/{one.partition}.json")
         assert record["committed"] == (pointer is not None) == (record["state"] == "succeeded"), one
         if record["committed"]:

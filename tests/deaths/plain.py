@@ -13,7 +13,7 @@ from uuid import uuid4
 from tests.conftest import KERNEL, ProjectFiles
 from tests.deaths.acts import TOKEN, Running, wait_until
 from tests.deaths.surroundings import Ground, Surrounding
-from tests.deaths.way import Way
+from tests.deaths.way import Way, authors_cells
 
 _END_S = 60
 _OUT = "out.ipynb"
@@ -93,7 +93,7 @@ def _look(run: Running, code: int) -> Left:
     return Left(
         exit=code,
         saved="none" if data is None else "whole" if found else "half",
-        states=tuple(cell["metadata"]["papermill"]["status"] for cell in _authors_cells(found)),
+        states=tuple(cell["metadata"]["papermill"]["status"] for cell in authors_cells(found)),
         exception=found["metadata"]["papermill"]["exception"] if found else None,
         proven=tuple(int(line) for line in proof.read_text().split()) if proof.exists() else (),
     )
@@ -104,12 +104,3 @@ def _parsed(data: bytes | None) -> dict[str, Any]:
         return json.loads(data or b"{}")
     except ValueError:
         return {}
-
-
-def _authors_cells(found: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        cell
-        for cell in found.get("cells", ())
-        if cell["cell_type"] == "code"
-        and "injected-parameters" not in cell["metadata"].get("tags", [])
-    ]

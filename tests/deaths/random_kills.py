@@ -27,15 +27,26 @@ from tests.deaths.acts import TOKEN, Running, kill_all, wait_until
 from tests.deaths.surroundings import Ground, Surrounding
 
 CELLS = 20
-AT_ONCE = 2
+_MEASURED = 2
 _SEED = 20130101
-_END_S = 60
+_END_S = 120
 _BEYOND = 1.1
 _FIRST = """\
 import os, time
 def done(number):
     with open(os.environ["NM_DEATH"] + "/done", "a") as file: file.write(f"{number}\\n")"""
-_CELL = "time.sleep(0.05)\nprint('x' * 2000)"
+
+
+@dataclass(frozen=True)
+class Killing:
+    """How often to kill a run, how long each of its cells takes, and how many runs go at once."""
+
+    count: int
+    cell_s: float
+    at_once: int
+
+    def __str__(self) -> str:
+        return str(self.count)
 
 
 @dataclass(frozen=True)
@@ -53,24 +64,24 @@ class Killed:
         return f"runs/p/{self.partition}/run-1/step/1"
 
 
-def write_project(project: ProjectFiles) -> None:
-    """Write the notebook of twenty cells."""
-    bodies = [_FIRST, *[_CELL] * (CELLS - 1)]
-    cells = [f"{body}\ndone({number})" for number, body in enumerate(bodies, start=1)]
-    project.pipeline("p", "step: {notebook: step.ipynb}", step=notebook_json(cells))
-
-
-def kill_at_random(project: ProjectFiles, folder: Path, count: int) -> list[Killed]:
-    """Run the step so many times, each killed whole at another moment, a few at once."""
-    days = [str(date(2013, 1, 1) + timedelta(number)) for number in range(AT_ONCE + count)]
+def kill_at_random(project: ProjectFiles, folder: Path, how: Killing) -> list[Killed]:
+    """Run the notebook again and again, each time killed whole at another moment."""
+    _write_project(project, how.cell_s)
+    days = [str(date(2013, 1, 1) + timedelta(number)) for number in range(_MEASURED + how.count)]
 
     def run(day: str, after_s: float) -> Killed:
         return _run(project, folder, day, after_s)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        whole = list(pool.map(run, days[:AT_ONCE], [_END_S] * AT_ONCE))
+    with ThreadPoolExecutor(how.at_once) as pool:
+        whole = list(pool.map(run, days[:_MEASURED], [_END_S] * _MEASURED))
         span_s = _BEYOND * max(one.after_s for one in whole)
-        return list(pool.map(run, days[AT_ONCE:], _moments(span_s, count)))
+        return list(pool.map(run, days[_MEASURED:], _moments(span_s, how.count)))
+
+
+def _write_project(project: ProjectFiles, cell_s: float) -> None:
+    bodies = [_FIRST, *[f"time.sleep({cell_s})\nprint('x' * 2000)"] * (CELLS - 1)]
+    cells = [f"{body}\ndone({number})" for number, body in enumerate(bodies, start=1)]
+    project.pipeline("p", "step: {notebook: step.ipynb}", step=notebook_json(cells))
 
 
 def _moments(span_s: float, count: int) -> list[float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tests.conftest import KERNEL, Cell, notebook_json
 from tests.deaths.acts import Act
@@ -118,3 +118,18 @@ class Way:
 def _with_proof(cell: Cell, number: int) -> tuple[str, str]:
     source, tag = (cell, "") if isinstance(cell, str) else cell
     return (source if tag == "parameters" else f"{source}\ndone({number})", tag)
+
+
+def authors_cells(notebook: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the code cells that the author wrote: papermill adds some of its own."""
+    return [
+        cell
+        for cell in (notebook or {}).get("cells", ())
+        if cell["cell_type"] == "code"
+        and "injected-parameters" not in cell["metadata"].get("tags", [])
+    ]
+
+
+def states_of(notebook: Mapping[str, Any] | None) -> list[str]:
+    """Return the states of the author's cells in a notebook that Nightmill executed."""
+    return [cell["metadata"]["nightmill"]["state"] for cell in authors_cells(notebook)]

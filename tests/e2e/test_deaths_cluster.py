@@ -13,6 +13,7 @@ import pytest
 
 from tests.deaths.table import IN_POD
 from tests.deaths.there import Pod, die_there, write_ways
+from tests.deaths.way import states_of
 from tests.e2e.cluster import REPOSITORY, RIG, run_rig
 from tests.e2e.launchpad import launchpad
 
@@ -79,7 +80,7 @@ def test_a_way_to_die_in_a_pod(way, deaths):
         "may try again": done.retries,
         "exit": failure["evidence"].get("pod", {}).get("container", {}).get("exit_code"),
         "cells of the record": tuple(cell["state"] for cell in record["cells"]),
-        "cells of the notebook": states_of(done.notebook),
+        "cells of the notebook": tuple(states_of(done.notebook)),
         "notebook is named": record["notebook"] is not None,
         "committed": record["committed"],
         "pointer": done.pointer,
@@ -99,9 +100,3 @@ def test_a_way_to_die_in_a_pod(way, deaths):
         "pointer": None,
         "named to Airflow": True,
     }, done.log
-
-
-def states_of(notebook) -> tuple[str, ...]:
-    """Return the states of the code cells."""
-    cells = (notebook or {"cells": ()})["cells"]
-    return tuple(c["metadata"]["nightmill"]["state"] for c in cells if c["cell_type"] == "code")
