@@ -12,7 +12,7 @@ from nightmill.errors import UsageError
 from nightmill.spec.problems import Faults, shown
 from nightmill.spec.project import find_root
 from nightmill.spec.units import parse_duration
-from nightmill.store.interface import Store
+from nightmill.store.interface import Backend
 from nightmill.store.open import open_store
 
 DEFAULT_STORE = ".nightmill/store"
@@ -28,7 +28,7 @@ StoreOption = Annotated[
 ]
 
 
-def open_chosen(store: str | None) -> Store:
+def open_chosen(store: str | None) -> Backend:
     """Open the store that was named, else the project's own, from whatever folder inside it."""
     opened = open_store(DEFAULT_STORE if store is None else store, base=_base(store))
     try:

@@ -55,11 +55,17 @@ def active(store: Store) -> Iterator[Mark]:
 
     The key names the attempt, so a mark that cannot be read still tells which one it is.
     """
-    for entry in store.list(_FOLDER):
-        blob = store.read(entry.key)
+    for prefix in marked_prefixes(store):
+        key = active_key(prefix)
+        blob = store.read(key)
         if blob is not None:  # else it ended just now
-            prefix = entry.key.removeprefix(f"{_FOLDER}/").removesuffix(_SUFFIX)
-            yield Mark(prefix, store.address(entry.key), _facts(blob.data))
+            yield Mark(prefix, store.address(key), _facts(blob.data))
+
+
+def marked_prefixes(store: Store) -> Iterator[str]:
+    """Name the attempts that are marked, without a look at the marks themselves."""
+    for entry in store.list(_FOLDER):
+        yield entry.key.removeprefix(f"{_FOLDER}/").removesuffix(_SUFFIX)
 
 
 def _facts(data: bytes) -> MarkFacts | None:

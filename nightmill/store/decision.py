@@ -15,6 +15,7 @@ from nightmill.causes import Cause
 from nightmill.errors import FencedError, StoreConflict, StoreError, UsageError
 from nightmill.spec.record import AttemptState, CellState, Failure, FileRecord, InputRecord, Record
 from nightmill.store.amend import amend
+from nightmill.store.doomed import refuse_doomed
 from nightmill.store.interface import Store
 from nightmill.store.keys import output_prefix
 from nightmill.store.pointer import (
@@ -70,8 +71,10 @@ def decide(store: Store, pointer: Pointer, *, seen: Current) -> None:
     Who looked at one version has decided nothing about another. The record of a promoted attempt
     learns that it has committed after all.
 
-    Raises FencedError if another version became current meanwhile, StoreError if the store fails.
+    Raises FencedError if another version became current meanwhile, or if this one is about to be
+    deleted; StoreError if the store fails.
     """
+    refuse_doomed(store, pointer.attempt_prefix)
     try:
         store.write_if(pointer.key, pointer.to_json(), etag=seen.etag)
     except StoreConflict as error:

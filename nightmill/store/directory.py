@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from nightmill.errors import StoreConflict, StoreError
 from nightmill.store.files import checked_download, hashed_copy, os_errors
-from nightmill.store.interface import Blob, Entry, StoredFile
+from nightmill.store.interface import Blob, Entry, Remnant, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
 
@@ -105,6 +105,25 @@ class DirectoryStore:
         with suppress(OSError):  # the first directory that is not empty ends it
             for parent in path.parents[: key.count("/")]:
                 parent.rmdir()
+
+    def remnants(self) -> Iterator[Remnant]:
+        """List the unfinished files of writers that died, and of those at work, and lost probes."""
+        for folder_name, folders, files in os.walk(self._root):
+            if Path(folder_name) == self._root / RESERVED:
+                folders[:] = []  # the locks are no remnants
+            for name in files:
+                path = Path(folder_name, name)
+                key = path.relative_to(self._root).as_posix()
+                if name.startswith(RESERVED) or key.startswith(f"{RESERVED}/"):
+                    with suppress(FileNotFoundError):  # finished since
+                        found = _entry(key, path.stat())
+                        yield Remnant(key, found.modified, found.size)
+
+    def discard(self, remnant: Remnant) -> None:
+        """Remove an unfinished file."""
+        path = self._root / remnant.key
+        with os_errors("delete", path):
+            path.unlink(missing_ok=True)
 
     def preflight(self) -> None:
         """Try every right that is needed on a small probe."""

@@ -45,6 +45,19 @@ class Entry:
     modified: datetime
 
 
+@dataclass(frozen=True)
+class Remnant:
+    """What an interrupted write left behind, and no reader sees: size in bytes if it is known.
+
+    `upload` is the id of a multipart upload, empty for a file.
+    """
+
+    key: str
+    started: datetime
+    size: int = 0
+    upload: str = ""
+
+
 class Store(Protocol):
     """A place for records, notebooks and outputs."""
 
@@ -104,3 +117,13 @@ class Store(Protocol):
 
         Raises StoreError naming the missing right; better now than after hours of work.
         """
+
+
+class Backend(Store, Protocol):
+    """A store as it is opened: with what only housekeeping asks for."""
+
+    def remnants(self) -> Iterator[Remnant]:
+        """List what unfinished writes left in the whole store, those at work now included."""
+
+    def discard(self, remnant: Remnant) -> None:
+        """Remove a remnant; nothing happens where it is gone. A write at work there fails."""

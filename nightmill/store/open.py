@@ -8,10 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 from nightmill.errors import StoreError
 from nightmill.store.directory import DirectoryStore
-from nightmill.store.interface import Store
+from nightmill.store.interface import Backend
 
 
-def open_store(url: str, *, base: Path) -> Store:
+def open_store(url: str, *, base: Path) -> Backend:
     """Open ``s3://bucket/prefix?...``, ``file:///path`` or a path, relative paths below `base`.
 
     No connection is made yet. Raises StoreError for any other scheme, or a malformed URL.

@@ -24,6 +24,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt
 
 from nightmill.errors import FencedError, StoreConflict, StoreError
 from nightmill.spec.record import FileRecord, OutputRecord
+from nightmill.store.doomed import refuse_doomed
 from nightmill.store.interface import Store
 from nightmill.store.keys import attempt_names, decode, encode, pointer_key, pointers_prefix
 
@@ -166,13 +167,16 @@ def commit(store: Store, pointer: Pointer, *, seen: Current | None = None) -> Po
     That is another than the given one only when the same attempt had committed before. What was
     `seen` before is not read again unless it has changed since.
 
-    Raises FencedError if a newer attempt has committed, StoreError if the store fails.
+    Raises FencedError if a newer attempt has committed, or if this one's outputs are about to be
+    deleted; StoreError if the store fails.
     """
     data = pointer.to_json()
     for tries in range(_MAX_TRIES):
         current = seen or read_current(store, pointer.key)
         if current.pointer is not None and not current.pointer.token < pointer.token:
             return _unless_fenced(current.pointer, pointer)
+        if pointer.outputs:  # without, there is nothing that could be deleted meanwhile
+            refuse_doomed(store, pointer.attempt_prefix)
         try:
             store.write_if(pointer.key, data, etag=current.etag)
         except StoreConflict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
@@ -20,8 +21,8 @@ from botocore.config import Config
 
 from nightmill.errors import StoreError
 from nightmill.store.files import HashingReader, checked_download, os_errors
-from nightmill.store.interface import Blob, Entry, StoredFile
-from nightmill.store.keys import check_key, folder
+from nightmill.store.interface import Blob, Entry, Remnant, StoredFile
+from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
 from nightmill.store.s3_errors import translated
 from nightmill.store.s3_settings import S3Settings
@@ -155,6 +156,31 @@ class S3Store:
         """Remove an object; nothing happens where there is none."""
         with self._translated("delete", key):
             self._client.delete_object(**self._place(key))
+
+    def remnants(self) -> Iterator[Remnant]:
+        """List multipart uploads that were not completed, of unknown size, and lost probes."""
+        uploads = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._settings.bucket, Prefix=self._root()
+        )
+        with self._translated("list", ""):
+            for page in uploads:
+                for item in page.get("Uploads", []):
+                    key = item["Key"].removeprefix(self._root())
+                    yield Remnant(key, item["Initiated"], upload=item["UploadId"])
+        for entry in self.list(RESERVED):
+            yield Remnant(entry.key, entry.modified, entry.size)
+
+    def discard(self, remnant: Remnant) -> None:
+        """Abort a multipart upload, and so free its parts; delete a probe."""
+        if not remnant.upload:
+            self.delete(remnant.key)
+            return
+        with self._translated("abort", remnant.key), suppress(self._client.exceptions.NoSuchUpload):
+            self._client.abort_multipart_upload(
+                Bucket=self._settings.bucket,
+                Key=self._root() + remnant.key,
+                UploadId=remnant.upload,
+            )
 
     def preflight(self) -> None:
         """Try every right that is needed on a small probe, with little patience."""

@@ -26,6 +26,7 @@ _RIGHTS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "DeleteObject": "s3:DeleteObject",
     "ListObjectsV2": "s3:ListBucket",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
 }
 
 _REGION = "set region=... in the store's URL, or AWS_REGION, to the bucket's region"

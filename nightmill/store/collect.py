@@ -1,0 +1,269 @@
+"""Deletes what nothing needs any more, in two acts: a mark now, the deletion a day later.
+
+`judge` says what may go. What is deleted goes whole, its record last; a gc that was stopped is
+continued by the next one, since the mark is taken away only after all the rest. Attempts may run
+and commit meanwhile: see `doomed` for why nothing they need goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import TypeVar
+
+from nightmill.errors import FencedError, NightmillError
+from nightmill.spec.retention import Keep
+from nightmill.store.active import marked_prefixes
+from nightmill.store.doomed import absolve, doom, doomed
+from nightmill.store.interface import Backend, Entry, Remnant
+from nightmill.store.keys import NOTEBOOK, RECORD, SPILLED, attempt_names, code_key
+from nightmill.store.retention import YOUNG, Circumstances, Verdict, in_days, is_current, judge
+from nightmill.store.survey import (
+    THREADS,
+    Size,
+    StoredAttempt,
+    Survey,
+    attempt_of,
+    batches,
+    part_of,
+    survey,
+)
+
+GRACE = timedelta(days=1)
+_NEEDED = "needed after all"
+
+_Item = TypeVar("_Item")
+
+
+class Fate(StrEnum):
+    """What was done with something, or would be."""
+
+    TO_MARK = "to be marked"
+    MARKED = "marked"
+    WAITING = "marked, waiting"
+    TO_DELETE = "to be deleted"
+    DELETED = "deleted"
+    TO_ABSOLVE = "mark to be taken back"
+    ABSOLVED = "mark taken back"
+    LEFT = "left alone"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """One thing that a gc found: what it is, its key or prefix, why, and what became of it."""
+
+    what: str
+    key: str
+    why: str
+    fate: Fate
+    size: Size = field(default_factory=Size)
+    pipeline: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a gc is to do: rules by pipeline, and whether it acts or only tells.
+
+    A pipeline without rules keeps everything. `grace` lies between mark and deletion.
+    """
+
+    rules: Mapping[str, Keep]
+    by: str
+    acts: bool = False
+    grace: timedelta = GRACE
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def collect(store: Backend, order: Order) -> Iterator[Collected]:
+    """Find, and if so ordered delete, what nothing needs; tell of each thing as it is done.
+
+    What cannot be deleted stops nothing else. Raises StoreError where the store cannot be listed.
+    """
+    running = frozenset(marked_prefixes(store))
+    found = survey(store)
+    verdict = judge(store, found.attempts, Circumstances(order.rules, running, order.now))
+    gc = _Collection(store, order, found, verdict, running, doomed(store))
+    yield from gc.bundles()  # soon after the survey, which knows who needs them
+    yield from gc.attempts()
+    yield from gc.absolved()
+    yield from gc.parts()
+    yield from gc.remnants()
+    yield from gc.told()
+
+
+@dataclass(frozen=True)
+class _Collection:
+    """One gc after it has looked at everything."""
+
+    store: Backend
+    order: Order
+    found: Survey
+    verdict: Verdict
+    running: frozenset[str]
+    marks: Mapping[str, datetime]
+
+    def attempts(self) -> Iterator[Collected]:
+        """Mark attempts, or delete those that were marked before."""
+        yield from self._each(self._attempt, self.verdict.doomed.items())
+
+    def bundles(self) -> Iterator[Collected]:
+        """Mark, or delete, the code that no attempt names; none while a record is unreadable."""
+        those = self.found.attempts.values()
+        named = {code_key(one.told.bundle) for one in those if one.told and one.told.bundle}
+        if not any(one.is_unreadable for one in those):
+            old = (one for one in self.store.list("code") if self._is_old(one.modified))
+            yield from self._each(self._bundle, (one for one in old if one.key not in named))
+        for key in named & self.marks.keys():
+            yield self._absolve(Collected("code bundle", key, _NEEDED, Fate.LEFT, Size(1)))
+
+    def absolved(self) -> Iterator[Collected]:
+        """Take back the marks on attempts that are needed after all, or gone."""
+        for key in self.marks.keys() - self.verdict.doomed.keys():
+            one = self.found.attempts.get(key)
+            if one and attempt_names(key).pipeline in self.order.rules:
+                yield self._absolve(_of_attempt(one, _NEEDED))
+            elif one is None and key.startswith("runs/"):
+                yield self._absolve(Collected("attempt", key, "gone", Fate.LEFT))
+
+    def parts(self) -> Iterator[Collected]:
+        """Delete executed notebooks and spilled outputs that have an age of their own."""
+        yield from self._each(self._part, self._old_parts())
+
+    def remnants(self) -> Iterator[Collected]:
+        """Delete what unfinished writes left, uploads and files, once nobody can be at work."""
+        for one in self.store.remnants():
+            if self._is_old(one.started):
+                yield self._remnant(one)
+
+    def told(self) -> Iterator[Collected]:
+        """Tell what somebody else must see to."""
+        for key, problem in self.verdict.problems.items():
+            yield Collected("pointer", key, problem, Fate.PROBLEM)
+        for prefix in self.verdict.held:
+            why = "an unreadable record may name it as its input"
+            yield replace(_of_attempt(self.found.attempts[prefix], why), fate=Fate.LEFT)
+        for one in self.found.attempts.values():
+            if one.is_unreadable:
+                yield _of_attempt(one, "its record is damaged, or of a later Nightmill")
+        for prefix in sorted(self.running):
+            if self._is_stale(prefix):
+                yield Collected("mark of a run", prefix, "see `nightmill sweep`", Fate.LEFT)
+        if self.found.strays:
+            size = Size(self.found.strays, 0)
+            yield Collected("other files", "runs", "of no attempt", Fate.LEFT, size)
+
+    def _attempt(self, doomed_one: tuple[str, str]) -> Collected:
+        prefix, why = doomed_one
+        thing = _of_attempt(self.found.attempts[prefix], why)
+        return self._mark_or_delete(thing, self._delete_attempt)
+
+    def _bundle(self, entry: Entry) -> Collected:
+        size = Size(1, entry.size)
+        thing = Collected("code bundle", entry.key, "no attempt names it", Fate.LEFT, size)
+        return self._mark_or_delete(thing, self._delete_marked)
+
+    def _mark_or_delete(self, thing: Collected, delete: Callable[[str], None]) -> Collected:
+        key = thing.key
+        if key not in self.marks:
+            mark = partial(doom, self.store, key, thing.why, by=self.order.by)
+            return self._act(thing, Fate.MARKED, mark)
+        if not self._is_due(key):
+            return replace(thing, fate=Fate.WAITING)
+        return self._act(thing, Fate.DELETED, partial(delete, key))
+
+    def _absolve(self, thing: Collected) -> Collected:
+        return self._act(thing, Fate.ABSOLVED, partial(absolve, self.store, thing.key))
+
+    def _delete_attempt(self, prefix: str) -> None:
+        if is_current(self.store, prefix):  # since the survey: its mark came too late
+            raise FencedError("has become current since")
+        self._delete_files(prefix, lambda part: part != RECORD)
+        self.store.delete(f"{prefix}/{RECORD}")
+        absolve(self.store, prefix)
+
+    def _delete_marked(self, key: str) -> None:
+        self.store.delete(key)
+        absolve(self.store, key)
+
+    def _delete_files(self, prefix: str, is_meant: Callable[[str], bool]) -> None:
+        for entry in self.store.list(prefix):
+            # Attempt 1 of a member may lie below an attempt of a step that had no members then.
+            if attempt_of(entry.key) == prefix and is_meant(part_of(entry.key)):
+                self.store.delete(entry.key)
+
+    def _old_parts(self) -> Iterator[tuple[StoredAttempt, str]]:
+        for prefix, one in self.found.attempts.items():
+            keep = self.order.rules.get(attempt_names(prefix).pipeline)
+            if keep and one.told and one.told.has_ended and prefix not in self.running:
+                if one.notebook.objects and self._is_older(one, keep.notebooks):
+                    yield one, NOTEBOOK
+                if one.spilled.objects and self._is_older(one, keep.spilled):
+                    yield one, SPILLED
+
+    def _is_older(self, one: StoredAttempt, span: timedelta | None) -> bool:
+        is_old = span is not None and self.order.now - one.ended_at > span
+        return is_old and one.prefix not in self.verdict.doomed and self._is_old(one.touched)
+
+    def _part(self, meant: tuple[StoredAttempt, str]) -> Collected:
+        one, part = meant
+        keep = self.order.rules[attempt_names(one.prefix).pipeline]
+        is_notebook = part == NOTEBOOK
+        span = (keep.notebooks if is_notebook else keep.spilled) or timedelta()
+        thing = replace(
+            _of_attempt(one, f"older than {in_days(span)}"),
+            what="executed notebook" if is_notebook else "spilled outputs",
+            size=one.notebook if is_notebook else one.spilled,
+        )
+        delete = partial(self._delete_files, one.prefix, lambda found: found == part)
+        return self._act(thing, Fate.DELETED, delete)
+
+    def _remnant(self, one: Remnant) -> Collected:
+        what = "unfinished upload" if one.upload else "unfinished file"
+        thing = Collected(what, one.key, "older than 1d", Fate.LEFT, Size(1, one.size))
+        return self._act(thing, Fate.DELETED, partial(self.store.discard, one))
+
+    def _is_stale(self, prefix: str) -> bool:
+        one = self.found.attempts.get(prefix)
+        return one is None or bool(one.told and one.told.has_ended) or self._is_old(one.touched)
+
+    def _is_old(self, moment: datetime) -> bool:
+        return self.order.now - moment >= YOUNG
+
+    def _is_due(self, key: str) -> bool:
+        since = self.marks.get(key)
+        return since is not None and self.order.now - since >= self.order.grace
+
+    def _act(self, thing: Collected, fate: Fate, act: Callable[[], None]) -> Collected:
+        if not self.order.acts:
+            return replace(thing, fate=_INTENDED[fate])
+        try:
+            act()
+        except FencedError as error:
+            return replace(thing, why=str(error), fate=Fate.LEFT)
+        except NightmillError as error:
+            return replace(thing, why=str(error), fate=Fate.PROBLEM)
+        return replace(thing, fate=fate)
+
+    def _each(
+        self, do: Callable[[_Item], Collected], items: Iterable[_Item]
+    ) -> Iterator[Collected]:
+        with ThreadPoolExecutor(THREADS) as pool:
+            for batch in batches(items):
+                yield from pool.map(do, batch)
+
+
+_INTENDED = {
+    Fate.MARKED: Fate.TO_MARK,
+    Fate.DELETED: Fate.TO_DELETE,
+    Fate.ABSOLVED: Fate.TO_ABSOLVE,
+}
+
+
+def _of_attempt(one: StoredAttempt, why: str) -> Collected:
+    pipeline = attempt_names(one.prefix).pipeline
+    return Collected("attempt", one.prefix, why, Fate.LEFT, one.whole, pipeline)
