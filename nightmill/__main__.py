@@ -43,7 +43,10 @@ def _run() -> int:
 
 def _command(engine: EngineProcess | None) -> None:
     # Only here and below: what the command line needs takes long to import.
-    from nightmill.cli.app import app  # noqa: PLC0415 - see above
+    if engine is None:
+        from nightmill.cli.app import app  # noqa: PLC0415 - see above
+    else:
+        from nightmill.cli.step import app  # noqa: PLC0415 - see above
     from nightmill.cli.terminal import be_lenient  # noqa: PLC0415 - see above
 
     be_lenient()

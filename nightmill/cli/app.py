@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import typer
-
 from nightmill import __version__
 from nightmill.cli import amend, check, doctor, history, kernels, pod, run, step, versions
+from nightmill.cli.program import new_program
 from nightmill.cli.terminal import say
 
-app = typer.Typer(
-    name="nightmill",
-    help="Runs, tonight, the notebook you explored with.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = new_program()
 app.command("run")(run.run)
 app.command("step")(step.step)
 app.command("check")(check.check)

@@ -101,10 +101,18 @@ def main(events_fd: str) -> int:
     for name in _UNUSED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: import refused
     # Only here: papermill takes long to import, and the kernel is started meanwhile.
+    import entrypoints  # type: ignore[import-untyped]  # noqa: PLC0415 - see above
+
+    entrypoints.get_group_all = _no_plugins
     from nightmill.step.execute import execute  # noqa: PLC0415 - see above
 
     with os.fdopen(int(events_fd), "w", encoding="ascii") as events:
         return execute(orders.plan(), orders.kernel, events)
+
+
+def _no_plugins(*_group: object) -> list[object]:
+    """Find none: papermill would look through every package for engines and handlers of others."""
+    return []
 
 
 def _postpone(number: int, _frame: object) -> None:

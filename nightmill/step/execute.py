@@ -14,12 +14,14 @@ from typing import IO, Any
 
 import nbformat
 import papermill
+from papermill.engines import papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from nightmill.causes import Cause
 from nightmill.spec.notebook import to_ipynb
 from nightmill.step import injection
 from nightmill.step.cell_states import Listener
+from nightmill.step.engine import NightmillEngine
 from nightmill.step.kernel_start import StartedKernel
 from nightmill.step.outcome import Outcome
 from nightmill.step.plan import Plan
@@ -64,6 +66,7 @@ def execute(plan: Plan, kernel: StartedKernel | OSError, events: IO[str]) -> int
 
 
 def _run(plan: Plan, source: Any, kernel: StartedKernel, outcome: Outcome, tell: Listener) -> None:
+    papermill_engines.register("nightmill", NightmillEngine)
     injection.register(plan.kernel, plan.expressions)
     # A cell tagged raises-exception did so: papermill minds, and we do not.
     with suppress(PapermillExecutionError):

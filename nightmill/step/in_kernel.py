@@ -7,7 +7,8 @@ in a namespace of its own and leaves no name behind that a notebook could use by
 What it is for:
 
 - `breakpoint()` asks, and so fails. debugpy, which comes with ipykernel, makes it do nothing where
-  no debugger listens: the author's pause would pass unseen.
+  no debugger listens: the author's pause would pass unseen. Where `kernel_start` kept ipykernel
+  from importing it, the notebook itself may.
 - What floods is slowed down instead of lost or heaped up: ipykernel collects all that was printed
   in a fifth of a second into one message, however large, and drops messages that are not taken in
   time; IPython keeps all of it as well. Here messages are bounded, the kernel waits for its reader,
@@ -138,6 +139,8 @@ def forget_prints(shell: Any) -> None:
 def install(shell: Any) -> None:
     """Do all of the above; the kernel keeps `Threads` under a name that `kernel_hook` knows."""
     sys.breakpointhook = sys.__breakpointhook__
+    if "debugpy" in sys.modules and sys.modules["debugpy"] is None:
+        del sys.modules["debugpy"]
     shell.kernel.nightmill_threads = Threads()
     forget_prints(shell)
     if hasattr(sys.stdout, "pub_thread"):  # a stream of ipykernel's

@@ -13,6 +13,7 @@ from queue import Empty
 from typing import Any
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
@@ -30,6 +31,12 @@ class StartedKernelManager(AsyncKernelManager):
         super().__init__(kernel_name=kernel_name)
         self.client_factory = _PromptClient
         self._started = started
+        self._found_spec = KernelSpec.from_resource_dir(str(started.kernelspec))
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The one it was started by; the library would look through all packages for others."""
+        return self._found_spec
 
     async def start_kernel(self, **_options: Any) -> None:
         """Take over the process, and wait until it listens or has died."""

@@ -20,6 +20,19 @@ from uuid import uuid4
 
 from nightmill.step.kernel_hook import KERNEL_ARGUMENTS
 
+# As `-m ipykernel_launcher` does, but without the debugger that nobody uses at night: it takes a
+# third of the start, and would make breakpoint() do nothing (see `in_kernel`).
+_LAUNCHER = """
+import sys
+if sys.path[0] == "": del sys.path[0]
+sys.modules["debugpy"] = None
+import ipykernel_launcher
+sys.argv[0] = ipykernel_launcher.__file__
+from ipykernel.kernelapp import launch_new_instance
+launch_new_instance()
+"""
+_MODULE = ["-m", "ipykernel_launcher"]
+
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
 _LONGEST_SOCKET_PATH = 95  # a Unix socket's path holds 107 bytes, and a number is appended
@@ -41,10 +54,11 @@ class KernelOrder:
 
 @dataclass(frozen=True)
 class StartedKernel:
-    """A kernel's process, and the file that says how to talk to it."""
+    """A kernel's process, the file that says how to talk to it, and its kernelspec's folder."""
 
     process: subprocess.Popen[bytes]
     connection_file: Path
+    kernelspec: Path
 
 
 def start_kernel(order: KernelOrder) -> StartedKernel:
@@ -53,6 +67,8 @@ def start_kernel(order: KernelOrder) -> StartedKernel:
     file = Path(order.connection_file)
     _write_connection_file(file, Path(order.kernelspec).name)
     command = [part.replace("{connection_file}", str(file)) for part in spec["argv"]]
+    if command[1:3] == _MODULE:
+        command[1:3] = ["-c", _LAUNCHER]
     env = {name: text for name, text in order.env.items() if name != "PYTHONEXECUTABLE"}
     process = subprocess.Popen(
         [*command, *KERNEL_ARGUMENTS],
@@ -61,7 +77,7 @@ def start_kernel(order: KernelOrder) -> StartedKernel:
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-    return StartedKernel(process, file)
+    return StartedKernel(process, file, Path(order.kernelspec))
 
 
 def _write_connection_file(file: Path, kernel_name: str) -> None:
