@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from nightmill.spec.checks import StepChecks, check_faults
 from nightmill.spec.model import Model
 from nightmill.spec.names import DataName, Name, RelativePath, Variable
+from nightmill.spec.outputs import Outputs, paths
 from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
 from nightmill.spec.scheduling import PipelineScheduling, StepScheduling
 from nightmill.spec.units import Cpu, Day, Duration, Memory
@@ -180,7 +181,7 @@ class StepSpec(StepScheduling):
     timeout: Duration | None = None
     cell_timeout: Duration | None = None
     inputs: Inputs = Field(default_factory=dict)
-    outputs: Mapping[DataName, RelativePath] = Field(default_factory=dict)
+    outputs: Outputs = Field(default_factory=dict)
     checks: StepChecks = Field(default_factory=dict)
     members: Annotated[tuple[str, ...], BeforeValidator(_members)] = ()
     parameters: Parameters = Field(default_factory=dict)
@@ -189,7 +190,7 @@ class StepSpec(StepScheduling):
     @model_validator(mode="after")
     def _names_and_paths_differ(self) -> StepSpec:
         faults = [*self._name_faults(), *self._path_faults()]
-        fail_if([*faults, *check_faults(self.checks, self.outputs)])
+        fail_if([*faults, *check_faults(self.checks, paths(self.outputs))])
         return self
 
     def _name_faults(self) -> Iterator[Fault]:
@@ -210,7 +211,7 @@ class StepSpec(StepScheduling):
 
     def _path_faults(self) -> Iterator[Fault]:
         taken: dict[str, str] = {}
-        for name, path in self.outputs.items():
+        for name, path in paths(self.outputs).items():
             slashed = path.rstrip("/") + "/"
             for other, other_name in taken.items():
                 if slashed.startswith(other) or other.startswith(slashed):

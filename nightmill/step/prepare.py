@@ -105,8 +105,8 @@ def prepare(
     check_secrets(contract, told, ground.order.env)
     inputs = resolve_inputs(store, sources, run.partition)
     outputs = tuple(
-        DeclaredOutput(name, path, scratch / "outputs" / name)
-        for name, path in spec.outputs.items()
+        DeclaredOutput(name, output.path, scratch / "outputs" / name)
+        for name, output in spec.outputs.items()
     )
     addresses = _addresses(store, inputs, outputs, scratch)
     checked = step_values(pipeline, run.step, contract, **values, addresses=addresses)
