@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.conftest import notebook_json
+
 DAY = "2013-01-01"
 
 TEXTS = [
@@ -162,6 +164,93 @@ def test_case_13_values_for_a_notebook_without_a_parameters_cell(project):
     assert "parameters" in said
     assert "cell 1" in said
     assert project.attempts("p", "s") == []
+
+
+BAD_STEPS = """
+asks: {notebook: asks.ipynb}
+loops: {notebook: loops.ipynb}
+threads: {notebook: threads.ipynb}
+names: {notebook: names.ipynb}
+"""
+ASKS = ["1", "user = input('user: ')", "print('after')"]
+LOOPS = [
+    "import asyncio\nasync def fetch():\n    return 3",
+    "n = asyncio.run(fetch())",
+    "print(n)",
+]
+THREADS = [
+    "import threading, time\ndef work():\n    time.sleep(0.5)\n    raise OSError('lost a shard')",
+    "threading.Thread(target=work, name='shards').start()",
+]
+NAMES_OF_FILES = [
+    "name = b'caf\\xe9.csv'.decode('utf-8', 'surrogateescape')\nprint(name, 'é')",
+    "display({'text/plain': name}, raw=True)",
+    "raise ValueError(name)",
+]
+ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+
+
+@pytest.fixture(scope="module")
+def bad_night(make_project):
+    """Run four unfortunate notebooks once, in a locale that knows ASCII only: (project, exit)."""
+    project = make_project("bad_night")
+    with_mark = b"\xef\xbb\xbf" + notebook_json(NAMES_OF_FILES).encode()
+    project.pipeline("p", BAD_STEPS, asks=ASKS, loops=LOOPS, threads=THREADS)
+    project.write("notebooks/p/names.ipynb", with_mark)
+    return project, project.run("run", "p", "--partition", DAY, "--workers", "2", env=ASCII)
+
+
+def test_case_17_a_notebook_that_asks(bad_night):
+    """A question is a notebook_error at its cell, within seconds, and says that nobody answers."""
+    record = bad_night[0].record("p", "asks")
+    failure = record["failure"]
+    assert (failure["cause"], failure["cell"], failure["cells"]) == ("notebook_error", 2, 3)
+    assert "nobody is there at night to answer" in failure["message"]
+    assert [cell["state"] for cell in record["cells"]] == ["completed", "failed", "not_run"]
+    assert record["duration_s"] < 60
+
+
+def test_case_24_an_exception_in_a_thread_is_no_plain_green(bad_night):
+    """The step succeeds, and its record warns of the thread that failed and was waited for."""
+    record = bad_night[0].record("p", "threads")
+    assert record["state"] == "succeeded"
+    failed, at_work = record["warnings"]
+    assert "shards: OSError: lost a shard" in failed
+    assert "still at work in threads when the last cell ended: shards" in at_work
+
+
+def test_case_26_text_that_is_not_valid_unicode(bad_night):
+    """Whatever the locale, record, notebook, progress and log are UTF-8 with the bad byte replaced.
+
+    The source file began with a byte order mark.
+    """
+    project, ended = bad_night
+    files = [
+        file
+        for attempt in project.attempts("p", "names")
+        for file in attempt.rglob("*")
+        if file.is_file()
+    ]
+    assert {"record.json", "notebook.ipynb"} <= {file.name for file in files}
+    for file in files:
+        assert "\\ud" not in file.read_bytes().decode()
+    cells = project.notebook("p", "names")["cells"]
+    first, shown, _failed = (cell for cell in cells if cell["cell_type"] == "code")
+    assert first["outputs"][0]["text"] == "caf\ufffd.csv é\n"
+    assert shown["outputs"][0]["data"]["text/plain"] == "caf\ufffd.csv"
+    assert project.record("p", "names")["failure"]["evalue"] == "caf\ufffd.csv"
+    assert "Traceback" not in ended.err
+
+
+def test_case_42_asyncio_run(bad_night):
+    """No magic: it fails as in Jupyter, at its cell, and check knows the call and what to write."""
+    project = bad_night[0]
+    failure = project.record("p", "loops")["failure"]
+    assert (failure["cause"], failure["cell"]) == ("notebook_error", 2)
+    assert "running event loop" in failure["message"]
+    said = project.run("check").out
+    assert "write `await fetch()` in its place" in said
+    assert "cell 2" in said
 
 
 def test_case_17_check_warns_of_questions_it_can_see(project):

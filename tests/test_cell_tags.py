@@ -73,3 +73,16 @@ def test_a_notebook_s_bad_tags_are_found_with_their_cells():
     ]
     with pytest.raises(ContractError):
         read_contract(notebook)
+
+
+def test_a_bad_limit_is_found_before_the_night_and_stops_a_run(project):
+    """`check` names the cell and how to write it; a run of it starts no kernel and no attempt."""
+    project.pipeline("p", "s: {notebook: s.ipynb}", s=["1", ("2", "timeout=half an hour")])
+    for verb in (["check"], ["run", "p", "--partition", "2013-01-01"]):
+        ended = project.run(*verb)
+        assert ended.code in (1, 2)
+        said = ended.out + ended.err
+        assert "cell 2" in said
+        assert "timeout=half an hour" in said
+        assert "timeout=30m" in said
+    assert project.attempts("p", "s") == []
