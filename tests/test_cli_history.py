@@ -252,7 +252,8 @@ def test_an_attempt_without_a_heartbeat_is_called_silent(cli, running):
     assert [row[:3] for row in rows(shown)[1:3]] == [["a", "1", "running"], ["b", "1", "silent"]]
     since = "no sign of life since 2013-03-01 00:00:00 UTC"
     assert shown.count("no sign of life") == 1
-    assert f"\nb\n  in all 1 min 00 s\n  {since}; `nightmill sweep` amends it\n" in shown
+    advice = "`nightmill amend r` writes down its end"
+    assert f"\nb\n  in all 1 min 00 s\n  {since}; {advice}\n" in shown
     listed = cli("runs").out
     assert rows(listed)[0][3] == "silent"
     assert listed.rstrip().endswith(f"  b: {since}; a")

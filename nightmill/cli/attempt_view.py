@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from nightmill.cli.terminal import address, cell_text, duration, size, state_text
 from nightmill.spec.progress import Progress
-from nightmill.spec.record import Amendment, AttemptState, Failure, Record
+from nightmill.spec.record import Amendment, AttemptState, CheckResult, CheckState, Failure, Record
 from nightmill.spec.retry import Retries, Retry
 from nightmill.spec.words import memory, shortened
 from nightmill.store.amend import read_progress
@@ -91,6 +91,7 @@ class AttemptView:
             for whole in cell.spilled:
                 place = f"{address(whole.address)} ({size(whole.size)})"
                 yield f'cut in cell {cell.number} "{cell.title}", whole: {place}'
+        yield from _checks(record.checks)
         for warning in record.warnings:
             yield Text(f"warning: {' '.join(warning.split())}", style="yellow")
         if record.failure:
@@ -111,7 +112,8 @@ def _running(view: AttemptView) -> Iterator[str | Text]:
             yield Text(f"last line: {progress.last_line}", style="dim")
     if view.is_silent:
         since = f"no sign of life since {_moment(view.last_sign)}"
-        yield Text(f"{since}; `nightmill sweep` amends it", style="bold red")
+        advice = f"`nightmill amend {view.record.run}` writes down its end"
+        yield Text(f"{since}; {advice}", style="bold red")
     elif progress is not None:
         # Of another machine's clock: a little in the future is now.
         age = max(0.0, (datetime.now(UTC) - progress.heartbeat).total_seconds())
@@ -128,6 +130,17 @@ def _cell(progress: Progress | None) -> str:
 def _of_usual(spent_s: float | None, usual_s: float | None) -> str:
     usual = f" of usually {duration(usual_s)}" if usual_s is not None else ""
     return duration(spent_s) + usual
+
+
+def _checks(results: Sequence[CheckResult]) -> Iterator[str | Text]:
+    """Tell each check that found something, and how many found nothing."""
+    passed = sum(one.state is CheckState.PASSED for one in results)
+    if results:
+        yield f"checks: {passed} of {len(results)} passed"
+    for one in results:
+        if one.state is not CheckState.PASSED:
+            style = "bold red" if one.blocks else "yellow"
+            yield Text(f"  {one.state}: {one.message}", style=style)
 
 
 def _retry(failure: Failure) -> str:

@@ -19,6 +19,7 @@ from nightmill.spec.project import Project
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.step import verdict
+from nightmill.step.audited import audit_outputs, blocked, warnings_of
 from nightmill.step.engine_process import EngineProcess
 from nightmill.step.kept_code import KeptCode
 from nightmill.step.kept_record import KeptRecord
@@ -171,6 +172,7 @@ class Attempt:
             kept.note(warnings=(*kept.record.warnings, *code.finish()))
             failure = self._keep(notebook, failure)
             if failure is None:
+                self._audit(ground, prepared)
                 self._commit(prepared, current)
             else:
                 self._fail(failure)
@@ -188,10 +190,18 @@ class Attempt:
             return verdict.with_evidence(failure, notebook_not_stored=told)
         return failure
 
+    def _audit(self, ground: Ground, prepared: Prepared) -> None:
+        """See that every output is there and passes its checks, before any is uploaded."""
+        for output in prepared.outputs:
+            output.files()
+        kept, store = self._desk.kept, self._desk.store
+        results = audit_outputs(self._run, ground, prepared, store=store, stop=self._stop)
+        kept.note(checks=results, warnings=(*kept.record.warnings, *warnings_of(results)))
+        if error := blocked(results):
+            raise error
+
     def _commit(self, prepared: Prepared, current: Current) -> None:
         outputs: dict[str, CommittedOutput] = {}
-        for output in prepared.outputs:
-            output.files()  # all must be right before any is uploaded
         for output in prepared.outputs:
             outputs[output.name] = output.upload(self._desk.store, self._prefix)
         self._desk.kept.note(outputs=describe_outputs(self._desk.store, outputs))
