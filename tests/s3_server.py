@@ -41,6 +41,17 @@ class S3Server:
         base = f"s3://{self.bucket}/{prefix}?endpoint={self.endpoint}&region=us-east-1"
         return f"{base}&{query}" if query else base
 
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The environment in which AWS's tools act as the admin, and look nowhere else."""
+        return {
+            "AWS_ACCESS_KEY_ID": "admin",
+            "AWS_SECRET_ACCESS_KEY": "admin-secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+
     def client(self):
         """Make a plain client of the admin's, to look at what is really there."""
         return boto3.client(

@@ -1,0 +1,188 @@
+"""A commit that is cut off at any of its store calls: readers see the old version or the new.
+
+The calls are those of a real attempt, counted in an undisturbed one, so that a new call is covered
+by itself. Networks and servers that misbehave are in `e2e/test_commit_network.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from nightmill.errors import StoreError
+from nightmill.spec.record import AttemptState, Record
+from nightmill.store.interface import Store
+from nightmill.store.sweep import sweep
+from tests.commit_attempt import (
+    NEW,
+    OLD,
+    Mortal,
+    Site,
+    check_whole,
+    no_engine,
+    plant,
+    read_current,
+    read_record,
+    run_attempt,
+)
+from tests.faulty_store import Fault, FaultyStore
+
+POINTER = "write_if current/p/make/2013-01-01.json #1"
+WORKERS = 2
+RETRIED = 4  # one in so many of the attempts that failed; all of the killed ones are
+
+
+@dataclass(frozen=True)
+class Place:
+    """A backend, and the calls that a commit makes there."""
+
+    site: Site
+    calls: tuple[str, ...]
+
+    def faults(self, *acts: str, whens: Sequence[str] = ("before", "after")) -> Iterator[Fault]:
+        """Give the faults of these kinds at every call."""
+        yield from (Fault(call, when, act) for call in self.calls for when in whens for act in acts)
+
+    def has_committed(self, fault: Fault) -> bool:
+        """Tell whether the pointer is written by then."""
+        here, pointer = self.calls.index(fault.call), self.calls.index(POINTER)
+        return here > pointer or (here == pointer and fault.when == "after")
+
+
+@pytest.fixture(scope="module", params=["directory", "s3"])
+def place(request, make_project, tmp_path_factory):
+    """Find the calls of an undisturbed attempt that replaces another's outputs."""
+    project = make_project()
+    url = str(tmp_path_factory.mktemp("crashes") / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTMILL_KERNELS", project.env["NIGHTMILL_KERNELS"])
+        patch.setenv("NIGHTMILL_SCRATCH", str(tmp_path_factory.mktemp("scratch")))
+        if request.param == "s3":
+            server = request.getfixturevalue("s3_server")
+            url = server.url(uuid4().hex)
+            for name, value in server.credentials.items():
+                patch.setenv(name, value)
+        site = Site.of(project, url)
+        stores: list[FaultyStore] = []
+        with no_engine():
+            plant(site.at("dry").open(), OLD)
+            run_attempt(
+                site.at("dry"),
+                NEW,
+                wrap=lambda store: stores.append(FaultyStore(store)) or stores[0],
+            )
+            yield Place(site, tuple(stores[0].calls))
+
+
+def in_parallel(act: Callable[[Sequence[Fault], int], None], faults: Sequence[Fault]) -> None:
+    """Share faults out among a few threads, since most of the time is waiting for the store."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(lambda first: act(faults[first::WORKERS], first), range(WORKERS)))
+
+
+def test_the_calls_of_a_commit_are_those_of_the_promise(place):
+    """Outputs and record are stored before the pointer, which is written once, on a condition."""
+    calls = [call for call in place.calls if not call.startswith("read")]
+    outputs = [number for number, call in enumerate(calls) if "/outputs/" in call]
+    records = [number for number, call in enumerate(calls) if "/record.json" in call]
+    assert len(outputs) == 3
+    assert max(outputs) < records[-2] < calls.index(POINTER) < records[-1]
+    assert sum("current/" in call for call in calls) == 1
+
+
+def test_a_process_killed_at_any_call(place):
+    """Readers have the old version or the new whole, a sweep tells the truth, a retry completes."""
+    # Killed after one call is killed before the next.
+    first = Fault(place.calls[0], "before", "kill")
+    faults = [first, *place.faults("kill", whens=["after"])]
+
+    def kill(some: Sequence[Fault], worker: int) -> None:
+        with Mortal(place.site) as mortal:
+            for number, fault in enumerate(some):
+                site = place.site.at(f"kill-{worker}-{number}")
+                store = site.open()
+                old = plant(store, OLD)
+                assert mortal.run(site.store_url, fault) == -signal.SIGKILL, fault
+                check_killed(place, store, fault)
+                check_whole(store, old)
+                check_retry(site, fault)
+
+    in_parallel(kill, faults)
+
+
+def check_killed(place: Place, store: Store, fault: Fault) -> None:
+    """See what is left: a whole version, and once a sweep was there a record that is true."""
+    pointer, has_committed = read_current(store), place.has_committed(fault)
+    assert (pointer.run == f"run-{NEW}") is has_committed, fault
+    check_whole(store, pointer)
+    record = read_record(store, NEW)
+    if record is not None and record.state is not AttemptState.RUNNING:
+        assert record.committed is has_committed, fault
+    assert [
+        one.problem for one in sweep(store, silent_for=timedelta(0), by="test") if one.problem
+    ] == []
+    assert list(store.list("active")) == []
+    record = read_record(store, NEW)
+    if record is None:
+        assert fault == Fault(place.calls[0], fault.when, "kill"), "it left neither mark nor record"
+    else:
+        ended = AttemptState.SUCCEEDED if has_committed else AttemptState.FAILED
+        assert (record.state, record.committed) == (ended, has_committed), fault
+
+
+def check_retry(site: Site, fault: Fault) -> None:
+    """See that the next attempt commits, whatever the one before it left."""
+    record = run_attempt(site, NEW, 2)
+    assert (record.state, record.committed) == (AttemptState.SUCCEEDED, True), fault
+    pointer = read_current(site.open())
+    assert (pointer.run, pointer.attempt) == (f"run-{NEW}", 2), fault
+    check_whole(site.open(), pointer)
+
+
+def test_a_killed_attempt_that_is_started_again(place):
+    """The same attempt, started again after its commit, writes the record that it could not."""
+    site = place.site.at("again")
+    with Mortal(place.site) as mortal:
+        assert mortal.run(site.store_url, Fault(POINTER, "after", "kill")) == -signal.SIGKILL
+    assert read_record(site.open(), NEW).state is AttemptState.RUNNING
+    record = run_attempt(site, NEW)
+    assert (record.state, record.committed) == (AttemptState.SUCCEEDED, True)
+    assert read_record(site.open(), NEW) == record
+
+
+@pytest.mark.parametrize("act", ["raise", "down"])
+def test_a_store_that_fails_at_any_call(place, act):
+    """Whether one call fails or all from then on: readers see one version, no record is a lie."""
+
+    def fail(some: Sequence[Fault], worker: int) -> None:
+        for number, fault in enumerate(some):
+            site = place.site.at(f"{act}-{worker}-{number}")
+            plant(site.open(), OLD)
+            returned: Record | None = None
+            with suppress(StoreError):
+                returned = run_attempt(
+                    site, NEW, wrap=lambda store, fault=fault: FaultyStore(store, fault)
+                )
+            check_failed(site.open(), returned, fault)
+            if number % RETRIED == 0:
+                check_retry(site, fault)
+
+    in_parallel(fail, list(place.faults(act)))
+
+
+def check_failed(store: Store, returned: Record | None, fault: Fault) -> None:
+    """See that readers, the record in the store and the one that was returned agree."""
+    pointer = read_current(store)
+    has_won = pointer.run == f"run-{NEW}"
+    check_whole(store, pointer)
+    kept = read_record(store, NEW)
+    for record in (returned, kept):
+        if record is not None and record.state is not AttemptState.RUNNING:
+            assert record.committed is has_won, fault
