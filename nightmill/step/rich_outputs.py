@@ -27,6 +27,7 @@ _PLAIN = "text/plain"
 _PIECE = 1 << 20  # characters written at a time; a multiple of four, as base64 needs
 
 _KIND = re.compile(r"[a-z]+/(?:[\w.-]+\+)?([a-z0-9]{1,8})", re.ASCII)
+_SPACE = re.compile(r"\s")
 _EXTENSIONS = {
     "text/plain": "txt",
     "text/markdown": "md",
@@ -102,7 +103,7 @@ def _is_binary(kind: str) -> bool:
 
 def _write_decoded(file: SpillFile, text: str) -> bool:
     """Write what base64 holds; False, and nothing is written, for what is no base64."""
-    compact = "".join(text.split())
+    compact = "".join(text.split()) if _SPACE.search(text) else text
     try:
         for start in range(0, len(compact), _PIECE):
             file.write_bytes(binascii.a2b_base64(compact[start : start + _PIECE], strict_mode=True))

@@ -19,6 +19,7 @@ from nightmill.step.spill import SpillFile, note
 _LINE = 1 << 16  # characters that can still change: beyond, no progress bar is drawn
 _PIECE = 1 << 13  # small pieces are put together up to this size
 _RECENT = 1 << 12
+_HUGE = 1 << 24
 _NEAR = 1 << 10  # so near, a cut is moved to the end of a line
 
 
@@ -29,7 +30,12 @@ def as_shown(text: str) -> str:
 
 
 def size_in_json(text: str) -> int:
-    """Return how many bytes text takes in a notebook's file; control characters take six."""
+    """Return how many bytes text takes in a notebook's file; control characters take six.
+
+    Of a huge text it is the least that it takes: no copies are made to know that it is too much.
+    """
+    if len(text) > _HUGE:
+        return len(text)
     return len(json.dumps(text, ensure_ascii=False).encode(errors="replace"))
 
 
