@@ -13,7 +13,8 @@ import yaml
 
 from nightmill.causes import Cause
 from nightmill.cli.app import app
-from nightmill.spec.pipeline import PipelineSpec, Version
+from nightmill.spec.inputs import Version
+from nightmill.spec.pipeline import PipelineSpec
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from nightmill.errors import InputError, StoreError
 from nightmill.spec.graph import InputSource
-from nightmill.store.inputs import check_sha256, resolve_input, resolve_inputs, version_notes
-from nightmill.store.pointer import CommittedOutput, Pointer, Token, commit
+from nightmill.store.inputs import (
+    check_sha256,
+    find_lack,
+    resolve_input,
+    resolve_inputs,
+    version_notes,
+)
+from nightmill.store.pointer import CommittedOutput, Move, Pointer, Token, commit
 
 DAYS = ("2013-01-01", "2013-01-03", "2013-01-05")
+
+
+def make(store, day: str, *, order: int = 0, member: str = "", output: str = "model") -> Pointer:
+    """Commit the output of the step `train` for a day, as a run of this order would."""
+    prefix = f"runs/m/{day}/r{order}/train/" + (f"{member}/1" if member else "1")
+    made = CommittedOutput(name=output, kind="file", prefix=prefix, files=())
+    pointer = Pointer(
+        pipeline="m",
+        step="train",
+        partition=day,
+        member=member,
+        run=f"r{order}",
+        token=Token(order=order, attempt=1),
+        attempt_prefix=prefix,
+        outputs={output: made},
+    )
+    return commit(store, pointer)
 
 
 @pytest.fixture
 def filled(store):
     """Commit the output `model` for three days, two days apart."""
     for order, day in enumerate(DAYS):
-        prefix = f"runs/m/{day}/r/train/1"
-        output = CommittedOutput(name="model", kind="file", prefix=prefix, files=())
-        commit(
-            store,
-            Pointer(
-                pipeline="m",
-                step="train",
-                partition=day,
-                run="r",
-                token=Token(order=order, attempt=1),
-                attempt_prefix=prefix,
-                outputs={"model": output},
-            ),
-        )
+        make(store, day, order=order)
     return store
 
 
@@ -59,20 +71,27 @@ def test_the_version_that_is_meant(filled, version, inclusive, partition, found)
 
 
 @pytest.mark.parametrize(
-    ("version", "inclusive", "partition", "words", "command"),
+    ("version", "inclusive", "partition", "words", "day"),
     [
-        ("same_partition", True, "2013-01-02", "for 2013-01-02", "--partition 2013-01-02"),
-        ("previous_partition", True, "2013-01-03", "for the day before", "--partition 2013-01-02"),
-        ("latest_before_partition", False, "2013-01-01", "before 2013-01-01", "2013-01-01"),
-        ("latest_before_partition", True, "2012-12-31", "up to 2012-12-31", "2012-12-31"),
+        ("same_partition", True, "2013-01-02", ("for 2013-01-02; the newest is of 2013-01-05, "
+         "3 days after"), "2013-01-02"),
+        ("same_partition", True, "2013-01-06", ("for 2013-01-06; the newest is of 2013-01-05, "
+         "1 day before"), "2013-01-06"),
+        ("previous_partition", True, "2013-01-05", ("for 2013-01-04, the day before; the newest is "
+         "of 2013-01-05, the same day"), "2013-01-04"),
+        ("latest_before_partition", False, "2013-01-01", ("before 2013-01-01; the newest is of "
+         "2013-01-05, 4 days after"), "2013-01-01"),
+        ("latest_before_partition", True, "2012-12-31", ("up to 2012-12-31; the newest is of "
+         "2013-01-05, 5 days after"), "2012-12-31"),
     ],
-)
-def test_an_input_that_was_never_committed(filled, version, inclusive, partition, words, command):
-    """What was looked for is named, with the command that makes it; optional ones are None."""
+)  # fmt: skip
+def test_an_input_that_was_never_committed(filled, version, inclusive, partition, words, day):
+    """What was looked for and what there is are named, with the command; optional ones are None."""
     wanted = source(version, inclusive=inclusive)
-    with pytest.raises(InputError, match=f"m.model was never committed {words}") as caught:
+    with pytest.raises(InputError) as caught:
         resolve_input(filled, wanted, partition)
-    assert command in caught.value.advice
+    assert caught.value.problem == f"m.model was never committed {words}"
+    assert caught.value.advice == f"run `nightmill run m --partition {day}`"
     assert caught.value.where == "input model"
     optional = source(version, inclusive=inclusive, optional=True)
     assert resolve_inputs(filled, [optional], partition) == {"model": None}
@@ -80,7 +99,7 @@ def test_an_input_that_was_never_committed(filled, version, inclusive, partition
 
 def test_latest_of_nothing(store):
     """An input that no partition ever had is missing for any partition."""
-    with pytest.raises(InputError, match="for any partition"):
+    with pytest.raises(InputError, match="for any partition; no partition has it"):
         resolve_input(store, source("latest"), "2013-01-01")
 
 
@@ -108,7 +127,7 @@ def test_versions_tell_what_was_read(filled):
     """The pointer keeps a line for each input: the attempt that made it, or that there was none."""
     found = resolve_input(filled, source(), "2013-01-03")
     assert version_notes({"model": found, "other": None}) == {
-        "model": "runs/m/2013-01-03/r/train/1#model",
+        "model": "runs/m/2013-01-03/r1/train/1#model",
         "other": "none",
     }
 
@@ -119,3 +138,141 @@ def test_hashes_are_compared():
     with pytest.raises(StoreError) as caught:
         check_sha256("a", "b", "/x")
     assert caught.value.address == "/x"
+
+
+# -- partitions that are no days, members, versions taken back ------------------------------------
+
+
+def test_text_partitions(store):
+    """Partitions that are text are found by name and by `latest`, and have no distance in days."""
+    make(store, "eu [west]")
+    make(store, "us")
+    found = resolve_input(store, source(), "eu [west]")
+    assert found.versions[""].pointer.partition == "eu [west]"
+    newest = resolve_input(store, source("latest"), "eu [west]")
+    assert newest.versions[""].pointer.partition == "us"
+    with pytest.raises(InputError) as caught:
+        resolve_input(store, source(), "asia")
+    assert caught.value.problem == "m.model was never committed for asia"
+
+
+@pytest.mark.parametrize(
+    ("version", "partition", "words"),
+    [
+        ("same_partition", "2013-01-02", ("for 2013-01-02 by 1 of 2 members (north); the newest is "
+         "of 2013-01-01, 1 day before")),
+        ("latest_before_partition", "2012-12-31", ("up to 2012-12-31 by all 2 members; the newest "
+         "is of 2013-01-01, 1 day after")),
+    ],
+)  # fmt: skip
+def test_members_that_are_missing(store, version, partition, words):
+    """A partition counts when every member has committed it; who has not is named."""
+    for member in ("north", "south"):
+        make(store, "2013-01-01", member=member)
+    make(store, "2013-01-02", member="south")
+    with pytest.raises(InputError) as caught:
+        resolve_input(store, source(version, members=("north", "south")), partition)
+    assert caught.value.problem == f"m.model was never committed {words}"
+
+
+def test_the_newest_whole_partition_of_members(store):
+    """Where a member of the newest day is missing, the day before is read, for all of them."""
+    for member in ("north", "south"):
+        make(store, "2013-01-01", member=member)
+    make(store, "2013-01-02", member="south")
+    wanted = source("latest_before_partition", members=("north", "south"))
+    found = resolve_input(store, wanted, "2013-01-02")
+    assert {one.pointer.partition for one in found.versions.values()} == {"2013-01-01"}
+    assert set(found.versions) == {"north", "south"}
+
+
+def test_a_version_that_was_taken_back(filled):
+    """After a rollback an input is the version that was chosen, of the same partition."""
+    newer = make(filled, "2013-01-05", order=9)
+    older = newer.model_copy(
+        update={
+            "run": "r2",
+            "attempt_prefix": "runs/m/2013-01-05/r2/train/1",
+            "token": newer.token.overruled(),
+            "moves": (Move(kind="rollback", by="ann", replaced=newer.attempt_prefix),),
+            "commit_id": "f" * 32,
+        }
+    )
+    commit(filled, older)
+    for version in ("same_partition", "latest_before_partition", "latest"):
+        found = resolve_input(filled, source(version), "2013-01-05")
+        assert found.versions[""].pointer.run == "r2"
+        assert version_notes({"model": found})["model"].startswith(older.attempt_prefix)
+
+
+# -- waiting --------------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+
+
+def test_nothing_lacks(filled):
+    """A step whose inputs are all there, or optional and not waited for, may begin."""
+    there = [source("latest"), source(optional=True)]
+    assert find_lack(filled, there, "2013-01-02") is None
+    assert find_lack(filled, [], "2013-01-02") is None
+
+
+@pytest.mark.parametrize(
+    ("wait", "waited", "left"),
+    [(None, HOUR, 0 * HOUR), (3 * HOUR, HOUR, 2 * HOUR), (HOUR, 2 * HOUR, 0 * HOUR)],
+)
+def test_how_long_an_input_is_waited_for(filled, wait, waited, left):
+    """What is missing or too old may come, as long as the step says; then its error counts."""
+    missing = source(wait=wait)
+    stale = source("latest_before_partition", max_age=timedelta(days=1), wait=wait)
+    for one, words in ((missing, "for 2013-02-01"), (stale, "the newest m.model is of 2013-01-05")):
+        lack = find_lack(filled, [source("latest"), one], "2013-02-01", waited=waited)
+        assert lack.left == left
+        assert words in lack.error.problem
+
+
+def test_what_is_not_waited_for_ends_all_waiting(filled):
+    """Of several inputs that are missing, the one that is given up first is told."""
+    several = [source(wait=HOUR), replace(source(), parameter="other"), source(wait=2 * HOUR)]
+    assert find_lack(filled, several, "2013-01-02").error.where == "input other"
+    del several[1]
+    assert find_lack(filled, several, "2013-01-02").left == HOUR
+
+
+def test_an_optional_input_may_be_waited_for(filled):
+    """An optional input with `wait` is waited for, and done without when its time is over."""
+    wanted = source(optional=True, wait=HOUR)
+    assert find_lack(filled, [wanted], "2013-01-02").left == HOUR
+    assert find_lack(filled, [wanted], "2013-01-02", waited=HOUR) is None
+    assert find_lack(filled, [wanted], "2013-01-03") is None
+
+
+# -- requests -------------------------------------------------------------------------------------
+
+
+class Counting:
+    """Passes on to a store, and counts what it is asked."""
+
+    def __init__(self, store):
+        self._store = store
+        self.asked = Counter()
+
+    def __getattr__(self, name):
+        self.asked[name] += 1
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize(
+    ("partition", "asked"),
+    [
+        ("2013-01-05", {"read": 1}),
+        ("2013-01-07", {"read": 3}),
+        ("2013-01-08", {"read": 4, "children": 1}),
+    ],
+)
+def test_the_last_days_need_no_listing(filled, partition, asked):
+    """The newest version is found without a listing if it is of one of the last three days."""
+    counting = Counting(filled)
+    found = resolve_input(counting, source("latest_before_partition"), partition)
+    assert found.versions[""].pointer.partition == "2013-01-05"
+    assert counting.asked == asked

@@ -43,7 +43,7 @@ steps:
     inputs:
       features: features
       scores_before: {from: scores, version: previous_partition, optional: true}
-      model: {from: flight_model, version: latest_before_partition, max_age: 21d}
+      model: {from: flight_model, version: latest_before_partition, max_age: 21d, wait: 90m}
     outputs: {scores: scores.parquet}
 """
 
@@ -79,6 +79,8 @@ def test_inputs(load_spec):
     assert mapped["scores_before"].optional
     assert mapped["scores_before"].version == "previous_partition"
     assert mapped["model"].max_age == timedelta(days=21)
+    assert mapped["model"].wait == timedelta(minutes=90)
+    assert mapped["features"].wait is None
 
 
 def test_one_day(load_spec):
@@ -190,6 +192,8 @@ BAD = {
                       "steps.s.inputs.a.version", "`previous`", "previous_partition"),
     "input age": (step("inputs: {a: {from: b, max_age: 3}}"), 5, "steps.s.inputs.a.max_age",
                   "`3`", "1d"),
+    "input wait": (step("inputs: {a: {from: b, wait: long}}"), 5, "steps.s.inputs.a.wait",
+                   "`long` is no time span", "2h"),
     "input optional": (step("inputs: {a: {from: b, optional: maybe}}"), 5,
                        "steps.s.inputs.a.optional", "true or false", ""),
     "in and out": (step("inputs: [a]\noutputs: {a: x}"), 6, "steps.s.outputs.a",

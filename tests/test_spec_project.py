@@ -153,6 +153,9 @@ CROSS = {
     "mixed kinds": ({"p": chain("p", "a") + "    inputs: {x: {from: q.x, version: same_partition}}",
                      "q": chain("q", "a->x", top="partition: text")}, "p", 5,
                     "steps.a.inputs.x.version", "cannot relate date partitions", "latest"),
+    "age of text": ({"p": chain("p", "a") + "    inputs: {x: {from: q.x, max_age: 1d}}",
+                     "q": chain("q", "a->x", top="partition: text")}, "p", 5,
+                    "steps.a.inputs.x.max_age", "the partitions of `q` are text", "remove"),
 }  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from graphlib import CycleError, TopologicalSorter
 
-from nightmill.spec.pipeline import InputSpec, PipelineSpec, Version
+from nightmill.spec.inputs import InputSpec, Version
+from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import Fault, Faults, shown, suggest
 
 Graph = Mapping[str, Sequence[str]]
@@ -23,7 +24,8 @@ class InputSource:
 
     `latest_before_partition` includes the partition itself when `inclusive`: another pipeline's
     output of the same day counts, a step of the own pipeline looks strictly back. `members` are
-    those of the step that makes it: the input is then a mapping from member to address.
+    those of the step that makes it: the input is then a mapping from member to address. A launcher
+    waits for it as long as `wait` says; a step never does.
     """
 
     parameter: str
@@ -33,6 +35,7 @@ class InputSource:
     version: Version
     inclusive: bool
     max_age: timedelta | None = None
+    wait: timedelta | None = None
     optional: bool = False
     members: tuple[str, ...] = ()
 
@@ -52,6 +55,9 @@ def resolve_input(
         known = [name for name in target.outputs if name != parameter or target is not spec]
         advice = suggest(output, known, noun="its outputs")
         raise Faults([Fault(f"no step of {owner} makes the output {shown(output)}", advice)])
+    if given.max_age is not None and target.partition == "text":
+        what = f"the partitions of {shown(target.pipeline)} are text and have no age"
+        raise Faults([Fault(what, "remove `max_age`", ("max_age",))])
     return InputSource(
         parameter=parameter,
         pipeline=target.pipeline,
@@ -60,6 +66,7 @@ def resolve_input(
         version=_version(spec, target, given),
         inclusive=target is not spec,
         max_age=given.max_age,
+        wait=given.wait,
         optional=given.optional,
         members=target.steps[step].members,
     )

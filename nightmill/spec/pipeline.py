@@ -15,14 +15,13 @@ from croniter import CroniterError, croniter
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nightmill.spec.checks import StepChecks, check_faults
-from nightmill.spec.model import Model
-from nightmill.spec.names import DataName, Name, RelativePath, Variable
+from nightmill.spec.inputs import Inputs, check_reference
+from nightmill.spec.names import Name, RelativePath, Variable
 from nightmill.spec.outputs import Outputs, paths
 from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
 from nightmill.spec.scheduling import PipelineScheduling, StepScheduling
 from nightmill.spec.units import Cpu, Day, Duration, Memory
 
-Version = Literal["same_partition", "previous_partition", "latest_before_partition", "latest"]
 PartitionKind = Literal["date", "text"]
 
 MAX_MEMBERS = 1000
@@ -60,15 +59,8 @@ def _check_notebook(text: str) -> str:
     return text
 
 
-def _check_reference(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][\w-]{0,62}(\.[A-Za-z]\w{0,62})?", text, re.ASCII):
-        advice = "write `output` or `pipeline.output`"
-        raise Faults([Fault(f"{shown(text)} names no output", advice)])
-    return text
-
-
 def _check_after(text: str) -> str:
-    if "." not in _check_reference(text):
+    if "." not in check_reference(text):
         raise Faults([Fault(f"{shown(text)} names no output", "write `pipeline.output`")])
     return text
 
@@ -95,38 +87,6 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, str, date)
 
 
-def _inputs_as_mapping(raw: Any) -> Any:
-    """Turn the short forms `[features, other.model]` and `name: features` into the long one."""
-    if isinstance(raw, dict):
-        return {
-            name: {"from": value} if isinstance(value, str) else value
-            for name, value in raw.items()
-        }
-    if not isinstance(raw, list):
-        raise Faults([Fault("expected a list of outputs, or names with `from:`")])
-    found: dict[str, Any] = {}
-    faults: list[Fault] = []
-    for index, item in enumerate(raw):
-        faults += _item_faults(item, index, found)
-        found[input_name(str(item))] = {"from": item}
-    fail_if(faults)
-    return found
-
-
-def _item_faults(item: Any, index: int, found: Mapping[str, Any]) -> Iterator[Fault]:
-    try:
-        _check_reference(str(item))
-    except Faults as error:
-        yield from (fault._replace(at=(index,)) for fault in error.faults)
-        return
-    if input_name(item) in found:
-        yield Fault(
-            f"two inputs would both be named {shown(input_name(item))}",
-            f"write a mapping: `another_name: {{from: {item}}}`",
-            (index,),
-        )
-
-
 def _members(raw: Any) -> Any:
     """Turn `members: 3` into the names 0, 1 and 2."""
     if isinstance(raw, int) and not isinstance(raw, bool):
@@ -146,22 +106,7 @@ def _members(raw: Any) -> Any:
     return tuple(names)
 
 
-def input_name(reference: str) -> str:
-    """Give the parameter name of an input listed as `output` or `pipeline.output`."""
-    return reference.rpartition(".")[2]
-
-
-class InputSpec(Model):
-    """Where an input comes from. `max_age` is the run's day minus the day of the version."""
-
-    source: Annotated[str, AfterValidator(_check_reference)] = Field(alias="from")
-    version: Version | None = None
-    max_age: Duration | None = None
-    optional: bool = False
-
-
 Parameters = Annotated[Mapping[Variable, Any], AfterValidator(_check_values)]
-Inputs = Annotated[Mapping[DataName, InputSpec], BeforeValidator(_inputs_as_mapping)]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")]
 
 

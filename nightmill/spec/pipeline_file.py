@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nightmill.errors import SpecError
 from nightmill.spec import graph
-from nightmill.spec.pipeline import PipelineSpec, input_name
+from nightmill.spec.inputs import input_name
+from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import Faults, KeyPath, gather
 from nightmill.spec.yaml_source import YamlSource
 

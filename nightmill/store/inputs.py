@@ -1,13 +1,17 @@
 """Which committed version an input means, resolved once and then pinned.
 
 Lives with the store because the step, the local run and Airflow all ask the same question before
-anything is spent on running.
+anything is spent on running. Launchers ask only whether there is one (`find_lack`), and wait or
+give up. The step alone resolves for good, at its start, and its record and its pointer say what was
+read: a version that is committed in between is newer, and one that was there stays, so the answers
+of both may differ but cannot contradict. Nothing needs to cross from one to the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from nightmill.errors import InputError, StoreError
@@ -19,6 +23,8 @@ from nightmill.store.interface import Store
 from nightmill.store.pointer import CommittedOutput, Pointer, latest_pointers, read_pointer
 
 _AFTER_EVERYTHING = "\U0010ffff"  # sorts behind every partition
+_TRIED_DAYS = 3  # more requests than this are no cheaper than a listing
+_NAMED = 5  # members in a message
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,14 @@ class ResolvedInput:
     versions: Mapping[str, Version]
 
 
+@dataclass(frozen=True)
+class Lack:
+    """An input that a step cannot begin without yet; `left` is how long to wait for it still."""
+
+    error: InputError
+    left: timedelta
+
+
 def resolve_inputs(
     store: Store, sources: Iterable[InputSource], partition: str
 ) -> dict[str, ResolvedInput | None]:
@@ -53,7 +67,7 @@ def resolve_input(store: Store, source: InputSource, partition: str) -> Resolved
     if not pointers:
         if source.optional:
             return None
-        raise _missing(source, partition)
+        raise _missing(store, source, partition)
     for pointer in pointers.values():
         if source.output not in pointer.outputs:
             raise InputError(
@@ -69,27 +83,75 @@ def resolve_input(store: Store, source: InputSource, partition: str) -> Resolved
     )
 
 
+def find_lack(
+    store: Store,
+    sources: Iterable[InputSource],
+    partition: str,
+    *,
+    waited: timedelta = timedelta(),
+) -> Lack | None:
+    """Find what keeps a step from beginning that has waited so long; None if nothing does.
+
+    Of several it is the one with the least time left; without any the step is not to begin at all.
+    An optional input is waited for like any other, and then done without. Raises StoreError.
+    """
+    lacks: list[Lack] = []
+    for source in sources:
+        left = max((source.wait or timedelta()) - waited, timedelta())
+        try:
+            resolve_input(store, replace(source, optional=source.optional and not left), partition)
+        except InputError as error:
+            lacks.append(Lack(error, left))
+    return min(lacks, key=lambda lack: lack.left, default=None)
+
+
 def _pointers(store: Store, source: InputSource, partition: str) -> dict[str, Pointer]:
     """Read the pointers that an input means; empty unless every member has committed."""
-    where, members = (source.pipeline, source.step), source.members or ("",)
     match source.version:
         case "same_partition":
             return _whole_partition(store, source, partition)
         case "previous_partition":
             return _whole_partition(store, source, previous_partition(partition))
         case "latest_before_partition":
-            return latest_pointers(
-                store, *where, members=members, before=partition, inclusive=source.inclusive
-            )
+            return _latest_before(store, source, partition)
         case "latest":
-            return latest_pointers(
-                store, *where, members=members, before=_AFTER_EVERYTHING, inclusive=True
-            )
+            return _newest(store, source)
 
 
-def _whole_partition(store: Store, source: InputSource, partition: str) -> dict[str, Pointer]:
+def _latest_before(store: Store, source: InputSource, partition: str) -> dict[str, Pointer]:
+    """Try the last days first: most outputs are made daily, and a listing grows with the years."""
+    first = _day(partition) - timedelta(days=0 if source.inclusive else 1)
+    for days in range(_TRIED_DAYS):
+        found = _whole_partition(store, source, (first - timedelta(days=days)).isoformat())
+        if found:
+            return found
+    return latest_pointers(
+        store,
+        source.pipeline,
+        source.step,
+        members=source.members or ("",),
+        before=partition,
+        inclusive=source.inclusive,
+    )
+
+
+def _newest(store: Store, source: InputSource) -> dict[str, Pointer]:
+    return latest_pointers(
+        store,
+        source.pipeline,
+        source.step,
+        members=source.members or ("",),
+        before=_AFTER_EVERYTHING,
+        inclusive=True,
+    )
+
+
+def _whole_partition(
+    store: Store, source: InputSource, partition: str, *members: str
+) -> dict[str, Pointer]:
+    """Read the pointers of these members, or of all; empty unless every one has committed."""
     found: dict[str, Pointer] = {}
-    for member in source.members or ("",):
+    for member in members or source.members or ("",):
         pointer = read_pointer(store, source.pipeline, source.step, partition, member=member)
         if pointer is None:
             return {}
@@ -97,31 +159,53 @@ def _whole_partition(store: Store, source: InputSource, partition: str) -> dict[
     return found
 
 
-def _missing(source: InputSource, partition: str) -> InputError:
-    wanted = {
-        "same_partition": f"for {partition}",
-        "previous_partition": "for the day before",
-        "latest_before_partition": f"{'up to' if source.inclusive else 'before'} {partition}",
-        "latest": "for any partition",
-    }[source.version]
+def _missing(store: Store, source: InputSource, partition: str) -> InputError:
     day = partition
     if source.version == "previous_partition":
         day = previous_partition(partition)
+    wanted = {
+        "same_partition": f"for {partition}",
+        "previous_partition": f"for {day}, the day before",
+        "latest_before_partition": f"{'up to' if source.inclusive else 'before'} {partition}",
+        "latest": "for any partition",
+    }[source.version]
     return InputError(
-        f"{source.pipeline}.{source.output} was never committed {wanted}",
+        f"{source.pipeline}.{source.output} was never committed {wanted}"
+        f"{_by_members(store, source, day)}{_instead(store, source, partition)}",
         where=f"input {source.parameter}",
         advice=_command(source.pipeline, day),
     )
 
 
+def _by_members(store: Store, source: InputSource, partition: str) -> str:
+    """Say which members an input still lacks."""
+    if not source.members:
+        return ""
+    if source.version not in ("same_partition", "previous_partition"):
+        return f" by all {len(source.members)} members"
+    lacking = [one for one in source.members if not _whole_partition(store, source, partition, one)]
+    names = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
+    return f" by {len(lacking)} of {len(source.members)} members ({names})"
+
+
+def _instead(store: Store, source: InputSource, partition: str) -> str:
+    """Say what the newest is, where partitions are days; it may be of a later day."""
+    newest = next(iter(_newest(store, source).values()), None)
+    if newest is None:
+        return "; no partition has it"
+    with suppress(ValueError):
+        return f"; the newest is of {newest.partition}, {_distance(newest.partition, partition)}"
+    return ""
+
+
 def _check_age(source: InputSource, pointer: Pointer, partition: str) -> None:
     if source.max_age is None:
         return
-    age = _day(partition) - _day(pointer.partition)
-    if age > source.max_age:
+    if _day(partition) - _day(pointer.partition) > source.max_age:
         raise InputError(
             f"the newest {source.pipeline}.{source.output} is of {pointer.partition}, "
-            f"{age.days} days before {partition}; at most {_days(source.max_age)} are allowed",
+            f"{_distance(pointer.partition, partition)} {partition}; "
+            f"at most {_days(source.max_age)} are allowed",
             where=f"input {source.parameter}",
             advice=_command(source.pipeline, partition),
         )
@@ -129,6 +213,13 @@ def _check_age(source: InputSource, pointer: Pointer, partition: str) -> None:
 
 def _day(partition: str) -> date:
     return iso_date(partition)
+
+
+def _distance(found: str, wanted: str) -> str:
+    days = (_day(found) - _day(wanted)).days
+    if not days:
+        return "the same day"
+    return f"{abs(days)} day{'' if abs(days) == 1 else 's'} {'after' if days > 0 else 'before'}"
 
 
 def _days(span: timedelta) -> str:
