@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nightmill.store.keys import NOTEBOOK, RECORD, active_key, attempt_prefix, pointer_key
+from nightmill.store.keys import (
+    NOTEBOOK,
+    RECORD,
+    RESERVED,
+    active_key,
+    attempt_prefix,
+    code_key,
+    doomed_key,
+    pointer_key,
+)
 
 REPOSITORY = Path(__file__).parents[1]
 IMAGE = REPOSITORY / "image"
@@ -90,6 +99,19 @@ def test_locks_name_no_index(lock):
         ("iam-step.json", "s3:PutObject", active_key(OWN), "Allow"),
         ("iam-step.json", "s3:DeleteObject", active_key(OWN), "Allow"),
         ("iam-step.json", "s3:DeleteObject", active_key(OTHER), "nothing"),
+        ("iam-step.json", "s3:GetObject", doomed_key(OWN), "Allow"),
+        ("iam-step.json", "s3:PutObject", doomed_key(OWN), "nothing"),
+        ("iam-step.json", "s3:DeleteObject", doomed_key(OWN), "nothing"),
+        ("iam-gc.json", "s3:GetObject", f"{OWN}/{RECORD}", "Allow"),
+        ("iam-gc.json", "s3:GetObject", POINTER, "Allow"),
+        ("iam-gc.json", "s3:PutObject", f"{OWN}/{RECORD}", "nothing"),
+        ("iam-gc.json", "s3:DeleteObject", f"{OWN}/{RECORD}", "Allow"),
+        ("iam-gc.json", "s3:PutObject", POINTER, "nothing"),
+        ("iam-gc.json", "s3:DeleteObject", POINTER, "nothing"),
+        ("iam-gc.json", "s3:DeleteObject", active_key(OWN), "nothing"),
+        ("iam-gc.json", "s3:PutObject", doomed_key(OWN), "Allow"),
+        ("iam-gc.json", "s3:DeleteObject", doomed_key(OWN), "Allow"),
+        ("iam-gc.json", "s3:DeleteObject", code_key("0" * 64), "Allow"),
         ("iam-airflow.json", "s3:GetObject", f"{OWN}/{RECORD}", "Allow"),
         ("iam-airflow.json", "s3:GetObject", f"{OWN}/{NOTEBOOK}", "Allow"),
         ("iam-airflow.json", "s3:PutObject", f"{OWN}/{RECORD}", "Allow"),
@@ -114,7 +136,17 @@ def test_a_pointer_is_only_ever_replaced_on_a_condition(condition, effect):
     assert _effect("iam-step.json", "s3:PutObject", f"{STORE}/{POINTER}", **condition) == effect
 
 
-@pytest.mark.parametrize("policy", ["iam-step.json", "iam-airflow.json"])
+def test_lifecycle_rules_delete_nothing_that_the_store_may_need():
+    """S3 itself only ever expires probes, what is no longer current, and unfinished uploads."""
+    rules = json.loads((IMAGE / "lifecycle.json").read_text(encoding="utf-8"))["Rules"]
+    expiring = {rule["Filter"]["Prefix"] for rule in rules if "Days" in rule.get("Expiration", {})}
+    assert expiring == {f"nightmill/{RESERVED}/"}
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+    classes = {one["StorageClass"] for rule in rules for one in rule.get("Transitions", [])}
+    assert classes <= {"STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"}
+
+
+@pytest.mark.parametrize("policy", ["iam-step.json", "iam-airflow.json", "iam-gc.json"])
 def test_policies_list_only_below_the_store(policy):
     """Listing is bound to the store's prefixes; a missing object is told from a forbidden one.
 

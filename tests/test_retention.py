@@ -499,3 +499,23 @@ def test_no_version_means_no_rollback(tmp_path):
     (found,) = find_versions(store, PIPELINE, "scores", DAY)
     with pytest.raises(UsageError, match="no older version"):
         found.choose("previous")
+
+
+def test_published_data_without_a_pointer_goes_and_tables_are_left(store):
+    """A partition that was never committed is marked, then deleted; one with a pointer stays."""
+    add_version(store, 1, **ENDED)
+    add_version(store, 2, member="eu", **ENDED)
+    data = f"data/{PIPELINE}"
+    kept = {
+        f"{data}/scores/partition={DAY}/scores.parquet",
+        f"{data}/table/_delta_log/0.json",
+        f"{data}/table/partition=2013-03-09/a.parquet",
+        "data/other/scores/partition=2013-03-09/a.parquet",
+    }
+    gone = f"{data}/scores/partition=2013-03-09"
+    for key in {*kept, f"{gone}/scores.parquet", f"{gone}/_published"}:
+        store.write(key, b"x")
+    assert run_gc(store, 0.9) == {}
+    assert run_gc(store, 2) == {gone: Fate.MARKED}
+    assert run_gc(store, 2) == {gone: Fate.DELETED}
+    assert (set(keys_below(store, "data")), doomed(store)) == (kept, {})

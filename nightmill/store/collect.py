@@ -32,6 +32,7 @@ from nightmill.store.survey import (
     part_of,
     survey,
 )
+from nightmill.store.unowned import measure, unowned_data
 
 GRACE = timedelta(days=1)
 _NEEDED = "needed after all"
@@ -92,6 +93,7 @@ def collect(store: Backend, order: Order) -> Iterator[Collected]:
     yield from gc.attempts()
     yield from gc.absolved()
     yield from gc.parts()
+    yield from gc.published()
     yield from gc.remnants()
     yield from gc.told()
 
@@ -133,6 +135,14 @@ class _Collection:
     def parts(self) -> Iterator[Collected]:
         """Delete executed notebooks and spilled outputs that have an age of their own."""
         yield from self._each(self._part, self._old_parts())
+
+    def published(self) -> Iterator[Collected]:
+        """Mark, or delete, published partitions that no pointer stands for."""
+        for prefix in unowned_data(self.store, self.order.rules):
+            size, newest = measure(self.store, prefix)
+            if newest and self._is_old(newest):
+                thing = Collected("published data", prefix, "no pointer", Fate.LEFT, size)
+                yield self._mark_or_delete(thing, self._delete_published)
 
     def remnants(self) -> Iterator[Collected]:
         """Delete what unfinished writes left, uploads and files, once nobody can be at work."""
@@ -189,6 +199,11 @@ class _Collection:
     def _delete_marked(self, key: str) -> None:
         self.store.delete(key)
         absolve(self.store, key)
+
+    def _delete_published(self, prefix: str) -> None:
+        for entry in self.store.list(prefix):
+            self.store.delete(entry.key)
+        absolve(self.store, prefix)
 
     def _delete_files(self, prefix: str, is_meant: Callable[[str], bool]) -> None:
         for entry in self.store.list(prefix):
