@@ -18,7 +18,8 @@ from typing import Literal
 from nightmill.errors import StoreError
 from nightmill.store.interface import Store
 
-CALLS = ("read", "write", "write_if", "put_file", "get_file", "list", "children", "delete")
+LOCAL = {"url", "address", "local_path", "library_options", "preflight"}
+CALLS = {name for name in vars(Store) if not name.startswith("_")} - LOCAL  # new ones as well
 
 # What differs from one attempt to the next.
 _PLACES = ((r"/run-\d+/", "/RUN/"), (r"/\d+(?=/|\.json$)", "/N"), (r"[0-9a-f]{64}", "SHA"))
@@ -53,7 +54,8 @@ class FaultyStore:
         return self._wrapped(name, method) if name in CALLS else method
 
     def _wrapped(self, name: str, method: Callable[..., object]) -> Callable[..., object]:
-        def call(key: str, *arguments: object, **options: object) -> object:
+        def call(*arguments: object, **options: object) -> object:
+            key = next(one for one in arguments if isinstance(one, str))
             with self._lock:
                 place = f"{name} {_plain(key)}"
                 self._seen[place] += 1
@@ -64,7 +66,7 @@ class FaultyStore:
             if self._is_here(named, "before"):
                 self._act(name, key)
             try:
-                answer = method(key, *arguments, **options)
+                answer = method(*arguments, **options)
                 return list(answer) if name == "list" else answer
             finally:
                 if self._is_here(named, "after"):

@@ -1,0 +1,129 @@
+"""Attempts that race for one pointer: the newest wins every time, and the pointer never goes back.
+
+An older attempt that commits before a newer one has done nothing wrong: its outputs were current,
+and are superseded. One that comes after a newer one is fenced. There is no third end.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from nightmill.spec.record import AttemptState
+from nightmill.store.open import open_store
+from tests import commit_racer
+from tests.commit_attempt import (
+    Site,
+    check_whole,
+    no_engine,
+    read_current,
+    read_record,
+    run_attempt,
+)
+from tests.commit_racer import Report, contend, winner
+
+RACES = 500
+ZOMBIE, ATTEMPT, RETRY = (1, 1), (2, 1), (2, 2)  # by age: the run's order, the attempt
+AT_ONCE = {"directory": 4, "s3": 50}  # SeaweedFS lets the loser of a conditional write wait
+
+
+@pytest.fixture(scope="module", params=["directory", "s3"])
+def raced(request, tmp_path_factory):
+    """Let three processes run all races; return the store and what each contender reports."""
+    env, url = {}, str(tmp_path_factory.mktemp("races") / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "s3":
+            server = request.getfixturevalue("s3_server")
+            env, url = server.credentials, server.url(uuid4().hex)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        yield open_store(url, base=Path()), run_races(url, env, AT_ONCE[request.param])
+
+
+def run_races(url: str, env: dict[str, str], at_once: int) -> dict[tuple[int, int], Report]:
+    """Start a process for each contender, and wait for their reports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([commit_racer.__name__])
+    starts = [context.Barrier(3, timeout=120) for _ in range(at_once)]
+    reports = context.Queue()
+    processes = [
+        context.Process(target=contend, args=(url, env, token, RACES, starts, reports))
+        for token in (ZOMBIE, ATTEMPT, RETRY)
+    ]
+    for process in processes:
+        process.start()
+    found = dict(reports.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join(timeout=30)
+        assert process.exitcode == 0
+    return found
+
+
+def test_the_newest_wins_every_race(raced):
+    """After each of 500 races of a zombie, an attempt and its retry, the retry is current."""
+    store, reports = raced
+    assert [race for race in range(RACES) if winner(store, race) != RETRY] == []
+    assert set(reports[RETRY].ends.values()) == {"committed"}
+
+
+def test_the_others_are_fenced_or_superseded(raced):
+    """Every contender ends in one of two ways, and both were seen: these were races."""
+    _, reports = raced
+    for token in (ZOMBIE, ATTEMPT):
+        ends = reports[token].ends
+        assert len(ends) == RACES
+        assert set(ends.values()) <= {"committed", "fenced"}
+    older = [reports[token].ends[race] for token in (ZOMBIE, ATTEMPT) for race in range(RACES)]
+    assert min(older.count("committed"), older.count("fenced")) > RACES / 20
+
+
+def test_the_pointer_never_goes_back(raced):
+    """What each write replaced forms one chain from nothing to the newest, ever newer."""
+    _, reports = raced
+    for race in range(RACES):
+        writes = [one.writes[race] for one in reports.values() if race in one.writes]
+        by_replaced = {write.replaced: write for write in writes}
+        assert len(by_replaced) == len(writes), "two writes replaced the same version"
+        chain, etag = [], None
+        while etag in by_replaced:
+            chain.append(by_replaced[etag].token)
+            etag = by_replaced[etag].etag
+        assert len(chain) == len(writes)
+        assert chain == sorted(set(chain))
+        assert chain[-1] == RETRY
+
+
+def test_whoever_wrote_knows_that_it_has_committed(raced):
+    """A contender says committed exactly where its own write took effect."""
+    _, reports = raced
+    for report in reports.values():
+        committed = {race for race, end in report.ends.items() if end == "committed"}
+        assert committed == set(report.writes)
+
+
+@pytest.mark.parametrize("backend", ["directory", "s3"])
+def test_whole_attempts_that_race(request, make_project, monkeypatch, tmp_path, backend):
+    """Attempts that run at once: the newest is current, and each record tells what became of it."""
+    project = make_project()
+    monkeypatch.setenv("NIGHTMILL_KERNELS", project.env["NIGHTMILL_KERNELS"])
+    url = request.getfixturevalue("s3_url") if backend == "s3" else str(tmp_path / "store")
+    site = Site.of(project, url)
+    runs = (10, 20, 30)
+    with no_engine(), ThreadPoolExecutor(len(runs)) as pool:
+        for race in range(6):
+            here = site.at(f"race-{race}")
+            store = here.open()
+            records = dict(zip(runs, pool.map(lambda run: run_attempt(here, run), runs)))  # noqa: B023, B905
+            pointer = read_current(store)
+            assert pointer.run == "run-30"
+            check_whole(store, pointer)
+            assert records[30].committed
+            for run, record in records.items():
+                assert read_record(store, run) == record
+                if not record.committed:
+                    assert (record.state, record.failure.cause) == (AttemptState.FAILED, "fenced")
+                    assert record.exit_code == 22
