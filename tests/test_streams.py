@@ -188,6 +188,18 @@ def test_the_file_holds_no_secret(tmp_path):
     assert kept == "a token: [redacted: TOKEN]\n" * 200
 
 
+@pytest.mark.parametrize("before", range(65_536 - 24, 65_536 + 2, 5))
+def test_a_secret_at_the_end_of_what_a_line_keeps(tmp_path, before):
+    """Where a very long line leaves in pieces, a secret is not cut in two."""
+    stream = make_stream(tmp_path, TOKEN=SECRET)
+    text = "-" * before + SECRET + "-" * 100_000
+    for piece in pieces_of(text, range(0, len(text), 1000)):
+        stream.feed(piece)
+    stream.close()
+    kept = (tmp_path / "cell-3-1.txt").read_text()
+    assert kept == "-" * before + "[redacted: TOKEN]" + "-" * 100_000
+
+
 def test_a_secret_drawn_over_itself_is_known():
     """What a terminal shows is what is looked at, not the control characters in between."""
     stream = make_stream(TOKEN=SECRET)
