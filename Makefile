@@ -12,7 +12,7 @@ ifeq ($(UV_DEFAULT_INDEX),)
 unexport UV_DEFAULT_INDEX
 endif
 
-.PHONY: help setup kernels demo test check format e2e lock airflow image lab clean
+.PHONY: help setup kernels demo test check format e2e bench lock airflow image lab clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /: /' | column -t -s ':'
@@ -53,6 +53,9 @@ format: setup ## put code into its form and take outputs out of notebooks
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/nbstripout --keep-id $$(git ls-files '*.ipynb')
+
+bench: kernels ## what a step costs beside plain papermill, in ratios
+	$(BIN)/python benchmarks/step.py
 
 lock: setup ## compile constraints.txt anew (needs a package index)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

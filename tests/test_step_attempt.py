@@ -221,6 +221,18 @@ def test_a_store_that_fails_at_the_end_keeps_the_work(small, no_kernel, monkeypa
     assert str(kept.relative_to(tmp_path).parts[1]) in record.failure.message
 
 
+def refuse_to_write(monkeypatch, is_refused):
+    """Let the store refuse what the function says; it takes the key and the bytes."""
+    write = DirectoryStore.write
+
+    def refuse(store, key, data):
+        if is_refused(key, data):
+            raise StoreError("the disk is full", address=key, operation="write")
+        return write(store, key, data)
+
+    monkeypatch.setattr(DirectoryStore, "write", refuse)
+
+
 @pytest.fixture
 def failed_cell(monkeypatch, tmp_path):
     """Let a cell fail, and the store refuse the executed notebook; returns the scratch's parent."""
@@ -232,11 +244,8 @@ def failed_cell(monkeypatch, tmp_path):
         Path(plan.executed).write_text('{"cells": []}')
         return Watched(outcome=said)
 
-    def refuse(_self, key, _path):
-        raise StoreError("the disk is full", address=key, operation="write")
-
     monkeypatch.setattr(Supervisor, "run", run)
-    monkeypatch.setattr(DirectoryStore, "put_file", refuse)
+    refuse_to_write(monkeypatch, lambda key, _data: key.endswith("notebook.ipynb"))
     return tmp_path / "scratch"
 
 
@@ -250,23 +259,11 @@ def test_a_cells_error_is_not_lost_behind_a_failing_store(small, failed_cell):
     check_kept(small, "make", record)
 
 
-def refuse_the_last_record(monkeypatch):
-    """Let the store take every record but the one that says how the attempt ended."""
-    write = DirectoryStore.write
-
-    def refuse(store, key, data):
-        if b'"failed"' in data:
-            raise StoreError("gone", address=key, operation="write")
-        return write(store, key, data)
-
-    monkeypatch.setattr(DirectoryStore, "write", refuse)
-
-
 def test_a_cells_error_is_not_lost_behind_a_record_that_cannot_be_written(
     small, failed_cell, monkeypatch
 ):
     """The exit code stays the cell's own; the evidence names the folder that holds everything."""
-    refuse_the_last_record(monkeypatch)
+    refuse_to_write(monkeypatch, lambda _key, data: b'"failed"' in data)
     record = attempt(small).execute()
     (kept,) = failed_cell.rglob("notebook.ipynb")
     assert record.failure.cause == "notebook_error"
@@ -282,12 +279,8 @@ def test_a_store_that_is_gone_for_good_says_where_the_work_is(
     (tmp_path / "scratch").mkdir()
     monkeypatch.setenv("NIGHTMILL_SCRATCH", str(tmp_path / "scratch"))
 
-    def refuse(_store, key, _path):
-        raise StoreError("gone", address=key, operation="write")
-
     one = attempt(small)
-    monkeypatch.setattr(DirectoryStore, "put_file", refuse)
-    refuse_the_last_record(monkeypatch)
+    refuse_to_write(monkeypatch, lambda key, data: "notebook" in key or b'"failed"' in data)
     with pytest.raises(StoreError) as raised:
         one.execute()
     (kept,) = (tmp_path / "scratch").rglob("notebook.ipynb")

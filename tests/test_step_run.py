@@ -291,6 +291,7 @@ def test_the_record_says_what_ran(steps, good, made, kernel_environment):
         "git_commit": git(steps, "rev-parse", "HEAD"),
         "git_dirty": True,
         "image": None,
+        "bundle": record["code"]["bundle"],  # tested with the store's bundles
     }
     assert made["code"]["git_dirty"] is False
     kernel = record["kernel"]

@@ -27,6 +27,7 @@ from nightmill.store.interface import Store
 from nightmill.store.keys import NOTEBOOK, spilled_key
 
 _SHOWN_CHARACTERS = 4000  # of what the engine itself said
+_SMALL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,12 @@ class NotebookRun:
         for path in filter(Path.is_file, self._spilled):
             store.put_file(spilled_key(kept.prefix, path.name), path)
         key = f"{kept.prefix}/{NOTEBOOK}"
-        if self._closed is None:
-            store.put_file(key, self._notebook)
-        else:  # from memory: a scratch disk that is full takes no other notebook
+        if self._closed is not None:  # from memory: a full scratch disk takes no other notebook
             store.write(key, executed.notebook_bytes(self._closed))
+        elif self._notebook.stat().st_size <= _SMALL_BYTES:
+            store.write(key, self._notebook.read_bytes())  # one request, where a file takes two
+        else:
+            store.put_file(key, self._notebook)
         kept.note(notebook=store.address(key))
 
     def end(self, state: AttemptState) -> None:

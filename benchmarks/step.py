@@ -1,0 +1,247 @@
+"""What a step costs beside plain papermill, in ratios: time, requests, bytes, memory.
+
+    .venv/bin/python benchmarks/step.py [--rounds 7]
+
+Both run the same notebook in the same kernel on this machine, in turns, each as a process of its
+own from the command line to its exit; times are medians. papermill is run twice: as it is in this
+environment, and lean. Lean is without what this environment alone adds to its start (pyarrow, the
+entry point of our own engine, and a grammar of web addresses that JupyterLab brings and that takes
+long to compile). The targets hold against the lean one. S3 is a real server on loopback; requests
+and bytes are counted by a proxy before it that passes everything on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from nightmill import kernels  # noqa: E402 - found above
+from nightmill.spec.kernel import load_kernel  # noqa: E402 - as above
+from tests.s3_server import S3Server, run_s3_server  # noqa: E402 - as above
+
+KERNEL = "tabular"
+LEAN = """
+import sys
+sys.modules["rfc3987_syntax"] = sys.modules["pyarrow"] = None
+import entrypoints
+found = entrypoints.get_group_all
+entrypoints.get_group_all = lambda *group: [
+    one for one in found(*group) if not one.module_name.startswith("nightmill")
+]
+from papermill.__main__ import papermill
+papermill()
+"""
+PAPERMILL = [sys.executable, "-m", "papermill"]
+PAPERMILL_LEAN = [sys.executable, "-c", LEAN]
+NIGHTMILL = [sys.executable, "-P", "-m", "nightmill"]
+
+EARLY = "print('\\n'.join('x' * 99 for _ in range(5_000)))"  # 500 kB
+FLOOD = "for _ in range(100): print(('x' * 99 + '\\n') * 10_000)"  # 100 MB
+NOTEBOOKS = {
+    "five": [f"x = {n}\nprint(x)" for n in range(5)],
+    "twenty": [f"x = {n}\nprint(x)" for n in range(20)],
+    "early": [EARLY, *(f"x = {n}" for n in range(40))],
+    "quiet": ["print('hello')"],
+    "flood": [FLOOD],
+}
+numbers = count(time.time_ns())
+
+
+@dataclass
+class Traffic:
+    """What went from clients to the server: requests, and bytes with headers."""
+
+    requests: int = 0
+    bytes: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, data: bytes) -> None:
+        """Count a piece of a stream; a request's first line is never cut, since it comes first."""
+        with self.lock:
+            self.requests += data.count(b" HTTP/1.1\r\n")
+            self.bytes += len(data)
+
+
+def _pump(source: socket.socket, target: socket.socket, seen: Traffic | None) -> None:
+    try:
+        while data := source.recv(1 << 16):
+            if seen is not None:
+                seen.add(data)
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        target.close()
+
+
+@contextmanager
+def counting_proxy(endpoint: str) -> Iterator[tuple[str, Traffic]]:
+    """Pass every connection on to the endpoint; yield the proxy's own endpoint and the counts."""
+    host, port = endpoint.removeprefix("http://").split(":")
+    traffic = Traffic()
+
+    def serve() -> None:
+        with suppress(OSError):  # the listener is closed at the end
+            while True:
+                client, _address = listener.accept()
+                server = socket.create_connection((host, int(port)))
+                for ends in ((client, server, traffic), (server, client, None)):
+                    threading.Thread(target=_pump, args=ends, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", traffic
+
+
+class Bench:
+    """A project on disk, and the same notebook run by either side."""
+
+    def __init__(self, root: Path) -> None:
+        environment = kernels.install(load_kernel(REPOSITORY / "kernels" / KERNEL), REPOSITORY)[0]
+        self.root = root
+        shutil.copytree(environment.kernel.folder, root / "kernels" / KERNEL)
+        steps = "".join(f"  {name}: {{notebook: {name}.ipynb}}\n" for name in NOTEBOOKS)
+        folder = root / "notebooks" / "p"
+        folder.mkdir(parents=True)
+        (folder / "pipeline.yaml").write_text(f"pipeline: p\nsteps:\n{steps}")
+        for name, cells in NOTEBOOKS.items():
+            (folder / f"{name}.ipynb").write_text(_notebook(cells))
+        self.env = {
+            **os.environ,
+            "NIGHTMILL_KERNELS": str(environment.path.parent),
+            "JUPYTER_PATH": str(environment.jupyter_path),
+            "AWS_ACCESS_KEY_ID": "admin",
+            "AWS_SECRET_ACCESS_KEY": "admin-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        }
+
+    def papermill(self, program: Sequence[str], name: str, out: str, endpoint: str = "") -> float:
+        """Run papermill's command line; return the seconds it took."""
+        options = ["--kernel", KERNEL, "--no-progress-bar"]
+        command = [*program, str(self.root / f"notebooks/p/{name}.ipynb"), out, *options]
+        return self._time(command, BOTO3_ENDPOINT_URL=endpoint)
+
+    def nightmill(self, name: str, store: str) -> float:
+        """Run a step; return the seconds it took."""
+        return self._time(self.step(name, store))
+
+    def step(self, name: str, store: str) -> list[str]:
+        """Return the command of an attempt that was never made before."""
+        number = next(numbers)
+        day = ["--partition=2013-01-01", "--as-of=2013-01-01"]
+        run = [f"--run=r{number}", f"--order={number}", f"--store={store}"]
+        return [*NIGHTMILL, "step", "--pipeline=p", f"--step={name}", *day, *run]
+
+    def _time(self, command: Sequence[str], **more: str) -> float:
+        env = self.env | {name: value for name, value in more.items() if value}
+        begun = time.perf_counter()
+        subprocess.run(command, cwd=self.root, env=env, check=True, capture_output=True)
+        return time.perf_counter() - begun
+
+    def peak_kib(self, name: str) -> int:
+        """Run a step in a local store; return the supervisor's own peak of memory."""
+        command = self.step(name, str(self.root / "store"))
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        peak = 0
+        with subprocess.Popen(command, cwd=self.root, env=self.env, **silent) as process:
+            while process.poll() is None:
+                peak = max(peak, _high_water_kib(process.pid))
+                time.sleep(0.02)
+        assert process.returncode == 0
+        return peak
+
+
+def _notebook(cells: Sequence[str]) -> str:
+    made = [
+        {"cell_type": "code", "id": f"c{n}", "metadata": {}, "execution_count": None}
+        | {"outputs": [], "source": source}
+        for n, source in enumerate(cells)
+    ]
+    return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def _high_water_kib(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
+def wall(bench: Bench, rounds: int, server: S3Server | None) -> tuple[float, float, float]:
+    """Return median seconds of papermill, papermill lean, and a step, measured in turns."""
+    times: list[list[float]] = [[], [], []]
+    endpoint = server.endpoint if server else ""
+    for number in range(rounds + 1):
+        out = f"s3://{server.bucket}/out/{number}.ipynb" if server else str(bench.root / "o.ipynb")
+        store = server.url("store") if server else str(bench.root / "store")
+        taken = [
+            bench.papermill(PAPERMILL, "five", out, endpoint),
+            bench.papermill(PAPERMILL_LEAN, "five", out, endpoint),
+            bench.nightmill("five", store),
+        ]
+        if number:  # the first round warms caches
+            for column, seconds in zip(times, taken, strict=True):
+                column.append(seconds)
+    plain, lean, ours = (statistics.median(column) for column in times)
+    return plain, lean, ours
+
+
+def traffic(bench: Bench, server: S3Server, name: str) -> tuple[Traffic, Traffic]:
+    """Count what papermill and a step send to S3 for one notebook."""
+    with counting_proxy(server.endpoint) as (endpoint, theirs):
+        bench.papermill(PAPERMILL_LEAN, name, f"s3://{server.bucket}/out/{name}.ipynb", endpoint)
+    with counting_proxy(server.endpoint) as (endpoint, ours):
+        bench.nightmill(name, server.url("store").replace(server.endpoint, endpoint))
+    return theirs, ours
+
+
+def main() -> None:
+    """Measure everything, tell the figures, and end with the lines of ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    lines: list[str] = []
+
+    def tell(name: str, ours: float, theirs: float, target: float | None, unit: str) -> None:
+        ratio = ours / theirs
+        print(f"{name:28} nightmill {ours:12,.2f}   papermill {theirs:12,.2f}   {unit}")
+        if target is not None:
+            lines.append(f"{name} ratio={ratio:.3f} target={target:g}")
+
+    with tempfile.TemporaryDirectory() as root, run_s3_server("127.0.0.1") as server:
+        bench = Bench(Path(root))
+        for place, s3, target in (("local", None, 0.8), ("s3", server, 0.6)):
+            plain, lean, ours = wall(bench, rounds, s3)
+            tell(f"{place}_wall_as_installed", ours, plain, target, "s")
+            tell(f"{place}_wall", ours, lean, target, "s, papermill lean")
+        theirs, our = traffic(bench, server, "twenty")
+        tell("s3_requests_20_cells", our.requests, theirs.requests, 0.25, "requests")
+        theirs, our = traffic(bench, server, "early")
+        tell("s3_bytes_40_cells", our.bytes, theirs.bytes, 1 / 15, "bytes")
+        quiet, flood = bench.peak_kib("quiet"), bench.peak_kib("flood")
+        print(f"{'supervisor_peak':28} without output {quiet:,} KiB   with 100 MB {flood:,} KiB")
+        lines.append(f"supervisor_memory_100_mb ratio={flood / quiet:.3f} target=1.1")
+    print(*lines, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
