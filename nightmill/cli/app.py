@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nightmill import __version__
-from nightmill.cli import amend, check, doctor, history, kernels, pod, run, step, versions
+from nightmill.cli import amend, check, doctor, gc, history, kernels, pod, run, step, versions
 from nightmill.cli.program import new_program
 from nightmill.cli.terminal import say
 
@@ -18,6 +18,7 @@ app.command("sweep")(amend.sweep)
 app.command("versions")(versions.versions)
 app.command("rollback")(versions.rollback)
 app.command("promote")(versions.promote)
+app.command("gc")(gc.gc)
 app.command("pod")(pod.pod)
 app.command("doctor")(doctor.doctor)
 app.command("probe")(doctor.probe)
