@@ -26,6 +26,7 @@ from nightmill.step.kept_record import KeptRecord
 from nightmill.step.notebook_run import Desk, NotebookRun
 from nightmill.step.patience import PatientStore
 from nightmill.step.prepare import Ground, Prepared, find_ground, prepare
+from nightmill.step.publishing import publish
 from nightmill.step.redaction import Redactor
 from nightmill.step.scratch import disk_error, make_scratch, with_place
 from nightmill.step.stop import StopRequest
@@ -219,7 +220,13 @@ class Attempt:
         self._desk.kept.write()  # whole: after a crash from here on, only `committed` is amended
         commit(self._desk.store, pointer, seen=current)
         self._desk.kept.note(committed=True)
+        self._publish()
         self._desk.kept.end(AttemptState.SUCCEEDED)
+
+    def _publish(self) -> None:
+        desk = self._desk
+        told = publish(self._run, self._project, store=desk.store, stop=self._stop)
+        desk.kept.note(warnings=(*desk.kept.record.warnings, *told))
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -265,4 +272,5 @@ class Attempt:
                 state=AttemptState.SUCCEEDED,
                 ended_at=committed.committed_at,
             )
+            self._publish()
             self._desk.kept.write()

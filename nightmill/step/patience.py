@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeVar
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError, StoreError
 from nightmill.step.stop import StopRequest
-from nightmill.store.interface import Blob, Entry, Store, StoredFile
+from nightmill.store.interface import Blob, Entry, Stat, Store, StoredFile
 
 _LOOK_EVERY_S = 0.1
 _LEAST_S = 2.0  # also for a call that comes when its time is over already
@@ -88,6 +88,16 @@ class PatientStore:
                 raise StoppedError(self._stop.reason)
         call.result()
 
+    def stat(self, key: str) -> Stat | None:
+        """Look at an object, as the store does."""
+        return self._await(_SMALL, "read", key, self._store.stat)
+
+    def copy_if(self, source: StoredFile, key: str, *, etag: str | None) -> None:
+        """Copy on a condition, as the store does."""
+        self._await(
+            _LARGE, "write_if", key, lambda one: self._store.copy_if(source, one, etag=etag)
+        )
+
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
         """List objects, as the store does."""
         return self._store.list(prefix, start_after=start_after)
@@ -99,6 +109,10 @@ class PatientStore:
     def address(self, key: str) -> str:
         """Give the store's own address."""
         return self._store.address(key)
+
+    def library_options(self) -> Mapping[str, str]:
+        """Give the store's own."""
+        return self._store.library_options()
 
     def local_path(self, key: str) -> Path | None:
         """Give the store's own path."""

@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,14 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from nightmill.errors import StoreConflict, StoreError
-from nightmill.store.files import checked_download, hashed_copy, os_errors
-from nightmill.store.interface import Blob, Entry, Remnant, StoredFile
+from nightmill.store.files import (
+    HashingReader,
+    Readable,
+    checked_download,
+    hashed_copy,
+    os_errors,
+)
+from nightmill.store.interface import Blob, Entry, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
 
@@ -80,6 +86,26 @@ class DirectoryStore:
         with source, download as unfinished, unfinished.open("wb") as file:
             hashed_copy(source, file)
 
+    def stat(self, key: str) -> Stat | None:
+        """Hash the file that is there; None where there is none."""
+        path = self._path(key)
+        with os_errors("read", path):
+            etag = _file_etag(path)
+        return Stat(etag, etag) if etag else None
+
+    def copy_if(self, source: StoredFile, key: str, *, etag: str | None) -> None:
+        """Copy a stored file, if the target still has this etag and the source its hash.
+
+        No link: whoever forces a write at a plain address must not change committed bytes.
+        """
+        stored, target = self._path(source.key), self._path(key)
+        with os_errors("read", stored):
+            opened = stored.open("rb")
+        with opened, os_errors("write", target):
+            reader = HashingReader(opened)
+            guard = self._unchanged(key, etag, copied=reader, sha256=source.sha256)
+            _replace(target, reader, guard=guard, mode=0o444)
+
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
         """List all objects below a prefix, sorted by the bytes of their keys."""
         beginning = folder(prefix)
@@ -92,6 +118,10 @@ class DirectoryStore:
     def address(self, key: str) -> str:
         """Give the absolute path of an object."""
         return str(self._path(key))
+
+    def library_options(self) -> Mapping[str, str]:
+        """Give nothing: a path says it all."""
+        return {}
 
     def local_path(self, key: str) -> Path | None:
         """Give the absolute path of an object: it can be read where it lies."""
@@ -146,11 +176,16 @@ class DirectoryStore:
             yield
 
     @contextmanager
-    def _unchanged(self, key: str, etag: str | None) -> Iterator[None]:
-        """Keep other writers out while the object is what a writer last saw, else StoreConflict."""
+    def _unchanged(
+        self, key: str, etag: str | None, *, copied: HashingReader | None = None, sha256: str = ""
+    ) -> Iterator[None]:
+        """Keep other writers out while the object is what a writer last saw, else StoreConflict.
+
+        The same is asked of the bytes that were `copied`, if any.
+        """
         path = self._path(key)
         with self._locked(key):
-            if _file_etag(path) != etag:
+            if _file_etag(path) != etag or (copied and copied.sha256 != sha256):
                 raise StoreConflict(
                     "the object is not what this writer last saw",
                     address=str(path),
@@ -200,7 +235,7 @@ def _file_etag(path: Path) -> str | None:
 
 
 def _replace(
-    path: Path, source: BinaryIO, *, guard: AbstractContextManager[None], mode: int = 0o666
+    path: Path, source: Readable, *, guard: AbstractContextManager[None], mode: int = 0o666
 ) -> tuple[int, str]:
     """Fill an unfinished file, make it durable, and move it to its place inside the guard.
 

@@ -7,7 +7,7 @@ store refuses or cannot be reached, and UsageError for a key that no store can h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,14 @@ class StoredFile:
     size: int
     sha256: str
     etag: str
+
+
+@dataclass(frozen=True)
+class Stat:
+    """An object as it is now; `sha256` of its bytes is None where nobody has noted it."""
+
+    etag: str
+    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,18 @@ class Store(Protocol):
         With `sha256`, other bytes than these are a StoreError and do not reach the path.
         """
 
+    def stat(self, key: str) -> Stat | None:
+        """Look at an object of any size without fetching it; None where there is none."""
+
+    def copy_if(self, source: StoredFile, key: str, *, etag: str | None) -> None:
+        """Copy a stored file to a key inside the store, if the key still has this etag.
+
+        The bytes do not pass through this machine where the store can copy by itself; their hash is
+        noted, so that `stat` tells it. Readers see the old or the new.
+
+        Raises StoreConflict when what is there has changed, or the source has; as in `write_if`.
+        """
+
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
         """List all objects below a prefix (whole components; "" is everything), sorted by key.
 
@@ -105,6 +125,13 @@ class Store(Protocol):
 
     def address(self, key: str) -> str:
         """Say what a person or a library opens: an absolute path, or ``s3://bucket/key``."""
+
+    def library_options(self) -> Mapping[str, str]:
+        """Give what a library needs besides the `address` to open it by itself.
+
+        The names are those of object_store, which deltalake and polars take. Holds credentials
+        that may expire: for immediate use, never to be shown or kept.
+        """
 
     def local_path(self, key: str) -> Path | None:
         """Give the path of an object that lies on this machine and needs no copy, else None."""

@@ -4,6 +4,8 @@
             record.json  notebook.ipynb  progress.json  outputs/<output>/<file>  spilled/<file>
     active/<the same path>.json       a mark for as long as the attempt runs
     current/<pipeline>/<step>/<partition>[/<member>].json
+    data/<pipeline>/<output>/partition=<partition>/[member=<member>/]<file>
+                                      the plain address: a copy of what is current, or a Delta table
     code/<sha256>.tar.gz              what attempts ran, each bundle once
     doomed/<key or prefix>.json       a mark on what the next gc deletes
 
@@ -165,6 +167,17 @@ def pointer_key_of(attempt_prefix: str) -> str:
     """Name the pointer that an attempt commits to, also where a name in its prefix was cut."""
     _root, pipeline, partition, _run, step, *member, _attempt = attempt_prefix.split("/")
     return "/".join(["current", pipeline, step, partition, *member]) + ".json"
+
+
+def data_prefix(pipeline: str, output: str) -> str:
+    """Name the prefix at which an output is published, for all partitions."""
+    return f"data/{encode(pipeline)}/{encode(output)}"
+
+
+def data_partition_prefix(pipeline: str, output: str, partition: str, *, member: str = "") -> str:
+    """Name the prefix at which an output's file for one partition is published."""
+    inner = f"/member={encode(member)}" if member else ""
+    return f"{data_prefix(pipeline, output)}/partition={encode(partition)}{inner}"
 
 
 def folder(prefix: str) -> str:

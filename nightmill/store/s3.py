@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -21,9 +22,10 @@ from botocore.config import Config
 
 from nightmill.errors import StoreError
 from nightmill.store.files import HashingReader, checked_download, os_errors
-from nightmill.store.interface import Blob, Entry, Remnant, StoredFile
+from nightmill.store.interface import Blob, Entry, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
+from nightmill.store.s3_copy import copy, library_options, noted_sha256
 from nightmill.store.s3_errors import translated
 from nightmill.store.s3_settings import S3Settings
 
@@ -54,7 +56,8 @@ class S3Store:
     def __init__(self, settings: S3Settings, *, read_timeout_s: float = _READ_TIMEOUT_S) -> None:
         self._settings = settings
         with self._translated("open", ""):
-            self._client = _client(settings, read_timeout_s)
+            self._session = boto3.Session(profile_name=settings.profile or None)
+            self._client = _client(self._session, settings, read_timeout_s)
 
     @property
     def url(self) -> str:
@@ -115,6 +118,24 @@ class S3Store:
                 Config=_transfer(_PART_BYTES),
             )
 
+    def stat(self, key: str) -> Stat | None:
+        """Ask for an object's etag, and for the hash that a copy of ours has noted."""
+        with self._translated("read", key):
+            try:
+                head = self._client.head_object(**self._place(key))
+            except self._client.exceptions.ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.NOT_FOUND:
+                    return None
+                raise
+        return Stat(head["ETag"], noted_sha256(head["Metadata"]))
+
+    def copy_if(self, source: StoredFile, key: str, *, etag: str | None) -> None:
+        """Let S3 copy a stored file, if both it and what is at the key are unchanged."""
+        full = replace(source, key=self._full(source.key))
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        with self._translated("write_if", key):
+            copy(self._client, full, self._place(key), condition, extra=self._extra(key))
+
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
         """List all objects below a prefix, a thousand at a request, in the order S3 has them."""
         beginning = self._root() + folder(prefix)
@@ -146,6 +167,11 @@ class S3Store:
     def address(self, key: str) -> str:
         """Give the ``s3://bucket/key`` of an object."""
         return f"s3://{self._settings.bucket}/{self._full(key)}"
+
+    def library_options(self) -> Mapping[str, str]:
+        """Give endpoint, region, encryption and the credentials that this store uses now."""
+        with self._translated("open", ""):
+            return library_options(self._client, self._settings, self._session)
 
     def local_path(self, key: str) -> Path | None:
         """Give None: nothing in S3 lies on this machine."""
@@ -215,8 +241,7 @@ class S3Store:
         return translated(self._settings, operation, address)
 
 
-def _client(settings: S3Settings, read_timeout_s: float) -> S3Client:
-    session = boto3.Session(profile_name=settings.profile or None)
+def _client(session: boto3.Session, settings: S3Settings, read_timeout_s: float) -> S3Client:
     endpoint = settings.endpoint or None
     foreign = (
         endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

@@ -1,0 +1,147 @@
+"""The one way to publish: for an attempt that has committed, after a rollback, and in a repair.
+
+Nothing is noted of what was published: the places themselves tell. So a repair may be interrupted
+and repeated at will, and also finds what somebody else has changed there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from nightmill.errors import NightmillError
+from nightmill.publish.files import PlainFile
+from nightmill.publish.target import State, Target, bring_up_to_date, look
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.store.interface import Store
+from nightmill.store.keys import decode, pointers_prefix
+from nightmill.store.pointer import Pointer, read_current, read_pointer
+
+if TYPE_CHECKING:
+    from nightmill.publish.delta import Table
+
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Published:
+    """One output of a partition and member, and what became of it; `problem` says what failed."""
+
+    output: str
+    partition: str
+    member: str
+    address: str
+    state: State
+    problem: str = ""
+
+
+def publish_current(
+    store: Store, spec: PipelineSpec, *, step: str, partition: str, member: str = ""
+) -> tuple[Published, ...]:
+    """Publish what is current of a step, as far as its outputs are declared so.
+
+    Never raises for what failed: that stands in the result, and `nightmill repair` completes it.
+    """
+    return _Publisher(store, spec).publish(step, partition, member)
+
+
+def repair(
+    store: Store, spec: PipelineSpec, *, partition: str | None = None, dry_run: bool = False
+) -> Iterator[Published]:
+    """Compare what is committed of a pipeline with what is published, and publish what is behind.
+
+    Yields every output of every partition, or of one; with `dry_run` nothing is changed. Raises
+    StoreError if the pointers cannot be listed.
+    """
+    publisher = _Publisher(store, spec, dry_run=dry_run)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for step in publisher.steps:
+            places = publisher.places(step, partition)
+            found = pool.map(lambda place, step=step: publisher.publish(step, *place), places)
+            yield from chain.from_iterable(found)
+
+
+def warnings(found: tuple[Published, ...], pipeline: str) -> tuple[str, ...]:
+    """Say for the record what could not be published, and how to complete it."""
+    return tuple(
+        f"{one.output} is committed, but not published: {one.problem}; `nightmill repair "
+        f"{pipeline} --partition {one.partition}` completes it"
+        for one in found
+        if one.state is State.FAILED
+    )
+
+
+class _Publisher:
+    """Publishes outputs of one pipeline; its tables stay open between partitions."""
+
+    def __init__(self, store: Store, spec: PipelineSpec, *, dry_run: bool = False) -> None:
+        self._store = store
+        self._spec = spec
+        self._dry_run = dry_run
+        self._tables: dict[str, Table] = {}
+        self._one_table_at_a_time = threading.Lock()
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps that have something to publish."""
+        return [
+            name
+            for name, step in self._spec.steps.items()
+            if any(output.is_published for output in step.outputs.values())
+        ]
+
+    def places(self, step: str, partition: str | None) -> Iterator[tuple[str, str]]:
+        """List the partitions and members that have committed, or those of one partition."""
+        if partition is not None:
+            yield from ((partition, one) for one in self._spec.steps[step].members or ("",))
+            return
+        prefix = pointers_prefix(self._spec.pipeline, step)
+        for entry in self._store.list(prefix):
+            inner = entry.key.removeprefix(f"{prefix}/").removesuffix(".json")
+            name, _slash, member = inner.partition("/")
+            pointer = read_current(self._store, entry.key).pointer if "~~" in inner else None
+            if pointer is not None:  # a key shortened a long name
+                yield pointer.partition, pointer.member
+            else:
+                yield decode(name), decode(member)
+
+    def publish(self, step: str, partition: str, member: str) -> tuple[Published, ...]:
+        """Publish every output of a step that is declared so and has committed."""
+        declared = self._spec.steps[step].outputs.items()
+        meant = [name for name, output in declared if output.is_published]
+        found = (self._publish(step, name, partition, member) for name in meant)
+        return tuple(one for one in found if one.state is not State.NOTHING)
+
+    def _publish(self, step: str, output: str, partition: str, member: str) -> Published:
+        target = self._target(step, output, partition, member)
+        names = (output, partition, member, target.address)
+
+        def read() -> Pointer | None:
+            place = (self._spec.pipeline, step, partition)
+            pointer = read_pointer(self._store, *place, member=member)
+            return pointer if pointer is not None and output in pointer.outputs else None
+
+        is_file = isinstance(target, PlainFile)
+        try:
+            with nullcontext() if is_file else self._one_table_at_a_time:
+                state = look(target, read) if self._dry_run else bring_up_to_date(target, read)
+        except NightmillError as error:
+            return Published(*names, State.FAILED, " ".join(str(error).split()))
+        return Published(*names, state)
+
+    def _target(self, step: str, output: str, partition: str, member: str) -> Target:
+        spec = self._spec.steps[step]
+        if spec.outputs[output].format == "files":
+            return PlainFile(self._store, self._spec.pipeline, output, partition, member)
+        # Only here: deltalake takes a while to import, and most outputs are plain files.
+        from nightmill.publish.delta import Table, TablePartition  # noqa: PLC0415 - see above
+
+        if output not in self._tables:
+            names, declared = (self._spec.pipeline, output), spec.outputs[output]
+            self._tables[output] = Table(self._store, *names, declared, bool(spec.members))
+        return TablePartition(self._tables[output], partition, member)

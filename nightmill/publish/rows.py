@@ -1,0 +1,105 @@
+"""The rows of a committed output, as a stream: a large file is never whole in memory.
+
+The files are fetched to the local disk, compared with the hash that was committed, and read from
+there. DuckDB takes `key=value` anywhere in a path for a column and `*?[` for a pattern, so they get
+plain names, below only those folders that the author made columns of.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import duckdb
+
+from nightmill.publish.target import PublishError
+from nightmill.spec.outputs import PARQUET
+from nightmill.spec.problems import shown
+from nightmill.store.interface import Store
+from nightmill.store.pointer import CommittedFile, CommittedOutput
+
+_SETTINGS: dict[str, Any] = {
+    "memory_limit": "256MiB",
+    "threads": 2,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+
+
+@contextmanager
+def open_rows(
+    store: Store, output: CommittedOutput, *, constants: Mapping[str, str]
+) -> Iterator[duckdb.DuckDBPyRelation]:
+    """Give all rows of an output, each with these constants as further columns.
+
+    Raises PublishError for what is no Parquet or has such columns itself, StoreError for bytes that
+    are not the committed ones.
+    """
+    parent = os.environ.get("NIGHTMILL_SCRATCH") or None
+    with tempfile.TemporaryDirectory(prefix="nightmill-publish-", dir=parent) as folder:
+        files = _fetch(store, output, Path(folder))
+        with duckdb.connect(":memory:", config={**_SETTINGS, "temp_directory": folder}) as opened:
+            source = f"read_parquet([{', '.join(map(literal, files))}], {_options(files)})"
+            try:
+                opened.execute("SET enable_progress_bar = false")
+                _refuse_constants(opened.sql(f"SELECT * FROM {source}").columns, output, constants)
+                given = (f"{literal(text)} AS {name}" for name, text in constants.items())
+                rows = opened.sql(f"SELECT *, {', '.join(given)} FROM {source}")
+            except duckdb.Error as error:
+                problem = f"cannot be read as Parquet: {str(error).splitlines()[0]}"
+                raise _error(output, problem, "write it with pandas, polars or pyarrow") from error
+            yield rows
+
+
+def _fetch(store: Store, output: CommittedOutput, folder: Path) -> list[str]:
+    found = [file for file in output.files if _is_part(PurePosixPath(file.path))]
+    if not found:
+        raise _error(output, "has no Parquet file", "write one, or leave out `format: delta`")
+    return [
+        _fetch_one(store, output, file, _place(folder, n, file)) for n, file in enumerate(found)
+    ]
+
+
+def _fetch_one(store: Store, output: CommittedOutput, file: CommittedFile, place: Path) -> str:
+    store.get_file(f"{output.prefix}/{file.path}", place, sha256=file.sha256)
+    return str(place)
+
+
+def _place(folder: Path, number: int, file: CommittedFile) -> Path:
+    keys = [quote(name, safe="=%") for name in PurePosixPath(file.path).parent.parts if "=" in name]
+    return folder.joinpath("parts", *keys, f"{number:06d}.parquet")
+
+
+def _is_part(path: PurePosixPath) -> bool:
+    """Tell whether a reader of the folder would read it: not _SUCCESS, not .part.crc."""
+    hidden = any(name.startswith(("_", ".")) for name in path.parts)
+    return not hidden and path.suffix.lower() in PARQUET
+
+
+def _options(files: Sequence[str]) -> str:
+    has_keys = any("=" in Path(file).parent.name for file in files)
+    return f"union_by_name=true, hive_partitioning={str(has_keys).lower()}"
+
+
+def _refuse_constants(
+    columns: Sequence[str], output: CommittedOutput, constants: Mapping[str, str]
+) -> None:
+    for name in columns:
+        if name.lower() in constants:
+            problem = f"has a column {shown(name)}, and its table's partitions are named so"
+            raise _error(output, problem, "rename the column")
+
+
+def _error(output: CommittedOutput, problem: str, advice: str) -> PublishError:
+    return PublishError(problem, where=f"output {output.name}", advice=advice)
+
+
+def literal(text: str) -> str:
+    """Quote text for SQL."""
+    return "'" + text.replace("'", "''") + "'"

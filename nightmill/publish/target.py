@@ -1,0 +1,90 @@
+"""What can be published to, and how one publisher of several wins: the newest commit's.
+
+Publishers of the same output may overtake each other at any point, and any of them may die. So
+each one looks at what is published, *then* reads the pointer, and replaces only what it saw: an
+older attempt that wakes up late either sees the newer pointer, or finds another object than it saw.
+Afterwards it looks once more, and publishes again if the pointer has moved meanwhile.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol
+
+from nightmill.errors import NightmillError, StoreConflict
+from nightmill.store.pointer import Pointer
+
+_MAX_TRIES = 12
+_PAUSE_S = 0.05  # grows with each try: at most 3 s in all
+
+Replace = Callable[[], None]
+
+
+class State(StrEnum):
+    """What is true of a published output now."""
+
+    NOTHING = "nothing is committed"
+    CURRENT = "up to date"
+    PUBLISHED = "published"
+    BEHIND = "behind"
+    FAILED = "failed"
+
+
+class PublishError(NightmillError):
+    """An output is committed, and cannot be published as pipeline.yaml says."""
+
+
+class Target(Protocol):
+    """The place of one output and partition."""
+
+    @property
+    def address(self) -> str:
+        """What a reader opens."""
+
+    def look(self, pointer: Pointer) -> Replace | None:
+        """See whether the pointer's version is published; else return what would publish it.
+
+        Calling that replaces what was seen, and nothing else: StoreConflict when it has changed.
+        """
+
+
+def look(target: Target, read: Callable[[], Pointer | None]) -> State:
+    """Compare what is published with what is current, as `read` tells it; change nothing."""
+    pointer = read()
+    if pointer is None:
+        return State.NOTHING
+    return State.BEHIND if target.look(pointer) else State.CURRENT
+
+
+def bring_up_to_date(target: Target, read: Callable[[], Pointer | None]) -> State:
+    """Publish what is current, as `read` tells it, and return what had to be done.
+
+    Raises StoreError or PublishError.
+    """
+    pointer, has_replaced = read(), False
+    conflict: StoreConflict | None = None
+    for tries in range(_MAX_TRIES):
+        if pointer is None:
+            return State.NOTHING
+        replace = target.look(pointer)
+        if replace is None and not has_replaced:
+            return State.CURRENT  # who moves the pointer from now on publishes after that
+        latest = read()
+        if latest is not None and latest.commit_id == pointer.commit_id:
+            if replace is None:
+                return State.PUBLISHED
+            try:
+                replace()
+                has_replaced = True
+            except StoreConflict as error:
+                conflict = error
+                time.sleep(_PAUSE_S * tries * random.random())  # noqa: S311 - spreads, hides nothing
+        pointer = latest
+    raise PublishError(
+        f"what is published changed under each of {_MAX_TRIES} tries",
+        where=target.address,
+        advice=f"see what else writes there, then repair ({conflict.problem if conflict else ''})",
+    )
