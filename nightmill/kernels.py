@@ -94,11 +94,12 @@ def require(kernel: Kernel, root: Path) -> KernelEnvironment:
     return found
 
 
-def install(kernel: Kernel, root: Path) -> tuple[KernelEnvironment, bool]:
+def install(kernel: Kernel, root: Path, *, announce: bool = True) -> tuple[KernelEnvironment, bool]:
     """Build the environment unless it is there; return it and whether it was built now.
 
-    Two processes may ask at once: one builds, the other waits. Raises KernelError with uv's words
-    when the lock cannot be installed.
+    Two processes may ask at once: one builds, the other waits. Where it is not to `announce`,
+    JupyterLab keeps the environment that it knows under the kernel's name. Raises KernelError with
+    uv's words when the lock cannot be installed.
     """
     target = environment(kernel, root)
     target.path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,8 @@ def install(kernel: Kernel, root: Path) -> tuple[KernelEnvironment, bool]:
         if built:
             mark = target.kernel.lock_sha256 + "\n"
             (target.path / _COMPLETE).write_text(mark, encoding="ascii")
-        _announce(target)
+        if announce:
+            _announce(target)
     return target, built
 
 

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from nightmill import __version__
-from nightmill.cli import amend, check, doctor, gc, history, kernels, pod, run, step, versions
+from nightmill.cli import (
+    amend,
+    check,
+    doctor,
+    gc,
+    history,
+    kernels,
+    pod,
+    replay,
+    run,
+    step,
+    versions,
+)
 from nightmill.cli.program import new_program
 from nightmill.cli.terminal import say
 
@@ -13,6 +25,7 @@ app.command("step")(step.step)
 app.command("check")(check.check)
 app.command("runs")(history.runs)
 app.command("show")(history.show)
+app.command("replay")(replay.replay)
 app.command("amend")(amend.amend)
 app.command("sweep")(amend.sweep)
 app.command("versions")(versions.versions)
