@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -19,106 +13,14 @@ import pytest
 from nightmill.errors import StoreConflict, StoreError
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Pointer, Token, commit, read_pointer
-
-CHECKSUMS = ("x-amz-checksum-", "x-amz-sdk-checksum-", "x-amz-trailer")
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request as the proxy saw it."""
-
-    command: str
-    headers: Message
-
-
-class Proxy(ThreadingHTTPServer):
-    """Passes requests on to the S3 server, keeps their headers, and can misbehave.
-
-    `answer(request)` may return a status, an S3 code and a message, given in the server's place.
-    `drops_reply(request)` lets the request through and closes the connection without a reply.
-    """
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, upstream: str = "") -> None:
-        super().__init__(("127.0.0.1", 0), _ProxyHandler)
-        self.upstream = urlsplit(upstream).netloc
-        self.endpoint = f"http://127.0.0.1:{self.server_port}"
-        self.seen: list[Request] = []
-        self.answer = lambda _request: None
-        self.drops_reply = lambda _request: False
-
-    def handle_error(self, request, client_address):
-        """Say nothing: clients hang up on purpose here."""
-
-
-class _ProxyHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def _handle(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = Request(self.command, self.headers)
-        self.server.seen.append(request)
-        if canned := self.server.answer(request):
-            status, code, message = canned
-            xml = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-            region = {"x-amz-bucket-region": "eu-west-1"} if status == 301 else {}
-            self._reply(status, {"Content-Type": "application/xml"} | region, xml)
-            return
-        status, headers, data = self._forward(body)
-        if self.server.drops_reply(request):
-            self.close_connection = True
-            return
-        self._reply(status, headers, data)
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _handle  # noqa: N815 - named by http.server
-
-    def _forward(self, body):
-        upstream = http.client.HTTPConnection(self.server.upstream, timeout=30)
-        upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() not in {"expect", "connection"}:
-                upstream.putheader(name, value)
-        upstream.endheaders(body)
-        answer = upstream.getresponse()
-        data = answer.read()
-        upstream.close()
-        dropped = {"transfer-encoding", "connection", "date", "server"}
-        headers = {
-            name: value for name, value in answer.getheaders() if name.lower() not in dropped
-        }
-        return answer.status, headers, data
-
-    def _reply(self, status, headers, data):
-        self.send_response(status)
-        for name, value in ({"Content-Length": len(data)} | headers).items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def log_message(self, *_arguments):
-        """Keep the test's output clean."""
-
-
-def is_conditional(request):
-    return "If-None-Match" in request.headers or "If-Match" in request.headers
-
-
-def has_checksum(request):
-    return any(name.lower().startswith(CHECKSUMS) for name in request.headers)
+from tests.s3_proxy import Fault, run_proxy
 
 
 @pytest.fixture
 def proxy(s3_server):
     """Run a proxy before the S3 server that a test can make misbehave."""
-    with Proxy(s3_server.endpoint) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with run_proxy(s3_server.endpoint) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -258,14 +160,14 @@ def test_no_checksum_is_sent_unless_asked_for(open_s3, proxy, tmp_path, method):
         proxy.seen.clear()
         store = open_s3(endpoint=proxy.endpoint, checksums=checksums)
         store.put_file("f", tmp_path / "big")
-        sent = [has_checksum(request) for request in proxy.seen if request.command == method]
+        sent = [request.has_checksum for request in proxy.seen if request.command == method]
         assert any(sent) is expected
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, "InvalidRequest"), (401, "Unauthorized")])
 def test_refused_checksums_are_named(open_s3, proxy, status, code):
     """A store that refuses checksums, even as "unauthorized", makes us name that setting."""
-    proxy.answer = lambda request: (status, code, "no") if has_checksum(request) else None
+    proxy.answer = lambda request: (status, code, "no") if request.has_checksum else None
     open_s3(endpoint=proxy.endpoint).preflight()
     with pytest.raises(StoreError) as raised:
         open_s3(endpoint=proxy.endpoint, checksums="when_supported").preflight()
@@ -277,12 +179,12 @@ def test_a_commit_whose_reply_is_lost_is_made_once(open_s3, proxy):
     dropped = []
 
     def drop_first(request):
-        if is_conditional(request) and not dropped:
+        if request.is_conditional and not dropped:
             dropped.append(request)
-            return True
-        return False
+            return Fault.LOSE_REPLY
+        return None
 
-    proxy.drops_reply = drop_first
+    proxy.fault = drop_first
     store = open_s3(endpoint=proxy.endpoint)
     pointer = Pointer(
         pipeline="p",
@@ -294,7 +196,7 @@ def test_a_commit_whose_reply_is_lost_is_made_once(open_s3, proxy):
         outputs={},
     )
     assert commit(store, pointer) == pointer
-    assert len([request for request in proxy.seen if is_conditional(request)]) == 2
+    assert len([request for request in proxy.seen if request.is_conditional]) == 2
     assert read_pointer(store, "p", "s", "d") == pointer
 
 
