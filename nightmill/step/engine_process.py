@@ -27,6 +27,7 @@ class EngineProcess:
     """A started engine. `events` and `output` are descriptors to read from."""
 
     def __init__(self) -> None:
+        self._kernel: KernelOrder | None = None
         self.events, events_in = os.pipe()
         try:
             self.process = subprocess.Popen(
@@ -50,7 +51,16 @@ class EngineProcess:
 
     def start_kernel(self, order: KernelOrder) -> None:
         """Have the kernel started; no cell runs."""
+        self._kernel = order
         self._send({"order": "kernel", **asdict(order)})
+
+    def killed_children(self) -> int:
+        """Count the children of the kernel that were killed so far, as far as it knows."""
+        try:
+            noted = self._kernel.killed_children.read_bytes() if self._kernel else b""
+        except OSError:
+            return 0
+        return noted.count(b"\n")
 
     def execute(self, plan: Plan) -> None:
         """Have the notebook run."""

@@ -20,6 +20,7 @@ __all__ = [
     "describe_evidence",
     "describe_kernel",
     "describe_memory",
+    "describe_warnings",
     "read_metrics",
     "read_notebook",
 ]
@@ -37,8 +38,25 @@ def describe_cells(notebook: Mapping[str, Any], seen: Watched) -> tuple[CellReco
 
 def describe_evidence(seen: Watched) -> dict[str, Any]:
     """Return what was seen of the processes, also where all went well."""
-    left = {"left_behind": seen.left_behind} if seen.left_behind else {}
-    return {**verdict.evidence(seen), **seen.system, **left}
+    facts = {
+        "oom_kills_by_cell": {str(cell): kills for cell, kills in seen.oom_kills_by_cell.items()},
+        "killed_children": seen.killed_children,
+        "left_behind": seen.left_behind,
+    }
+    told = {name: value for name, value in facts.items() if value}
+    return {**verdict.evidence(seen), **seen.system, **told}
+
+
+def describe_warnings(seen: Watched) -> tuple[str, ...]:
+    """Return what a reviewer should know although it failed no cell."""
+    if not seen.killed_children:
+        return tuple(seen.warnings)
+    one = seen.killed_children == 1
+    said = "a child process" if one else f"{seen.killed_children} child processes"
+    told = f"{said} of the kernel {'was' if one else 'were'} killed by SIGKILL"
+    if seen.oom_kills:
+        told += f"; the system killed {seen.oom_kills} for memory"
+    return (*seen.warnings, told)
 
 
 def describe_memory(seen: Watched) -> Memory:

@@ -14,16 +14,20 @@ What it is for:
   time; IPython keeps all of it as well. Here messages are bounded, the kernel waits for its reader,
   and nothing is kept.
 - Threads are known: which are still at work, and which ended in an exception that nobody saw.
+- Children that were killed are noted: nobody but their parent ever learns of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 _PIECE = 1 << 20  # characters a message of printed text
@@ -136,12 +140,32 @@ def forget_prints(shell: Any) -> None:
         shell._tee = tee  # noqa: SLF001 - there is no setting for it
 
 
+def note_killed_children(file: Path) -> None:
+    """Add a line to the file for each child that SIGKILL ended, if there is such a file.
+
+    Seen are those that Python itself waits for, as multiprocessing, joblib and subprocess do.
+    """
+    waitpid = os.waitpid
+
+    def watched(*arguments: int) -> tuple[int, int]:
+        pid, status = waitpid(*arguments)
+        if pid and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            with contextlib.suppress(OSError), file.open("a") as lines:
+                lines.write(f"{pid}\n")
+        return pid, status
+
+    if file.is_file():
+        os.waitpid = watched
+
+
 def install(shell: Any) -> None:
     """Do all of the above; the kernel keeps `Threads` under a name that `kernel_hook` knows."""
     sys.breakpointhook = sys.__breakpointhook__
     if "debugpy" in sys.modules and sys.modules["debugpy"] is None:
         del sys.modules["debugpy"]
     shell.kernel.nightmill_threads = Threads()
+    connection_file = getattr(shell.kernel.parent, "abs_connection_file", "")
+    note_killed_children(Path(connection_file).with_name("killed-children"))
     forget_prints(shell)
     if hasattr(sys.stdout, "pub_thread"):  # a stream of ipykernel's
         bound_messages(type(sys.stdout))

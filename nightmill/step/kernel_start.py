@@ -51,6 +51,11 @@ class KernelOrder:
     cwd: str
     connection_file: str
 
+    @property
+    def killed_children(self) -> Path:
+        """Where the kernel notes its children that were killed, a line each (see `in_kernel`)."""
+        return Path(self.connection_file).with_name("killed-children")
+
 
 @dataclass(frozen=True)
 class StartedKernel:
@@ -66,6 +71,7 @@ def start_kernel(order: KernelOrder) -> StartedKernel:
     spec = json.loads(Path(order.kernelspec, "kernel.json").read_bytes())
     file = Path(order.connection_file)
     _write_connection_file(file, Path(order.kernelspec).name)
+    order.killed_children.touch()
     command = [part.replace("{connection_file}", str(file)) for part in spec["argv"]]
     if command[1:3] == _MODULE:
         command[1:3] = ["-c", _LAUNCHER]

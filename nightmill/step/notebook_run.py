@@ -137,7 +137,7 @@ class NotebookRun:
         self._desk.kept.note(
             memory=findings.describe_memory(seen),
             evidence={**findings.describe_evidence(seen), **mirror},
-            warnings=(*seen.warnings, *self._mirror.warnings),
+            warnings=(*findings.describe_warnings(seen), *self._mirror.warnings),
         )
         if found := self._closed or findings.read_notebook(self._notebook):
             self._desk.kept.note(

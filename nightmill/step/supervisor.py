@@ -40,9 +40,10 @@ class Watched:
     """What the supervisor saw of one execution. Memory in bytes, by position of the cell.
 
     `oom_kills_in_cell` are those since the last cell that completed: only they can be the reason
-    why the next one did not. `system` is what the system counted, for the record's evidence.
-    `log_tail` is what the engine itself said last, and not redacted yet; `reached` is the position
-    of the last cell that began.
+    why the next one did not; `oom_kills_by_cell` counts by the author's number. `killed_children`
+    are those that the kernel knows of, whoever killed them; `system` is what the system counted,
+    for the record's evidence. `log_tail` is what the engine itself said last, not redacted yet;
+    `reached` is the position of the last cell that began.
     """
 
     outcome: Mapping[str, Any] | None = None
@@ -54,6 +55,8 @@ class Watched:
     memory_limit: int | None = None
     oom_kills: int = 0
     oom_kills_in_cell: int = 0
+    oom_kills_by_cell: dict[int, int] = field(default_factory=dict)
+    killed_children: int = 0
     system: dict[str, Any] = field(default_factory=dict)
     left_behind: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -81,6 +84,7 @@ class Supervisor:
         self._die_with_stdin = die_with_stdin
         self._seen = Watched()
         self._position = 0
+        self._numbers: dict[int, int] = {}
         self._served = 0
         self._lines = b""
         self._tail = b""
@@ -107,6 +111,12 @@ class Supervisor:
         seen.memory_limit = memory_limit()
         seen.oom_kills = memory.kills_by_cell.total()
         seen.oom_kills_in_cell = memory.kills_since_completed
+        seen.oom_kills_by_cell = {
+            self._numbers[position]: kills
+            for position, kills in memory.kills_by_cell.items()
+            if kills and position in self._numbers
+        }
+        seen.killed_children = self._engine.killed_children()
         seen.system = memory.evidence()
         seen.log_tail = self._tail.decode(errors="replace")
         return seen
@@ -181,6 +191,7 @@ class Supervisor:
                 self._seen.spilled.append(event["file"])
             case "cell_started":
                 self._position = event["position"]
+                self._numbers[self._position] = event["number"]
             case "cell_ended":
                 completed = event["state"] == CellState.COMPLETED
                 self._memory.note(event["position"], completed=completed)
