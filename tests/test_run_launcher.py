@@ -413,7 +413,7 @@ def test_a_stop_ends_the_wait_for_the_next_attempt(launcher):
     """Stopped while it waits, a step has failed as it did before, and is not tried again."""
     made = launcher(planned("flaky_store_1", retries=times(1, 600)), planned("b", "flaky_store_1"))
     began = time.monotonic()
-    threading.Thread(target=lambda: (wait_until(lambda: made._retries), made.stop())).start()
+    threading.Thread(target=lambda: (wait_until(lambda: made._moments), made.stop())).start()
     ended = run(made)
     assert time.monotonic() - began < 30
     one = ended["flaky_store_1"]

@@ -297,3 +297,22 @@ def test_a_steps_word_on_causes_is_in_the_plan(planning):
     yaml = RETRIED.format(above="retry: {image: never}", here=", retry: {store: never}")
     (one,) = plan(yaml, DAY).values()
     assert one.retries.own == {"image": "never", "store": "never"}
+
+
+def test_an_input_that_may_be_waited_for(planning, project):
+    """A step that says `wait` is planned without its input, and tells which it waits for."""
+    plan, _store = planning
+    project.write(
+        "notebooks/weekly/pipeline.yaml",
+        "pipeline: weekly\nsteps:\n  train: {notebook: n.ipynb, outputs: {model: m.ubj}}\n",
+    )
+    step = "score: {notebook: n.ipynb, inputs: {model: {from: weekly.model, wait: 2h%s}}}\n"
+    yaml = f"pipeline: nightly\nsteps:\n  {step % ''}"
+    one = plan(yaml)[DAY, "score"]
+    assert [(given.parameter, given.wait) for given in one.awaits] == [
+        ("model", timedelta(hours=2))
+    ]
+    both = yaml.replace("{model:", "{other: {from: weekly.model}, model:")
+    with pytest.raises(InputError) as caught:
+        plan(both)
+    assert caught.value.where == "input other"

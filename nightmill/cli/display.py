@@ -25,7 +25,7 @@ from nightmill.cli.terminal import (
     size,
     state_text,
 )
-from nightmill.run.status import StepState, StepStatus
+from nightmill.run.status import StepState, StepStatus, Wait
 from nightmill.spec import words
 
 _ROWS_SHOWN = 16
@@ -68,7 +68,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
     def _render(self) -> RenderableType:
         shown = [one for one in self._statuses if one.state is not StepState.COMMITTED]
         if len(shown) > _ROWS_SHOWN:
-            shown = [one for one in shown if one.state is StepState.RUNNING or one.retry_at]
+            shown = [one for one in shown if _is_under_way(one)]
         table = new_table()
         for status in shown:
             add_row(table, *self._row(status))
@@ -88,14 +88,28 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         return [*names, state_text(status.state), duration(elapsed), size(memory), cell]
 
 
+def _is_under_way(status: StepStatus) -> bool:
+    is_due_later = status.retry_at is not None or status.wait is not None
+    return status.state is StepState.RUNNING or is_due_later
+
+
 def _doing(status: StepStatus) -> str:
-    """Say what a step is at: its cell, or the wait for its next attempt."""
+    """Say what a step is at: its cell, or the wait for an input or for its next attempt."""
     if status.is_over:
         return ""
+    if status.wait is not None:
+        return _waiting(status.wait)
     if status.retry_at is None:
         return cell_text(status.cell)
     left_s = status.retry_at - time.monotonic()
     return f"next attempt in {words.span(left_s)}" if left_s > 0 else status.decision
+
+
+def _waiting(wait: Wait | None) -> str:
+    if wait is None:
+        return ""
+    left_s = max(wait.until - time.monotonic(), 0)
+    return f"waiting up to {duration(left_s)}: {wait.lacking}"
 
 
 class PlainDisplay(AbstractContextManager["PlainDisplay"]):
@@ -115,6 +129,7 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
         said = {
             "started": "started" if run.attempt == 1 else f"attempt {run.attempt} started",
             "blocked": "not run",
+            "awaiting": _waiting(status.wait),
             "cell_started": cell_text(status.cell),
             "warning": f"warning: {event.get('text')}",
             "over": _end_text(status),

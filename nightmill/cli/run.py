@@ -17,6 +17,7 @@ from nightmill.cli.options import StoreOption, open_chosen
 from nightmill.cli.terminal import address, counted, say
 from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 from nightmill.run.aftermath import amend_death
+from nightmill.run.awaiting import Awaited
 from nightmill.run.launcher import Launcher
 from nightmill.run.plan import PlannedStep, Request, build_plan, default_as_of
 from nightmill.run.status import StepState, StepStatus
@@ -92,7 +93,11 @@ def run(
     _check_before(project, request, planned)
     opened.preflight()
     launcher = Launcher(
-        planned, root=project.root, workers=workers, on_death=partial(amend_death, opened)
+        planned,
+        root=project.root,
+        workers=workers,
+        on_death=partial(amend_death, opened),
+        has_inputs=Awaited(opened).are_there,
     )
     statuses = _launch(launcher)
     print_result(statuses)

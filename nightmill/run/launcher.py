@@ -1,7 +1,8 @@
 """Launches planned steps as processes of this machine, several at once, and follows them.
 
 What failed is tried again where its cause and the step's retries say so. A step that waits for its
-next attempt holds up nobody. One that ran out of memory beside others gets the machine to itself.
+next attempt, or for an input, holds up nobody. One that ran out of memory beside others gets the
+machine to itself.
 """
 
 from __future__ import annotations
@@ -30,17 +31,19 @@ Observer = Callable[[StepStatus, Mapping[str, Any]], None]
 class Launcher:
     """Runs a plan; `stop` (from a signal handler) ends it early and in good order.
 
-    `on_death` is told of each attempt whose process ended without its own last word, before it is
-    decided what follows, and may know better how it ended.
+    `on_death` is told of each attempt that ended without its own last word, before it is decided
+    what follows, and may know better how it ended. `has_inputs` says whether a step that may wait
+    for inputs can begin, or notes in its status what it waits for, or how it failed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what to run, how, and two questions for who knows the store
         self,
         planned: Iterable[PlannedStep],
         *,
         root: Path,
         workers: int,
         on_death: Callable[[StepStatus], None] = lambda _status: None,
+        has_inputs: Callable[[StepStatus], bool] = lambda _status: True,
         program: Sequence[str] = NIGHTMILL,
     ) -> None:
         self.statuses: dict[Key, StepStatus] = {one.key: StepStatus(one) for one in planned}
@@ -51,6 +54,7 @@ class Launcher:
         self._root = root
         self._workers = workers
         self._on_death = on_death
+        self._has_inputs = has_inputs
         self._program = program
         self._observer: Observer = lambda _status, _event: None
         self._running: dict[Key, StepProcess] = {}
@@ -67,7 +71,7 @@ class Launcher:
         with selectors.DefaultSelector() as selector:
             while True:
                 self._block_and_start(selector)
-                if not self._running and not self._retries:
+                if not self._running and not self._moments:
                     break
                 for key, _mask in selector.select(self._pause_s()):
                     self._follow(key.data, selector)
@@ -83,9 +87,9 @@ class Launcher:
                 status.state, status.retry_at, status.decision = StepState.FAILED, None, STOPPED
                 self._observer(status, {"event": "over"})
             elif self.stopped or self._lacks(status):
-                status.state = StepState.BLOCKED
+                status.state, status.wait = StepState.BLOCKED, None
                 self._observer(status, {"event": "blocked"})
-            elif self._has_room(status) and self._is_ready(status):
+            elif self._has_room(status) and self._is_ready(status) and self._may_begin(status):
                 self._start(status, selector)
 
     def _lacks(self, status: StepStatus) -> bool:
@@ -97,6 +101,17 @@ class Launcher:
             return time.monotonic() >= status.retry_at
         before = status.planned.needs | status.planned.waits_for
         return all(self.statuses[key].is_over for key in before)
+
+    def _may_begin(self, status: StepStatus) -> bool:
+        before = status.wait.lacking if status.wait else ""
+        if not status.planned.awaits or self._has_inputs(status):
+            return True
+        if status.state is StepState.FAILED:
+            self._on_death(status)
+            self._observer(status, {"event": "over"})
+        elif status.wait and status.wait.lacking != before:
+            self._observer(status, {"event": "awaiting"})
+        return False
 
     def _has_room(self, status: StepStatus) -> bool:
         """Keep the machine free for a step that needs all of it."""
@@ -126,14 +141,16 @@ class Launcher:
     # -- what runs and ends -----------------------------------------------------------------------
 
     @property
-    def _retries(self) -> list[float]:
-        found = (one.retry_at for one in self.statuses.values())
-        return [moment for moment in found if moment is not None]
+    def _moments(self) -> list[float]:
+        """Return when something is to be done that no process will tell of."""
+        retries = (one.retry_at for one in self.statuses.values())
+        looks = (one.wait.look_at for one in self.statuses.values() if one.wait)
+        return [moment for moment in (*retries, *looks) if moment is not None]
 
     def _pause_s(self) -> float:
         """Return how long to wait for events; what is due already waits for one to end."""
         now = time.monotonic()
-        return min([_TICK_S, *(moment - now for moment in self._retries if moment > now)])
+        return min([_TICK_S, *(moment - now for moment in self._moments if moment > now)])
 
     def _follow(self, process: StepProcess, selector: selectors.BaseSelector) -> None:
         data = process.read()

@@ -20,7 +20,7 @@ from nightmill.spec.problems import suggest
 from nightmill.spec.project import Project
 from nightmill.spec.retry import Retries
 from nightmill.spec.steprun import StepRun
-from nightmill.store.inputs import resolve_input
+from nightmill.store.inputs import find_lack
 from nightmill.store.interface import Store
 from nightmill.store.pointer import Pointer, read_pointer
 
@@ -33,12 +33,14 @@ Key = tuple[str, str, str]  # partition, step, member ("" for a step without)
 class PlannedStep:
     """One step for one partition: committed already, or to run.
 
-    It runs after everything in `needs` has succeeded and everything in `waits_for` has ended.
+    It runs after everything in `needs` has succeeded and everything in `waits_for` has ended, and
+    when those inputs that it may wait for, `awaits`, are there.
     """
 
     run: StepRun
     needs: frozenset[Key] = frozenset()
     waits_for: frozenset[Key] = frozenset()
+    awaits: tuple[InputSource, ...] = ()
     committed: Pointer | None = None
     retries: Retries = field(default_factory=Retries)
 
@@ -84,7 +86,7 @@ def build_plan(project: Project, request: Request, store: Store) -> list[Planned
 
     A committed step is left alone unless `rerun`, or unless a step that it reads in the same
     partition is to run (optional inputs count). Raises InputError for an input that nobody has
-    committed or will make.
+    committed or will make, unless the step may wait for it.
     """
     chosen = _chosen_steps(project, request)
     sources = {step: project.inputs(request.pipeline, step) for step in chosen}
@@ -161,12 +163,14 @@ def _plan_step(
     upstream_runs = any(key[0] == run.partition for key in needs | waits_for)
     if committed is not None and not request.rerun and not upstream_runs:
         return PlannedStep(run, committed=committed)
-    for source in outside:
-        resolve_input(store, source, run.partition)
+    lack = find_lack(store, outside, run.partition)
+    if lack is not None and not lack.left:
+        raise lack.error
     return PlannedStep(
         run,
         needs=frozenset(needs),
         waits_for=frozenset(waits_for),
+        awaits=tuple(source for source in sources if source.wait),
         retries=request.retries_of(run.step),
     )
 

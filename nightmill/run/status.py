@@ -24,12 +24,26 @@ class StepState(StrEnum):
 _OVER = {StepState.SUCCEEDED, StepState.FAILED, StepState.COMMITTED, StepState.BLOCKED}
 
 
+@dataclass(frozen=True)
+class Wait:
+    """A wait for an input: what it lacks, in words, and moments on the monotonic clock.
+
+    It began at `since` and is given up at `until`; it is time to look again at `look_at`.
+    """
+
+    lacking: str
+    since: float
+    until: float
+    look_at: float
+
+
 @dataclass
 class StepStatus:
     """What is known of a planned step and of its newest attempt. Seconds and bytes.
 
     `earlier` holds what was known of the attempts before. `decision` says what follows a failure;
-    where another attempt does, `retry_at` is when, on the monotonic clock.
+    where another attempt does, `retry_at` is when, on the monotonic clock. `wait` is there while
+    an input is not.
     """
 
     planned: PlannedStep
@@ -49,6 +63,7 @@ class StepStatus:
     alone: bool = False  # no other step may run at the same time
     decision: str = ""
     retry_at: float | None = None
+    wait: Wait | None = None
     earlier: tuple[StepStatus, ...] = field(default=())
 
     @property

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from nightmill.errors import InputError, StoreError
+from nightmill.errors import InputError, NightmillError, StoreError
 from nightmill.spec.graph import InputSource
 from nightmill.spec.names import label
 from nightmill.spec.partition import previous_partition
@@ -47,7 +47,7 @@ class ResolvedInput:
 class Lack:
     """An input that a step cannot begin without yet; `left` is how long to wait for it still."""
 
-    error: InputError
+    error: NightmillError
     left: timedelta
 
 
