@@ -252,7 +252,9 @@ class Attempt:
             self._desk.kept.write()
         except StoreError as error:
             self._without_record(self._kept_locally(error))
-        with suppress(StoreError):  # a mark too many is found by the next sweep
+        if self.gave_up:
+            return  # a mark too many is found by the next sweep
+        with suppress(StoreError):
             active.unmark(self._desk.store, self._prefix)
 
     def _without_record(self, error: StoreError) -> None:

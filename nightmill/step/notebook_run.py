@@ -28,6 +28,7 @@ from nightmill.store.keys import NOTEBOOK, spilled_key
 
 _SHOWN_CHARACTERS = 4000  # of what the engine itself said
 _SMALL_BYTES = 1 << 20
+_PATIENCE_S, _STOPPED_S = 5.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class NotebookRun:
         seen = supervisor.run(self._plan)
         seen.log_tail = desk.redactor.text(seen.log_tail)[-_SHOWN_CHARACTERS:]
         failure = self._judge(seen)
-        self._mirror.release_notebook()
+        self._mirror.release_notebook(self._patience_s)
         self._note(seen)
         self._spilled = [Path(self._plan.spilled, file) for file in seen.spilled]
         return failure
@@ -106,7 +107,12 @@ class NotebookRun:
     def end(self, state: AttemptState) -> None:
         """End the mirror; where the store knows of any progress, it is told the end."""
         self._tracker.end(state)
-        self._mirror.stop()
+        self._mirror.stop(self._patience_s)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long to wait for an upload of the mirror's that is under way."""
+        return _STOPPED_S if self._desk.stop.times else _PATIENCE_S
 
     def _hear(self, event: Mapping[str, Any]) -> None:
         self._tracker.take(event)
