@@ -519,3 +519,29 @@ def test_published_data_without_a_pointer_goes_and_tables_are_left(store):
     assert run_gc(store, 2) == {gone: Fate.MARKED}
     assert run_gc(store, 2) == {gone: Fate.DELETED}
     assert (set(keys_below(store, "data")), doomed(store)) == (kept, {})
+
+
+def test_code_that_is_named_while_a_gc_looks_stays(tmp_path):
+    """An attempt that begins behind the gc's back finds its old bundle there, and keeps it."""
+    store = open_store("store", base=tmp_path)
+    (tmp_path / "n.py").write_text("x = 1")
+    bundle = pack({"n.py": tmp_path / "n.py"})
+    keep_bundle(store, bundle)
+    run_gc(store, 2)
+
+    class Overtaken:
+        """A store in which an attempt begins as soon as all attempts have been listed."""
+
+        begun = False
+
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def list(self, prefix, **options):
+            yield from store.list(prefix, **options)
+            if prefix == "runs" and not self.begun:
+                self.begun = True
+                add_version(store, 1, code=code_of(bundle.sha256), **ENDED)
+
+    assert run_gc(Overtaken(), 3) == {bundle.key: Fate.ABSOLVED}
+    assert keys_below(store, "code") == [bundle.key]

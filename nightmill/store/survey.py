@@ -1,7 +1,7 @@
 """What lies in a store: every attempt with its size, its age, and what its record still needs.
 
-One listing of `runs/` is read as it streams in, and each record once. What stays in memory is about
-a kilobyte for an attempt, however many files it has and however large they are.
+One listing of `runs/` is read as it streams in, and each record once. What stays in memory is one
+or two kilobytes for an attempt, however many files it has and however large they are.
 """
 
 from __future__ import annotations
