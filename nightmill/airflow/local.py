@@ -20,6 +20,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
+from nightmill.airflow.inputs import missing_inputs
 from nightmill.airflow.links import NotebookLink
 from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.steprun_operator import StepRunFields, late, result_of_exit_code
@@ -47,7 +48,7 @@ class LocalStepOperator(StepRunFields):
         """Run the step, its lines in the log; raises AirflowException with the cause."""
         run = self.make_step_run(context)
         try:
-            told = self._run(run)
+            told = missing_inputs(context, run, Path(self.project)) or self._run(run)
         except AirflowTaskTimeout:  # the step is stopped by now; its record knows only that
             told = late()
         if "record" not in told and told["state"] != "succeeded":  # killed before its last word

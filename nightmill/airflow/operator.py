@@ -6,6 +6,7 @@ differs in what happens around the pod:
     one pod a try       a pod of this very try is taken up again; one of an earlier try is deleted
                         first, and could not commit anyway (see store.pointer)
     nothing twice       what this run has committed already is returned without a pod
+    nothing for nothing an input that is missing is waited for, or told, without a pod
     the log, in words   what a pending pod waits for; on failure the pod's events
     patience            an API server that is away for minutes does not fail a step that runs
     the last word       the step's own (its termination message), but for who stopped it; else what
@@ -31,6 +32,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 from nightmill.airflow import pod_status
 from nightmill.airflow.cluster_api import plain
 from nightmill.airflow.evidence import pod_evidence
+from nightmill.airflow.inputs import missing_inputs
 from nightmill.airflow.links import NotebookLink
 from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.pod_log import PodLog
@@ -123,14 +125,19 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
     # -- before -----------------------------------------------------------------------------------
 
     def _begin(self, context: Any) -> tuple[StepRun, Mapping[str, Any] | None]:
-        """Make the StepRun, and find its result where an earlier try has committed it."""
+        """Make the StepRun, and find its result where that is known without a pod.
+
+        An earlier try may have committed it; or an input is missing.
+        """
         run = self.make_step_run(context)
         self._clear_away(run)
         done = self._outcome(run).committed() if run.attempt > 1 else None
+        if done is not None:
+            self.log.info("An earlier try has committed this already: %s", done["record"])
+            return run, done
+        done = missing_inputs(context, run, Path(self.project))
         if done is None:
             self._choose_stage(context, run)
-        else:
-            self.log.info("An earlier try has committed this already: %s", done["record"])
         return run, done
 
     def _clear_away(self, run: StepRun) -> None:

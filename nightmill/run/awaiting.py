@@ -10,14 +10,11 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from nightmill.errors import NightmillError, StoreError
 from nightmill.run.status import StepState, StepStatus, Wait
-from nightmill.spec import words
-from nightmill.store.inputs import Lack, find_lack
+from nightmill.store.inputs import find_lack
 from nightmill.store.interface import Store
 
 LOOK_EVERY_S = 10.0
-_LONG_S = 120  # from here on seconds are not worth a word
 
 
 @dataclass(frozen=True)
@@ -33,37 +30,21 @@ class Awaited:
         When the wait is given up, the status is that of an attempt that failed. A store that cannot
         be asked is waited for as well.
         """
-        now = time.monotonic()
+        now, planned = time.monotonic(), status.planned
         if status.wait is not None and now < status.wait.look_at:
             return False
         since = status.wait.since if status.wait else now
-        lack = self._lack(status, timedelta(seconds=now - since))
+        waited = timedelta(seconds=now - since)
         status.wait = None
+        lack = find_lack(
+            self.store, planned.awaits, planned.run.partition, waited=waited, patiently=True
+        )
         if lack is None:
             return True
-        left_s = lack.left.total_seconds()
-        if left_s:
+        if left_s := lack.left.total_seconds():
             look_at = now + min(left_s, self.look_every_s)
-            status.wait = Wait(_told(lack.error), since, until=now + left_s, look_at=look_at)
+            status.wait = Wait(lack.told, since, until=now + left_s, look_at=look_at)
         else:
-            _give_up(status, lack.error, waited_s=now - since)
+            status.state = StepState.FAILED
+            status.cause, status.message = lack.error.cause.value, lack.message
         return False
-
-    def _lack(self, status: StepStatus, waited: timedelta) -> Lack | None:
-        awaited = status.planned.awaits
-        try:
-            return find_lack(self.store, awaited, status.planned.run.partition, waited=waited)
-        except StoreError as error:
-            longest = max(source.wait for source in awaited if source.wait)
-            return Lack(error, max(longest - waited, timedelta()))
-
-
-def _give_up(status: StepStatus, error: NightmillError, *, waited_s: float) -> None:
-    status.state, status.cause = StepState.FAILED, error.cause.value
-    whole_s = round(waited_s / 60) * 60 if waited_s >= _LONG_S else waited_s
-    told = f"waited {words.span(whole_s)}: {_told(error)}"
-    status.message = words.describe(error.cause, told)
-
-
-def _told(error: NightmillError) -> str:
-    return " ".join(str(error).split())

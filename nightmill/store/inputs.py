@@ -9,12 +9,13 @@ of both may differ but cannot contradict. Nothing needs to cross from one to the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from nightmill.errors import InputError, NightmillError, StoreError
+from nightmill.spec import words
 from nightmill.spec.graph import InputSource
 from nightmill.spec.names import label
 from nightmill.spec.partition import previous_partition
@@ -25,6 +26,7 @@ from nightmill.store.pointer import CommittedOutput, Pointer, latest_pointers, r
 _AFTER_EVERYTHING = "\U0010ffff"  # sorts behind every partition
 _TRIED_DAYS = 3  # more requests than this are no cheaper than a listing
 _NAMED = 5  # members in a message
+_LONG_S = 120  # from here on seconds are not worth a word
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,24 @@ class ResolvedInput:
 
 @dataclass(frozen=True)
 class Lack:
-    """An input that a step cannot begin without yet; `left` is how long to wait for it still."""
+    """What a step cannot begin without yet, and how long it was and is still to be waited for."""
 
     error: NightmillError
     left: timedelta
+    waited: timedelta
+
+    @property
+    def message(self) -> str:
+        """The failure's message, should the step not begin at all."""
+        waited_s = self.waited.total_seconds()
+        whole_s = round(waited_s / 60) * 60 if waited_s >= _LONG_S else waited_s
+        waited = f"waited {words.span(whole_s)}: " if waited_s else ""
+        return words.describe(self.error.cause, f"{waited}{self.told}")
+
+    @property
+    def told(self) -> str:
+        """What is wrong and what to do, on one line."""
+        return " ".join(str(self.error).split())
 
 
 def resolve_inputs(
@@ -85,24 +101,34 @@ def resolve_input(store: Store, source: InputSource, partition: str) -> Resolved
 
 def find_lack(
     store: Store,
-    sources: Iterable[InputSource],
+    sources: Sequence[InputSource],
     partition: str,
     *,
     waited: timedelta = timedelta(),
+    patiently: bool = False,
 ) -> Lack | None:
     """Find what keeps a step from beginning that has waited so long; None if nothing does.
 
     Of several it is the one with the least time left; without any the step is not to begin at all.
-    An optional input is waited for like any other, and then done without. Raises StoreError.
+    An optional input is waited for like any other, and then done without. Raises StoreError, unless
+    asked `patiently`: then a store that is away is waited for as long as any input.
     """
     lacks: list[Lack] = []
     for source in sources:
-        left = max((source.wait or timedelta()) - waited, timedelta())
+        left = _left(source, waited)
         try:
             resolve_input(store, replace(source, optional=source.optional and not left), partition)
         except InputError as error:
-            lacks.append(Lack(error, left))
+            lacks.append(Lack(error, left, waited))
+        except StoreError as error:
+            if not patiently:
+                raise
+            return Lack(error, max(_left(one, waited) for one in sources), waited)
     return min(lacks, key=lambda lack: lack.left, default=None)
+
+
+def _left(source: InputSource, waited: timedelta) -> timedelta:
+    return max((source.wait or timedelta()) - waited, timedelta())
 
 
 def _pointers(store: Store, source: InputSource, partition: str) -> dict[str, Pointer]:
