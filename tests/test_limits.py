@@ -174,6 +174,19 @@ def test_every_variable_of_the_author_wins(cgroups):
     assert threads.variables == dict.fromkeys(set(THREAD_VARIABLES) - set(author), "2")
 
 
+@pytest.mark.parametrize(
+    ("membership", "files", "peak"),
+    [
+        (V2, {"kubepods/pod1/c1/memory.peak": "700", "memory.peak": "9000"}, 700),
+        (V1, {"memory/kubepods/pod1/c1/memory.max_usage_in_bytes": "800"}, 800),
+        ("", {}, None),
+    ],
+)
+def test_the_memory_peak_of_our_own_cgroup(cgroups, membership, files, peak):
+    """The most that our cgroup ever held is read in both versions; an old system tells nothing."""
+    assert limits.memory_peak(cgroups(membership, files)) == peak
+
+
 def test_a_real_machine_answers():
     """On the machine that runs this test, whatever it is, limits are positive or None."""
     assert (memory_limit() or 1) > 0

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, NoReturn
 
@@ -84,7 +85,8 @@ class Orders(threading.Thread):
         """Stop as on any stop, and end all once the notebook is saved or the grace is over."""
         if not self._is_running:  # an idle kernel has nothing to lose
             if isinstance(self.kernel, StartedKernel):
-                self.kernel.process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(self.kernel.process.pid, signal.SIGKILL)
             os._exit(0)
         atexit.register(self._tree.end_all)
         os.kill(os.getpid(), signal.SIGTERM)
