@@ -73,7 +73,10 @@ class Table:
         if self.has_members:
             columns["member"] = pointer.member
         properties = CommitProperties(
-            custom_metadata=_metadata(pointer), app_transactions=[transaction]
+            custom_metadata=_metadata(pointer),
+            app_transactions=[transaction],
+            # A first commit that lost would be added behind the one that won: it read no partition.
+            max_commit_retries=None if self._open else 0,
         )
         rows = open_rows(self.store, pointer.outputs[self.name], constants=columns)
         with rows as opened, self._errors():

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from nightmill.spec.model import Model
 from nightmill.spec.names import DataName, RelativePath
@@ -39,6 +39,16 @@ class OutputSpec(Model):
     format: Format = "files"
     publish: bool | None = None
     evolution: Evolution | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_long_form(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return {"path": raw}
+        if not isinstance(raw, dict):
+            advice = "write a path like `scores.parquet`, or `{path: scores.parquet}`"
+            raise Faults([Fault("expected the path of a file or folder", advice)])
+        return raw
 
     @model_validator(mode="after")
     def _fits_together(self) -> OutputSpec:
@@ -74,16 +84,7 @@ class OutputSpec(Model):
             yield Fault("only Delta tables evolve", "add `format: delta`", ("evolution",))
 
 
-def _as_long_form(raw: Any) -> Any:
-    if isinstance(raw, dict):
-        return raw
-    if isinstance(raw, str):
-        return {"path": raw}
-    advice = "write a path like `scores.parquet`, or `{path: scores.parquet, format: delta}`"
-    raise Faults([Fault("expected the path of a file or folder", advice)])
-
-
-Outputs = Mapping[DataName, Annotated[OutputSpec, BeforeValidator(_as_long_form)]]
+Outputs = Mapping[DataName, OutputSpec]
 
 
 def paths(outputs: Mapping[str, OutputSpec]) -> dict[str, str]:

@@ -227,6 +227,8 @@ class Attempt:
         desk = self._desk
         told = publish(self._run, self._project, store=desk.store, stop=self._stop)
         desk.kept.note(warnings=(*desk.kept.record.warnings, *told))
+        for text in told:
+            desk.listener({"event": "warning", "text": text})
 
     # -- the end ----------------------------------------------------------------------------------
 

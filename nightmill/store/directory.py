@@ -100,7 +100,10 @@ class DirectoryStore:
         """
         stored, target = self._path(source.key), self._path(key)
         with os_errors("read", stored):
-            opened = stored.open("rb")
+            try:
+                opened = stored.open("rb")
+            except FileNotFoundError as error:
+                raise _conflict(stored, "copy_if") from error
         with opened, os_errors("write", target):
             reader = HashingReader(opened)
             guard = self._unchanged(key, etag, copied=reader, sha256=source.sha256)
@@ -186,12 +189,7 @@ class DirectoryStore:
         path = self._path(key)
         with self._locked(key):
             if _file_etag(path) != etag or (copied and copied.sha256 != sha256):
-                raise StoreConflict(
-                    "the object is not what this writer last saw",
-                    address=str(path),
-                    operation="write_if",
-                    advice="read it again before writing",
-                )
+                raise _conflict(path, "copy_if" if copied else "write_if")
             yield
 
     def _walk(self, beginning: str, start_after: str) -> Iterator[Entry]:
@@ -207,6 +205,15 @@ class DirectoryStore:
             elif key > start_after:
                 with suppress(FileNotFoundError):  # deleted since the directory was read
                     yield _entry(key, entry.stat())
+
+
+def _conflict(path: Path, operation: str) -> StoreConflict:
+    return StoreConflict(
+        "the object is not what this writer last saw",
+        address=str(path),
+        operation=operation,
+        advice="read it again before writing",
+    )
 
 
 def _scan(directory: Path) -> list[os.DirEntry[str]]:

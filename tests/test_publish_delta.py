@@ -1,0 +1,274 @@
+"""Publishing as a Delta table: one transaction a partition, fenced, with the run's name."""
+
+import datetime as dt
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from nightmill.errors import FencedError
+from nightmill.publish.delta import Table, TablePartition
+from nightmill.publish.publish import publish_current, repair
+from nightmill.publish.target import State, bring_up_to_date
+from nightmill.store.pointer import commit
+from tests.published import DELTA, PLACE, PLAIN, TABLE, commit_scores, parquet, scores, spec_with
+from tests.stored_versions import (
+    DAY,
+    PIPELINE,
+    add_version,
+    current,
+    make_pointer,
+    prefix_of,
+    store_outputs,
+)
+
+TOKEN = {"nightmill.token": "2:1", "nightmill.run": "run-2", "nightmill.attempt": "1"}
+
+
+@pytest.fixture
+def spec(load_spec):
+    """Declare the scores as a table."""
+    return load_spec(DELTA)
+
+
+def open_table(store) -> DeltaTable:
+    """Open the published table as its readers do."""
+    return DeltaTable(store.address(TABLE), storage_options=dict(store.library_options()))
+
+
+def rows(store, query: str = "SELECT * FROM scores ORDER BY ALL") -> list[tuple]:
+    """Let DuckDB read the published table."""
+    dataset = open_table(store).to_pyarrow_dataset()
+    with duckdb.connect() as connection:
+        connection.register("scores", dataset)
+        return connection.execute(query).fetchall()
+
+
+def publish(store, spec, **names):
+    """Publish the one output that is declared so."""
+    (found,) = publish_current(store, spec, **PLACE, **names)
+    return found
+
+
+def test_committed_rows_stand_in_the_table(store, spec):
+    """Each commit replaces its partition's rows in one transaction that names the run."""
+    commit_scores(store, 1, scores(1, rows=3))
+    found = publish(store, spec)
+    assert (found.state, found.address) == (State.PUBLISHED, store.address(TABLE))
+    assert rows(store) == [(0, 1, DAY), (1, 1, DAY), (2, 1, DAY)]
+    commit_scores(store, 2, scores(2, rows=2))
+    assert publish(store, spec).state is State.PUBLISHED
+    assert rows(store) == [(0, 2, DAY), (1, 2, DAY)]
+    table = open_table(store)
+    (said,) = table.history(1)
+    assert {name: said[name] for name in TOKEN} == TOKEN
+    assert said["nightmill.commit"] == current(store).commit_id
+    assert (table.version(), table.metadata().partition_columns) == (1, ["partition"])
+
+
+def test_what_is_in_the_table_is_not_written_again(store, spec):
+    """The table itself knows which commit's rows it has: a repeated publish makes no version."""
+    commit_scores(store, 1)
+    publish(store, spec)
+    assert publish(store, spec).state is State.CURRENT
+    assert [one.state for one in repair(store, spec, dry_run=True)] == [State.CURRENT]
+    assert open_table(store).version() == 0
+
+
+def test_partitions_and_members_do_not_touch_each_other(store, load_spec):
+    """With members, the member is a partition column as well."""
+    spec = spec_with(load_spec, "{path: s.parquet, format: delta}", members="[a, b]")
+    for order, member in ((1, "a"), (2, "b"), (3, "a")):
+        commit_scores(store, order, scores(order, rows=1), member=member)
+        publish(store, spec, member=member)
+    assert rows(store) == [(0, 2, DAY, "b"), (0, 3, DAY, "a")]
+
+
+def test_any_text_is_a_partition(store, spec):
+    """A partition with quotes, slashes and other alphabets comes back as it was given."""
+    day = "it's 100% a/b ~ é"
+    outputs = store_outputs(store, prefix_of(1), {"scores": {"s.parquet": scores(1, rows=1)}})
+    pointer = make_pointer(1, outputs=outputs).model_copy(update={"partition": day})
+    commit(store, pointer)
+    for _ in range(2):
+        (found,) = publish_current(store, spec, step="score", partition=day)
+    assert found.state is State.CURRENT
+    assert rows(store) == [(0, 1, day)]
+
+
+def test_an_empty_output_empties_its_partition(store, spec):
+    """No rows are a result, too: those of the former commit do not stay."""
+    commit_scores(store, 1)
+    publish(store, spec)
+    commit_scores(store, 2, scores(2, rows=0))
+    assert publish(store, spec).state is State.PUBLISHED
+    assert rows(store) == []
+
+
+TYPES = {
+    "count": pa.array([3], pa.uint32()),
+    "at": pa.array([dt.datetime(2013, 3, 1, 2, 30)], pa.timestamp("ns")),  # noqa: DTZ001 - so
+    "zoned": pa.array([dt.datetime(2013, 3, 1, tzinfo=dt.UTC)], pa.timestamp("us", "UTC")),
+    "day": pa.array([dt.date(2013, 3, 1)]),
+    "carrier": pa.array(["AA"]).dictionary_encode(),
+    "route": pa.array([["JFK", "LAX"]]),
+    "missing": pa.array([None], pa.float32()),
+}
+
+
+def test_types_of_tables_arrive(store, spec):
+    """Unsigned numbers, nanoseconds, categories and lists become types that Delta has."""
+    commit_scores(store, 1, parquet(TYPES))
+    assert publish(store, spec).problem == ""
+    (row,) = open_table(store).to_pyarrow_table(columns=list(TYPES)).to_pylist()
+    assert row == {
+        "count": 3,
+        "at": dt.datetime(2013, 3, 1, 2, 30),  # noqa: DTZ001 - without a zone, as written
+        "zoned": dt.datetime(2013, 3, 1, tzinfo=dt.UTC),
+        "day": dt.date(2013, 3, 1),
+        "carrier": "AA",
+        "route": ["JFK", "LAX"],
+        "missing": None,
+    }
+
+
+BASE = {"id": [1], "p": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "evolution", "names"),
+    [
+        ({"id": [1], "p": [0.5]}, "none", ["id", "p"]),
+        ({"id": [1], "p": [0.5], "q": [2]}, "none", None),
+        ({"id": [1]}, "none", None),
+        ({"id": ["x"], "p": [0.5]}, "none", None),
+        ({"id": [1], "p": [0.5], "q": [2]}, "add", ["id", "p", "q"]),
+        ({"id": ["x"], "p": [0.5]}, "add", None),
+    ],
+    ids=["same", "one more", "one less", "another type", "one more, add", "another type, add"],
+)
+def test_the_schema_is_enforced(store, load_spec, columns, evolution, names):
+    """Columns that are not the table's fail the publish, and the former rows stay."""
+    output = f"{{path: scores.parquet, format: delta, evolution: {evolution}}}"
+    spec = spec_with(load_spec, output)
+    commit_scores(store, 1, parquet(BASE))
+    publish(store, spec)
+    commit_scores(store, 2, parquet(columns))
+    found = publish(store, spec)
+    if names is None:
+        assert found.state is State.FAILED
+        assert "the Delta table does not take it" in found.problem
+        assert "\n" not in found.problem
+        assert rows(store) == [(1, 0.5, DAY)]
+    else:
+        assert found.state is State.PUBLISHED
+        fields = [field.name for field in open_table(store).schema().fields]
+        assert sorted(fields) == sorted([*names, "partition"])
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"s.parquet": parquet({"Partition": ["x"]})}, "has a column `Partition`"),
+        ({"s.parquet": b"no Parquet at all"}, "cannot be read as Parquet"),
+        ({"s.parquet": scores(1)[:-20]}, "cannot be read as Parquet"),
+        ({"a/_x.parquet": b"", "notes.txt": b"x"}, "has no Parquet file"),
+    ],
+    ids=["clash", "no parquet", "truncated", "no part"],
+)
+def test_what_is_no_table_is_told(store, spec, files, problem):
+    """What cannot become rows of the table fails with the output's name and a reason."""
+    add_version(store, 1, files={"scores": files})
+    found = publish(store, spec)
+    assert (found.state, list(store.list("data"))) == (State.FAILED, [])
+    assert found.problem.startswith("output scores: ")
+    assert problem in found.problem
+
+
+def test_a_folder_of_parts_becomes_rows(store, spec):
+    """Parts keep the columns of the author's key=value folders; other files are not read."""
+    files = {
+        "origin=JFK/part-0.parquet": parquet({"id": [1]}),
+        "origin=E W*R/part-0.parquet": parquet({"id": [2]}),
+        "_SUCCESS": b"",
+        "notes.txt": b"x",
+    }
+    add_version(store, 1, files={"scores": files})
+    assert publish(store, spec).problem == ""
+    assert rows(store) == [(1, "JFK", DAY), (2, "E W*R", DAY)]
+
+
+def test_a_table_that_was_deleted_comes_back(store, spec):
+    """Repair asks the table, not a note: what is no more is published again."""
+    commit_scores(store, 1)
+    publish(store, spec)
+    for entry in list(store.list("data")):
+        store.delete(entry.key)
+    assert [one.state for one in repair(store, spec)] == [State.PUBLISHED]
+    assert len(rows(store)) == 3
+
+
+def test_a_plain_file_of_before_is_not_in_the_table(store, load_spec, spec):
+    """An output that becomes a table starts with what is committed, not with what lies there."""
+    commit_scores(store, 1)
+    publish(store, spec_with(load_spec, "scores.parquet"))
+    assert store.read(PLAIN) is not None
+    publish(store, spec)
+    assert len(rows(store)) == 3
+
+
+@pytest.mark.parametrize("publishes", [True, False], ids=["publishes", "dies before publishing"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("is_first", [True, False], ids=["new table", "table"])
+def test_an_older_publisher_never_has_the_last_word(store, spec, at, is_first, publishes):
+    """Wherever an older publisher is overtaken, the newest rows are there when it ends."""
+    if not is_first:
+        commit_scores(store, 1)
+        publish(store, spec)
+    commit_scores(store, 5, scores(5, rows=1))
+    target = TablePartition(
+        Table(store, PIPELINE, "scores", spec.steps["score"].outputs["scores"], has_members=False),
+        DAY,
+    )
+    readings = 0
+
+    def read():
+        nonlocal readings
+        readings += 1
+        found = current(store)
+        if readings == at:
+            commit_scores(store, 9, scores(9, rows=1))
+            if publishes:
+                publish(store, spec)
+        return found
+
+    bring_up_to_date(target, read)
+    newest = 9 if at < readings or publishes else 5
+    assert rows(store) == [(0, newest, DAY)]
+
+
+def test_many_publishers_at_once_leave_the_newest(store, spec):
+    """Runs of one partition that publish at the same time end with the newest one's rows, once."""
+    orders = range(1, 7)
+    pointers = {}
+    for order in orders:
+        files = {"scores": {"s.parquet": scores(order, rows=1)}}
+        outputs = store_outputs(store, prefix_of(order), files)
+        pointers[order] = make_pointer(order, outputs=outputs)
+    start = threading.Barrier(len(orders))
+
+    def work(order: int) -> None:
+        start.wait()
+        try:
+            commit(store, pointers[order])
+        except FencedError:
+            return
+        found = publish(store, spec)
+        assert found.state is not State.FAILED, found.problem
+
+    with ThreadPoolExecutor(len(orders)) as pool:
+        list(pool.map(work, orders))
+    assert rows(store) == [(0, 6, DAY)]

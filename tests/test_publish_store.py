@@ -1,0 +1,117 @@
+"""What publishing asks of a store: looks and copies inside it, on conditions."""
+
+import pytest
+
+from nightmill.errors import StoreConflict
+from nightmill.store import s3_copy
+from nightmill.store.interface import Stat
+from nightmill.store.open import open_store
+
+
+@pytest.fixture
+def source(store, tmp_path):
+    """Store a small file."""
+    (tmp_path / "file").write_bytes(b"hi there\n")
+    return store.put_file("runs/file", tmp_path / "file")
+
+
+def test_a_copy_is_whole_and_notes_its_hash(store, source):
+    """What was copied has the source's bytes, and a look tells their hash without fetching them."""
+    assert store.stat("data/file") is None
+    store.copy_if(source, "data/file", etag=None)
+    assert store.read("data/file").data == b"hi there\n"
+    seen = store.stat("data/file")
+    assert seen == Stat(store.read("data/file").etag, source.sha256)
+
+
+def test_a_copy_replaces_only_what_was_seen(store, source):
+    """Neither a stale etag nor the wish for nothing lets a copy replace what is there."""
+    first = store.write("data/file", b"first")
+    store.write("data/file", b"second")
+    for etag in (first, None):
+        with pytest.raises(StoreConflict):
+            store.copy_if(source, "data/file", etag=etag)
+    assert store.read("data/file").data == b"second"
+    store.copy_if(source, "data/file", etag=store.stat("data/file").etag)
+    assert store.read("data/file").data == b"hi there\n"
+
+
+@pytest.mark.parametrize("change", ["gone", "other"])
+def test_a_copy_takes_only_the_bytes_that_were_stored(store, source, change):
+    """A source that is gone or altered since is a conflict, and nothing is written."""
+    store.delete(source.key)
+    if change == "other":
+        store.write(source.key, b"other")
+    with pytest.raises(StoreConflict):
+        store.copy_if(source, "data/file", etag=None)
+    assert store.stat("data/file") is None
+
+
+def test_nobody_has_noted_the_hash_of_what_somebody_wrote(s3_url, tmp_path):
+    """In S3 what is no copy of ours has no hash that a look could tell: it never counts as one."""
+    store = open_store(s3_url, base=tmp_path)
+    store.write("data/file", b"x")
+    assert store.stat("data/file").sha256 is None
+
+
+def test_a_large_file_is_copied_in_parts(s3_url, tmp_path, monkeypatch):
+    """A file too large for one request is copied in parts, on the same conditions or not at all."""
+    monkeypatch.setattr(s3_copy, "_LARGE_BYTES", 1 << 20)
+    monkeypatch.setattr(s3_copy, "_PART_BYTES", 5 << 20)
+    content = bytes(range(256)) * ((12 << 20) // 256) + b"end"
+    (tmp_path / "large").write_bytes(content)
+    store = open_store(s3_url, base=tmp_path)
+    source = store.put_file("runs/large", tmp_path / "large")
+    store.write("data/file", b"old")
+    with pytest.raises(StoreConflict):
+        store.copy_if(source, "data/file", etag=None)
+    assert store.read("data/file").data == b"old"
+    assert list(store.remnants()) == []  # the upload was aborted, so nobody pays for its parts
+    store.copy_if(source, "data/file", etag=store.stat("data/file").etag)
+    assert store.read("data/file").data == content
+    assert store.stat("data/file").sha256 == source.sha256
+
+
+def options(url: str, tmp_path) -> dict[str, str]:
+    """Give a library's options but for timeouts."""
+    found = open_store(url, base=tmp_path).library_options()
+    return {name: value for name, value in found.items() if "timeout" not in name}
+
+
+KEYS = {"aws_access_key_id": "admin", "aws_secret_access_key": "admin-secret"}
+
+
+def test_libraries_open_the_same_store(act_as, monkeypatch, tmp_path):
+    """Endpoint, region, encryption and credentials are those that the store itself uses."""
+    act_as("admin")
+    url = "s3://bucket/p?region=eu-west-1&sse=aws:kms&kms_key_id=k&endpoint=http://127.0.0.1:9"
+    always = {"aws_region": "eu-west-1", "aws_conditional_put": "etag", **KEYS}
+    assert options(url, tmp_path) == {
+        **always,
+        "aws_endpoint": "http://127.0.0.1:9",
+        "aws_allow_http": "true",
+        "aws_virtual_hosted_style_request": "false",
+        "aws_server_side_encryption": "aws:kms",
+        "aws_sse_kms_key_id": "k",
+    }
+    assert options("s3://bucket/p?region=eu-west-1", tmp_path) == always
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "t")
+    assert options("s3://bucket?region=eu-west-1", tmp_path) == {**always, "aws_session_token": "t"}
+
+
+def test_a_profile_gives_libraries_its_own_keys(act_as, monkeypatch, tmp_path):
+    """A library that knows no profiles gets the keys of the one that the store's URL names."""
+    act_as("nobody")
+    (tmp_path / "credentials").write_text(
+        "[night]\naws_access_key_id = admin\naws_secret_access_key = admin-secret\n"
+    )
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    found = options("s3://bucket?region=eu-west-1&profile=night", tmp_path)
+    assert {name: found[name] for name in KEYS} == KEYS
+
+
+def test_a_directory_needs_no_options(tmp_path):
+    """A path is all that a library needs."""
+    assert open_store("store", base=tmp_path).library_options() == {}
