@@ -11,6 +11,7 @@ from nightmill.cli import (
     history,
     kernels,
     pod,
+    repair,
     replay,
     run,
     step,
@@ -32,6 +33,7 @@ app.command("versions")(versions.versions)
 app.command("rollback")(versions.rollback)
 app.command("promote")(versions.promote)
 app.command("gc")(gc.gc)
+app.command("repair")(repair.repair)
 app.command("pod")(pod.pod)
 app.command("doctor")(doctor.doctor)
 app.command("probe")(doctor.probe)
