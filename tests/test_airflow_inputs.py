@@ -150,7 +150,7 @@ def test_a_worker_that_may_not_read_goes_on(root, refused, caplog):
     """The step will find out by itself; the log says that nobody could look before."""
     with caplog.at_level(logging.WARNING):
         assert missing_inputs(at(None), refused, root(WAITS)) is None
-    assert "cannot ask the store for the step's inputs" in caplog.text
+    assert "cannot see whether the step's inputs are there" in caplog.text
 
 
 def test_a_store_that_is_away_in_the_middle_of_a_wait(root, refused):

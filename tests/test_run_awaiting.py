@@ -161,7 +161,7 @@ def test_a_store_that_is_away_is_waited_for(wait_s):
         assert (status.state, status.cause) == (StepState.WAITING, "")
 
 
-def test_long_waits_are_told_in_minutes(store):
+def test_a_long_wait_is_told_as_it_was_written(store):
     """Nobody wants to read that a step waited 7201 seconds."""
     status = StepStatus(planned("waits", wait=timedelta(hours=2)))
     awaited = Awaited(store)

@@ -35,11 +35,12 @@ def missing_inputs(
 
     Raises AirflowRescheduleException while there is still time to wait.
     """
-    loaded = Project.load(project)
-    sources = loaded.inputs(loaded.pipeline(run.pipeline), run.step)
     now = datetime.now(UTC)
-    begun = _waiting_since(context, sources)
-    lack = _find(run, project, sources, waited=now - begun if begun else None)
+    try:
+        lack = _find_lack(context, run, project, now)
+    except (NightmillError, ImportError) as error:  # ImportError: a worker without boto3
+        log.warning("The worker cannot see whether the step's inputs are there: %s", error)
+        return None
     if lack is None:
         return None
     if lack.left:
@@ -50,19 +51,22 @@ def missing_inputs(
     return {"state": "failed", "cause": lack.error.cause.value, "message": lack.message}
 
 
-def _find(
-    run: StepRun, project: Path, sources: tuple[InputSource, ...], *, waited: timedelta | None
+def _find_lack(
+    context: Mapping[str, Any], run: StepRun, project: Path, now: datetime
 ) -> Lack | None:
-    """Ask the store; whoever has waited before has the right to, and may wait for it as well."""
+    """Ask the store; whoever waits has read it before, and so may wait for it as well."""
+    loaded = Project.load(project)
+    sources = loaded.inputs(loaded.pipeline(run.pipeline), run.step)
     if not sources:
         return None
-    try:
-        store = open_store(run.store, base=project)
-        spent = waited or timedelta()
-        return find_lack(store, sources, run.partition, waited=spent, patiently=waited is not None)
-    except (NightmillError, ImportError) as error:  # ImportError: a worker without boto3
-        log.warning("The worker cannot ask the store for the step's inputs: %s", error)
-        return None
+    begun = _waiting_since(context, sources)
+    return find_lack(
+        open_store(run.store, base=project),
+        sources,
+        run.partition,
+        waited=now - begun if begun else timedelta(),
+        patiently=begun is not None,
+    )
 
 
 def _waiting_since(context: Mapping[str, Any], sources: tuple[InputSource, ...]) -> datetime | None:

@@ -26,7 +26,6 @@ from nightmill.store.pointer import CommittedOutput, Pointer, latest_pointers, r
 _AFTER_EVERYTHING = "\U0010ffff"  # sorts behind every partition
 _TRIED_DAYS = 3  # more requests than this are no cheaper than a listing
 _NAMED = 5  # members in a message
-_LONG_S = 120  # from here on seconds are not worth a word
 
 
 @dataclass(frozen=True)
@@ -47,18 +46,16 @@ class ResolvedInput:
 
 @dataclass(frozen=True)
 class Lack:
-    """What a step cannot begin without yet, and how long it was and is still to be waited for."""
+    """What a step cannot begin without yet: how long to wait for it, and what of that is left."""
 
     error: NightmillError
+    wait: timedelta
     left: timedelta
-    waited: timedelta
 
     @property
     def message(self) -> str:
-        """The failure's message, should the step not begin at all."""
-        waited_s = self.waited.total_seconds()
-        whole_s = round(waited_s / 60) * 60 if waited_s >= _LONG_S else waited_s
-        waited = f"waited {words.span(whole_s)}: " if waited_s else ""
+        """The failure's message, when the wait is over."""
+        waited = f"waited {words.span(self.wait.total_seconds())}: " if self.wait else ""
         return words.describe(self.error.cause, f"{waited}{self.told}")
 
     @property
@@ -115,20 +112,18 @@ def find_lack(
     """
     lacks: list[Lack] = []
     for source in sources:
-        left = _left(source, waited)
+        wait = source.wait or timedelta()
+        left = max(wait - waited, timedelta())
         try:
             resolve_input(store, replace(source, optional=source.optional and not left), partition)
         except InputError as error:
-            lacks.append(Lack(error, left, waited))
+            lacks.append(Lack(error, wait, left))
         except StoreError as error:
             if not patiently:
                 raise
-            return Lack(error, max(_left(one, waited) for one in sources), waited)
+            longest = max(one.wait or timedelta() for one in sources)
+            return Lack(error, longest, max(longest - waited, timedelta()))
     return min(lacks, key=lambda lack: lack.left, default=None)
-
-
-def _left(source: InputSource, waited: timedelta) -> timedelta:
-    return max((source.wait or timedelta()) - waited, timedelta())
 
 
 def _pointers(store: Store, source: InputSource, partition: str) -> dict[str, Pointer]:
