@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,15 +99,16 @@ def _check_out(commit: str | None, root: Path, folder: Path) -> bool:
     """Write the project as it was in a commit; False where git cannot."""
     if commit is None or not re.fullmatch("[0-9a-f]{7,64}", commit):
         return False
-    try:
-        top, prefix = _git(root, "rev-parse", "--show-toplevel", "--show-prefix").split("\n")[:2]
-        index = folder.with_name("index")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _git(Path(top), "read-tree", f"{commit}:{prefix}", index=index)
-        _git(Path(top), "checkout-index", "--all", f"--prefix={folder}/", index=index)
-    except (OSError, subprocess.CalledProcessError):
-        return False
-    index.unlink(missing_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="git-", dir=folder.parent) as apart:
+        index = Path(apart, "index")
+        try:
+            place = _git(root, "rev-parse", "--show-toplevel", "--show-prefix")
+            top, prefix = place.split("\n")[:2]
+            _git(Path(top), "read-tree", f"{commit}:{prefix}", index=index)
+            _git(Path(top), "checkout-index", "--all", f"--prefix={folder}/", index=index)
+        except (OSError, subprocess.CalledProcessError):
+            return False
     return folder.is_dir()
 
 

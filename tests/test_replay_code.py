@@ -1,0 +1,182 @@
+"""The code of a past attempt is found in the working tree, in git or in the store, or nowhere."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+
+from nightmill.errors import UsageError
+from nightmill.replay.code import find_code
+from nightmill.spec.project import Project
+from nightmill.spec.record import AttemptState, KernelRecord, Record
+from nightmill.step.kept_code import bundle_code
+from nightmill.store.bundle import keep
+from nightmill.store.open import open_store
+
+STEPS = """
+one: {notebook: one.ipynb, kernel: tabular}
+two: {notebook: two.ipynb, kernel: slim}
+"""
+HELPER = "notebooks/main/helper.py"
+
+
+def git(root, *arguments):
+    """Run git in a repository that knows no user's settings."""
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", "-C", str(root), *who, *arguments], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def code(project):
+    """Make a project in a repository, with a notebook, a helper and a second kernel."""
+    project.pipeline("main", STEPS, one=["1"], two=["2"])
+    project.write("kernels/slim/requirements.txt", "ipykernel\n")
+    project.write(HELPER, "x = 1\n")
+    git(project.root, "init", "-q")
+    git(project.root, "add", ".")
+    git(project.root, "commit", "-qm", "first")
+    return project
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Open an empty store."""
+    return open_store("store", base=tmp_path)
+
+
+def remember(root, store=None, **changes):
+    """Return the record of an attempt of now; its code is kept where a store is given."""
+    project = Project.load(root)
+    pipeline = project.pipeline("main")
+    code, bundle = bundle_code(project, pipeline, "one")
+    if store is not None:
+        keep(store, bundle)
+    kernel = KernelRecord(
+        name="tabular", lock_sha256=project.kernels["tabular"].lock_sha256, python="3",
+        libraries={}, threads=1, threads_from="",
+    )  # fmt: skip
+    return Record(
+        pipeline="main", step="one", partition="2013-03-01", as_of="2013-03-01", run="r", order=1,
+        attempt=1, state=AttemptState.SUCCEEDED, started_at=datetime.now(UTC), nightmill="0",
+        host="h", store="s", parameters={}, kernel=kernel,
+        code=code.model_copy(update=changes),
+    )  # fmt: skip
+
+
+def helper(found):
+    """Read the helper module of the code that was found."""
+    return (found.project.root / HELPER).read_text()
+
+
+def test_code_that_is_there_is_used_where_it_is(code, store, tmp_path):
+    """The working tree is used as it stands if it is what ran; nothing is written."""
+    found = find_code(remember(code.root), code.root, store, tmp_path / "code")
+    assert found.origin == "the working tree"
+    assert found.project.root == code.root
+    assert not (tmp_path / "code").exists()
+
+
+def test_a_copy_is_apart_from_the_working_tree(code, store, tmp_path):
+    """Who asks for a copy may change it: the working tree stays as it is."""
+    record = remember(code.root)
+    found = find_code(record, code.root, store, tmp_path / "code", copy=True)
+    (found.project.root / HELPER).write_text("changed")
+    assert found.project.root == tmp_path / "code"
+    assert (code.root / HELPER).read_text() == "x = 1\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        HELPER,
+        "notebooks/main/one.ipynb",
+        "notebooks/main/pipeline.yaml",
+        "notebooks/main/new.py",
+        "kernels/tabular/requirements.txt",
+        "kernels/tabular/kernel.yaml",
+    ],
+)
+@pytest.mark.parametrize("subfolder", ["", "deep/er"])
+def test_other_code_is_found_in_git(code, store, tmp_path, path, subfolder):
+    """Whatever has changed since, the commit is read; repository and working tree stay as they are.
+
+    The project may be a folder of a larger repository.
+    """
+    root = code.root
+    if subfolder:
+        root = tmp_path / "whole" / subfolder
+        shutil.copytree(code.root, root, ignore=shutil.ignore_patterns(".git"))
+        git(tmp_path / "whole", "init", "-q")
+        git(tmp_path / "whole", "add", ".")
+        git(tmp_path / "whole", "commit", "-qm", "first")
+    record = remember(root)
+    with (root / path).open("a") as file:
+        file.write("\n")
+    before = git(root, "status", "--porcelain"), git(root, "rev-parse", "HEAD")
+    found = find_code(record, root, store, tmp_path / "code")
+    assert found.origin == f"git commit {record.code.git_commit[:10]}"
+    assert found.project.root == tmp_path / "code"
+    assert helper(found) == "x = 1\n"
+    assert (git(root, "status", "--porcelain"), git(root, "rev-parse", "HEAD")) == before
+    assert list(tmp_path.glob("git-*")) == []
+
+
+@pytest.mark.parametrize("gone", ["uncommitted", "no commit", "another repository", "no git"])
+def test_what_git_does_not_know_is_found_in_the_store(code, store, tmp_path, gone):
+    """A commit counts only if it has the very files; else the bundle does, whole and readable."""
+    if gone == "uncommitted":
+        (code.root / HELPER).write_text("x = 2\n")
+    record = remember(code.root, store, **({"git_commit": None} if gone == "no commit" else {}))
+    (code.root / HELPER).write_text("x = 3\n")
+    if gone in ("another repository", "no git"):
+        shutil.rmtree(code.root / ".git")
+    if gone == "another repository":
+        git(code.root, "init", "-q")
+    found = find_code(record, code.root, store, tmp_path / "code")
+    assert found.origin == "the bundle in the store"
+    assert helper(found) == ("x = 2\n" if gone == "uncommitted" else "x = 1\n")
+    assert found.project.kernel(found.pipeline.spec.steps["one"]).name == "tabular"
+
+
+@pytest.mark.parametrize("commit", ["--output=/tmp/x", "HEAD", "main", "f" * 41, ""])
+def test_a_commit_that_is_none_is_not_asked_for(code, store, tmp_path, commit):
+    """What a record calls a commit is given to git only where it looks like one."""
+    record = remember(code.root, store, git_commit=commit)
+    (code.root / HELPER).write_text("x = 3\n")
+    found = find_code(record, code.root, store, tmp_path / "code")
+    assert found.origin == "the bundle in the store"
+
+
+def test_an_older_record_is_known_by_its_hashes(code, store, tmp_path):
+    """A record of a time without bundles names notebook, modules and lock: git may have them."""
+    record = remember(code.root, bundle=None)
+    (code.root / HELPER).write_text("x = 3\n")
+    found = find_code(record, code.root, store, tmp_path / "code")
+    assert (found.origin, helper(found)) == (
+        f"git commit {record.code.git_commit[:10]}",
+        "x = 1\n",
+    )
+
+
+def test_code_that_is_nowhere_is_an_error(code, store, tmp_path):
+    """The error says where it was looked for, and what brings it back."""
+    record = remember(code.root)
+    (code.root / HELPER).write_text("x = 3\n")
+    shutil.rmtree(code.root / ".git")
+    with pytest.raises(UsageError) as raised:
+        find_code(record, code.root, store, tmp_path / "code")
+    assert record.code.git_commit[:10] in raised.value.problem
+    assert "git fetch" in raised.value.advice
+
+
+def test_an_attempt_that_never_knew_its_code_has_none(code, store, tmp_path):
+    """What ended before it began cannot be replayed, and is told so."""
+    record = remember(code.root).model_copy(update={"code": None})
+    with pytest.raises(UsageError, match="nothing of it ran"):
+        find_code(record, code.root, store, tmp_path / "code")
