@@ -78,6 +78,14 @@ TELL = [
     ("partition: str = ''\ntotal: str = ''\nstory: str = 'story.txt'", "parameters"),
     "from pathlib import Path\nPath(story).write_text(partition + ': ' + Path(total).read_text())",
 ]
+PATIENT = """\
+pipeline: patient
+steps:
+  tell:
+    notebook: tell.ipynb
+    inputs: {total: {from: numbers.total, version: same_partition, wait: 10m}}
+    outputs: {story: story.txt}
+"""
 FLAKY = """\
 pipeline: flaky
 retries: 1
@@ -131,6 +139,7 @@ def files(make_project):
     for name, text, notebooks in (
         ("numbers", NUMBERS, {"make": MAKE, "total": TOTAL}),
         ("report", REPORT, {"tell": TELL}),
+        ("patient", PATIENT, {"tell": TELL}),
         ("flaky", FLAKY, {"stumble": STUMBLE}),
         ("broken", "pipeline: broken\nsteps:\n  s: {notbook: s.ipynb}\n", {}),
     ):
@@ -168,7 +177,7 @@ def airflow(files):
 def client(airflow):
     """Sign in, once the DAGs are there."""
     made = Client(airflow)
-    eventually(lambda: len(made.call("GET", "dags")["dags"]) == 3, "three DAGs")
+    eventually(lambda: len(made.call("GET", "dags")["dags"]) == 4, "four DAGs")
     yield made
     made.close()
 
@@ -307,3 +316,16 @@ def test_a_cleared_run_is_newer(client, files):
     )
     assert after["token"]["order"] > before["token"]["order"]
     assert after["token"]["attempt"] == 2
+
+
+def test_a_step_waits_for_an_input_without_a_worker(client, files):
+    """While it waits it is the scheduler's; it goes on by itself, and that is one try."""
+    day = "2013-06-07"
+    waiting = client.trigger("patient", conf={"partition": day})
+    given_back = {"tell": ("up_for_reschedule", 1)}
+    eventually(lambda: client.tries("patient", waiting) == given_back, "the wait")
+    assert client.ended("numbers", client.trigger("numbers", conf={"partition": day})) == "success"
+    assert client.ended("patient", waiting) == "success"
+    assert client.tries("patient", waiting) == {"tell": ("success", 1)}
+    assert content(files, "patient", "tell", day) == f'{day}: total of [14, "line"]'
+    assert len(list(files.store.glob(f"runs/patient/{day}/*/tell/*/record.json"))) == 1
