@@ -32,6 +32,7 @@ from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
 
 _MKDIR_TRIES = 10
+_LOCKS = "locks"
 
 
 class DirectoryStore:
@@ -107,7 +108,9 @@ class DirectoryStore:
         with opened, os_errors("write", target):
             reader = HashingReader(opened)
             guard = self._unchanged(key, etag, copied=reader, sha256=source.sha256)
-            _replace(target, reader, guard=guard, mode=0o444)
+            # Apart from the target: a reader of published folders takes every file for data.
+            aside = self._root / RESERVED / "unfinished" / target.name
+            _replace(target, reader, guard=guard, mode=0o444, beside=aside)
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
         """List all objects below a prefix, sorted by the bytes of their keys."""
@@ -143,7 +146,7 @@ class DirectoryStore:
         """List the unfinished files of writers that died, and of those at work, and lost probes."""
         for folder_name, folders, files in os.walk(self._root):
             if Path(folder_name) == self._root / RESERVED:
-                folders[:] = []  # the locks are no remnants
+                folders[:] = [name for name in folders if name != _LOCKS]  # they are no remnants
             for name in files:
                 path = Path(folder_name, name)
                 key = path.relative_to(self._root).as_posix()
@@ -172,7 +175,7 @@ class DirectoryStore:
         256 lock files serve all keys, so that they do not grow with the store. The lock ends with
         the process, however that ends.
         """
-        locks = self._root / RESERVED / "locks"
+        locks = self._root / RESERVED / _LOCKS
         locks.mkdir(parents=True, exist_ok=True)
         with (locks / _etag(key.encode())[:2]).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -242,19 +245,26 @@ def _file_etag(path: Path) -> str | None:
 
 
 def _replace(
-    path: Path, source: Readable, *, guard: AbstractContextManager[None], mode: int = 0o666
+    path: Path,
+    source: Readable,
+    *,
+    guard: AbstractContextManager[None],
+    mode: int = 0o666,
+    beside: Path | None = None,
 ) -> tuple[int, str]:
     """Fill an unfinished file, make it durable, and move it to its place inside the guard.
 
-    Returns the size in bytes and the SHA-256 in hex.
+    It lies beside its place, or beside another path. Returns the size in bytes and the SHA-256 in
+    hex.
     """
-    descriptor, unfinished = _create_beside(path, mode)
+    descriptor, unfinished = _create_beside(beside or path, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             result = hashed_copy(source, file)
             file.flush()
             os.fsync(file.fileno())
         with guard:
+            path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
