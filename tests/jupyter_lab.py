@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import selectors
 import signal
@@ -56,7 +57,8 @@ def opened(project: ProjectFiles, *arguments: str, env: Mapping[str, str]) -> It
             (url,) = re.findall(r"http://\S+", said)
             yield OpenLab(process, said, url)
         finally:
-            process.kill() if process.poll() is None else None
+            if process.poll() is None:
+                process.terminate()  # JupyterLab ends with it
 
 
 def _read_until(process: subprocess.Popen[str], word: str) -> str:
@@ -66,8 +68,8 @@ def _read_until(process: subprocess.Popen[str], word: str) -> str:
         while word not in said:
             if not selector.select(deadline - time.monotonic()):
                 raise TimeoutError(said)
-            line = process.stdout.readline()
-            if not line:
+            data = os.read(process.stdout.fileno(), 1 << 16)  # readline may read ahead
+            if not data:
                 raise RuntimeError(said + process.stderr.read())
-            said += line
+            said += data.decode()
     return said

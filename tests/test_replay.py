@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
+
+from tests.remembered import git
 
 DAY = "2013-03-01"
 COMMITS = 30
@@ -65,15 +66,6 @@ table.loc[3, "draw"] = random.random()
 table.to_parquet(drawn)
 glue("luck", random.random())
 """
-
-
-def git(root, *arguments):
-    """Run git in a repository that knows no user's settings."""
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(
-        ["git", "-C", str(root), *who, *arguments], check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 def write_version(project, version):

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from datetime import UTC, datetime
 
 import pytest
 
 from nightmill.errors import UsageError
 from nightmill.replay.code import find_code
-from nightmill.spec.project import Project
-from nightmill.spec.record import AttemptState, KernelRecord, Record
-from nightmill.step.kept_code import bundle_code
-from nightmill.store.bundle import keep
 from nightmill.store.open import open_store
+from tests.remembered import git, remember, with_code
 
 STEPS = """
 one: {notebook: one.ipynb, kernel: tabular}
 two: {notebook: two.ipynb, kernel: slim}
 """
 HELPER = "notebooks/main/helper.py"
-
-
-def git(root, *arguments):
-    """Run git in a repository that knows no user's settings."""
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(
-        ["git", "-C", str(root), *who, *arguments], check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -50,23 +36,9 @@ def store(tmp_path):
     return open_store("store", base=tmp_path)
 
 
-def remember(root, store=None, **changes):
-    """Return the record of an attempt of now; its code is kept where a store is given."""
-    project = Project.load(root)
-    pipeline = project.pipeline("main")
-    code, bundle = bundle_code(project, pipeline, "one")
-    if store is not None:
-        keep(store, bundle)
-    kernel = KernelRecord(
-        name="tabular", lock_sha256=project.kernels["tabular"].lock_sha256, python="3",
-        libraries={}, threads=1, threads_from="",
-    )  # fmt: skip
-    return Record(
-        pipeline="main", step="one", partition="2013-03-01", as_of="2013-03-01", run="r", order=1,
-        attempt=1, state=AttemptState.SUCCEEDED, started_at=datetime.now(UTC), nightmill="0",
-        host="h", store="s", parameters={}, kernel=kernel,
-        code=code.model_copy(update=changes),
-    )  # fmt: skip
+def remember_one(root, store=None, **facts):
+    """Return the record of an attempt of now, perhaps with other facts about its code."""
+    return with_code(remember(root, "main", "one", store), **facts)
 
 
 def helper(found):
@@ -76,7 +48,7 @@ def helper(found):
 
 def test_code_that_is_there_is_used_where_it_is(code, store, tmp_path):
     """The working tree is used as it stands if it is what ran; nothing is written."""
-    found = find_code(remember(code.root), code.root, store, tmp_path / "code")
+    found = find_code(remember_one(code.root), code.root, store, tmp_path / "code")
     assert found.origin == "the working tree"
     assert found.project.root == code.root
     assert not (tmp_path / "code").exists()
@@ -84,7 +56,7 @@ def test_code_that_is_there_is_used_where_it_is(code, store, tmp_path):
 
 def test_a_copy_is_apart_from_the_working_tree(code, store, tmp_path):
     """Who asks for a copy may change it: the working tree stays as it is."""
-    record = remember(code.root)
+    record = remember_one(code.root)
     found = find_code(record, code.root, store, tmp_path / "code", copy=True)
     (found.project.root / HELPER).write_text("changed")
     assert found.project.root == tmp_path / "code"
@@ -115,7 +87,7 @@ def test_other_code_is_found_in_git(code, store, tmp_path, path, subfolder):
         git(tmp_path / "whole", "init", "-q")
         git(tmp_path / "whole", "add", ".")
         git(tmp_path / "whole", "commit", "-qm", "first")
-    record = remember(root)
+    record = remember_one(root)
     with (root / path).open("a") as file:
         file.write("\n")
     before = git(root, "status", "--porcelain"), git(root, "rev-parse", "HEAD")
@@ -132,7 +104,7 @@ def test_what_git_does_not_know_is_found_in_the_store(code, store, tmp_path, gon
     """A commit counts only if it has the very files; else the bundle does, whole and readable."""
     if gone == "uncommitted":
         (code.root / HELPER).write_text("x = 2\n")
-    record = remember(code.root, store, **({"git_commit": None} if gone == "no commit" else {}))
+    record = remember_one(code.root, store, **({"git_commit": None} if gone == "no commit" else {}))
     (code.root / HELPER).write_text("x = 3\n")
     if gone in ("another repository", "no git"):
         shutil.rmtree(code.root / ".git")
@@ -147,7 +119,7 @@ def test_what_git_does_not_know_is_found_in_the_store(code, store, tmp_path, gon
 @pytest.mark.parametrize("commit", ["--output=/tmp/x", "HEAD", "main", "f" * 41, ""])
 def test_a_commit_that_is_none_is_not_asked_for(code, store, tmp_path, commit):
     """What a record calls a commit is given to git only where it looks like one."""
-    record = remember(code.root, store, git_commit=commit)
+    record = remember_one(code.root, store, git_commit=commit)
     (code.root / HELPER).write_text("x = 3\n")
     found = find_code(record, code.root, store, tmp_path / "code")
     assert found.origin == "the bundle in the store"
@@ -155,7 +127,7 @@ def test_a_commit_that_is_none_is_not_asked_for(code, store, tmp_path, commit):
 
 def test_an_older_record_is_known_by_its_hashes(code, store, tmp_path):
     """A record of a time without bundles names notebook, modules and lock: git may have them."""
-    record = remember(code.root, bundle=None)
+    record = remember_one(code.root, bundle=None)
     (code.root / HELPER).write_text("x = 3\n")
     found = find_code(record, code.root, store, tmp_path / "code")
     assert (found.origin, helper(found)) == (
@@ -166,7 +138,7 @@ def test_an_older_record_is_known_by_its_hashes(code, store, tmp_path):
 
 def test_code_that_is_nowhere_is_an_error(code, store, tmp_path):
     """The error says where it was looked for, and what brings it back."""
-    record = remember(code.root)
+    record = remember_one(code.root)
     (code.root / HELPER).write_text("x = 3\n")
     shutil.rmtree(code.root / ".git")
     with pytest.raises(UsageError) as raised:
@@ -177,6 +149,6 @@ def test_code_that_is_nowhere_is_an_error(code, store, tmp_path):
 
 def test_an_attempt_that_never_knew_its_code_has_none(code, store, tmp_path):
     """What ended before it began cannot be replayed, and is told so."""
-    record = remember(code.root).model_copy(update={"code": None})
+    record = remember_one(code.root).model_copy(update={"code": None})
     with pytest.raises(UsageError, match="nothing of it ran"):
         find_code(record, code.root, store, tmp_path / "code")
