@@ -15,11 +15,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from nightmill.spec.states import CellState
 
-from nightmill.spec.record import CellRecord, CellState, Spilled
+if TYPE_CHECKING:
+    from nightmill.spec.record import CellRecord, Spilled
 
 Notebook = Mapping[str, Any]
 
@@ -209,6 +210,8 @@ def _state(cell: Mapping[str, Any]) -> CellState | None:
 
 
 def _describe(cell: Mapping[str, Any], position: int, peak_bytes: int | None) -> CellRecord:
+    from nightmill.spec.record import CellRecord  # noqa: PLC0415 - the engine needs no models
+
     mine, timing = _mine(cell), _part(_part(cell, "metadata"), "papermill")
     return CellRecord(
         number=_number(cell, position),
@@ -272,7 +275,9 @@ def _seconds(value: object) -> float | None:
 
 
 def _spilled(value: object) -> tuple[Spilled, ...]:
+    from nightmill.spec.record import Spilled  # noqa: PLC0415 - as above
+
     try:
         return tuple(map(Spilled.model_validate, value)) if isinstance(value, list) else ()
-    except ValidationError:
+    except ValueError:  # pydantic's is one
         return ()

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from nightmill.causes import Cause
+from nightmill.spec import states
 from nightmill.spec.check_values import Severity
 from nightmill.spec.names import label
 from nightmill.spec.retry import Retry
@@ -25,23 +26,8 @@ from nightmill.spec.retry import Retry
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 
 
-class AttemptState(StrEnum):
-    """Where an attempt stands."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-
-
-class CellState(StrEnum):
-    """What is true of a code cell; nothing rewrites it at the end."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    RUNNING = "running"
-    INTERRUPTED = "interrupted"
-    NOT_RUN = "not_run"
-    SKIPPED = "skipped"
+AttemptState = states.AttemptState
+CellState = states.CellState
 
 
 class CheckState(StrEnum):

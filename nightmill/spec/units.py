@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator
+from typing import TYPE_CHECKING, Annotated, Any
 
 from nightmill.spec.problems import Fault, Faults, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 BYTES = {
     "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
@@ -87,7 +91,21 @@ def _fault(problem: str, advice: str) -> Faults:
     return Faults([Fault(problem, advice)])
 
 
-Memory = Annotated[int, BeforeValidator(parse_memory)]
-Cpu = Annotated[int, BeforeValidator(parse_cpu)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Day = Annotated[date, BeforeValidator(parse_date)]
+class _Parsed:
+    """Tells pydantic to read a value by a function first; the engine reads spans without it."""
+
+    def __init__(self, parse: Callable[[Any], Any]) -> None:
+        self._parse = parse
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        from pydantic_core import core_schema  # noqa: PLC0415 - see above
+
+        return core_schema.no_info_before_validator_function(self._parse, handler(source))
+
+
+Memory = Annotated[int, _Parsed(parse_memory)]
+Cpu = Annotated[int, _Parsed(parse_cpu)]
+Duration = Annotated[timedelta, _Parsed(parse_duration)]
+Day = Annotated[date, _Parsed(parse_date)]

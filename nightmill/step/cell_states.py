@@ -15,7 +15,7 @@ from typing import Any
 
 from nightmill.spec import executed
 from nightmill.spec.executed import PAPERMILL_STATUS, error_output
-from nightmill.spec.record import CellState
+from nightmill.spec.states import CellState
 from nightmill.step.notebook_file import NotebookFile, replace_file
 from nightmill.step.outcome import Outcome, banner
 from nightmill.step.redaction import Redactor

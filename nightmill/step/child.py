@@ -9,6 +9,7 @@ stops its kernel and itself. Imports no Jupyter before its thread listens.
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import json
 import os
 import select
@@ -26,8 +27,13 @@ from nightmill.step.plan import Plan
 from nightmill.step.process_tree import ProcessTree
 
 # What papermill and jsonschema would import for other uses: filesystems in clouds, and formats of
-# times and web addresses. A grammar that JupyterLab brings for these takes 0.7 s to compile.
-_UNUSED = ("azure", "boto3", "gcsfs", "github", "isoduration", "pyarrow", "rfc3987_syntax")
+# times and addresses (a grammar that JupyterLab brings for these takes 0.7 s to compile).
+_UNUSED = (
+    *("azure", "boto3", "gcsfs", "github", "pyarrow"),
+    *("fqdn", "isoduration", "jsonpointer", "rfc3339_validator", "rfc3986_validator"),
+    *("rfc3987_syntax", "uri_template", "webcolors"),
+)
+_RARELY_USED = "requests"  # papermill reads notebooks from the web with it
 
 _REAP_EVERY_S = 1.0
 _POSTPONED_S = 0.02
@@ -102,6 +108,7 @@ def main(events_fd: str) -> int:
     orders.start()
     for name in _UNUSED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: import refused
+    _import_when_used(_RARELY_USED)
     # Only here: papermill takes long to import, and the kernel is started meanwhile.
     import entrypoints  # type: ignore[import-untyped]  # noqa: PLC0415 - see above
 
@@ -110,6 +117,16 @@ def main(events_fd: str) -> int:
 
     with os.fdopen(int(events_fd), "w", encoding="ascii") as events:
         return execute(orders.plan(), orders.kernel, events)
+
+
+def _import_when_used(name: str) -> None:
+    """Let the module be imported the first time that something is taken from it."""
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.loader is not None:
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
 
 
 def _no_plugins(*_group: object) -> list[object]:

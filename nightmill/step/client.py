@@ -19,7 +19,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from nightmill.causes import Cause
 from nightmill.spec.cell_tags import own_timeout
-from nightmill.spec.record import CellState
+from nightmill.spec.states import CellState
 from nightmill.step.cell_outputs import NotebookOutputs
 from nightmill.step.cell_states import CellLedger
 from nightmill.step.ending import Ending

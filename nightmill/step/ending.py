@@ -6,7 +6,7 @@ from typing import Any
 
 from nightmill.causes import Cause
 from nightmill.spec.executed import valid_unicode
-from nightmill.spec.record import CellState
+from nightmill.spec.states import CellState
 from nightmill.step.cell_outputs import NotebookOutputs
 from nightmill.step.cell_states import CellLedger
 from nightmill.step.outcome import Outcome, describe_error

@@ -22,10 +22,10 @@ from nightmill.spec.notebook import to_ipynb
 from nightmill.step import injection
 from nightmill.step.cell_states import Listener
 from nightmill.step.engine import NightmillEngine
+from nightmill.step.hashing import file_sha256
 from nightmill.step.kernel_start import StartedKernel
 from nightmill.step.outcome import Outcome
 from nightmill.step.plan import Plan
-from nightmill.step.provenance import file_sha256
 from nightmill.step.redaction import Redactor
 from nightmill.step.spill import SpillTo
 

@@ -5,17 +5,16 @@ In an image there is no git: the build writes commit and image into the environm
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from pathlib import Path
 
 from nightmill.spec.record import Code
+from nightmill.step.hashing import file_sha256
 
 _COMMIT_VARIABLE = "NIGHTMILL_GIT_COMMIT"
 _IMAGE_VARIABLE = "NIGHTMILL_IMAGE"
 _DIRTY = "-dirty"  # as `git describe --dirty` writes it
-_CHUNK = 1 << 20
 
 
 def describe_code(notebook: Path, root: Path) -> Code:
@@ -34,15 +33,6 @@ def describe_code(notebook: Path, root: Path) -> Code:
         git_dirty=dirty,
         image=os.environ.get(_IMAGE_VARIABLE),
     )
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hex, reading it in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _git_state(root: Path) -> tuple[str | None, bool | None]:
