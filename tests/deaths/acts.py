@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -34,10 +33,9 @@ class Running:
     surrounding: Surrounding
     saved: Callable[[], bytes | None]
 
-    def reached(self) -> int:
-        """Return the kernel's process id, once the notebook says that it has come so far."""
-        mark = self.folder / "reached"
-        return int((mark.read_text() if mark.exists() else "") or 0)
+    def reached(self) -> bool:
+        """Whether the notebook says that it has come to the deadly cell."""
+        return (self.folder / "reached").exists()
 
     def ended(self) -> bool:
         """Whether the first process has ended."""
@@ -141,7 +139,7 @@ def hang_up(run: Running) -> None:
 
 def kill_kernel(run: Running) -> None:
     """Kill the kernel alone."""
-    os.kill(run.reached(), signal.SIGKILL)
+    run.kernel().kill()
 
 
 def kill_first(run: Running) -> None:

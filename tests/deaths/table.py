@@ -144,6 +144,15 @@ NOTEBOOK_ENDS = (
         warns="ZeroDivisionError",
     ),
     Way(
+        name="module-in-the-way",
+        title="A module beside the notebook has the name of one of Python's own",
+        files={"fnmatch.py": 'raise RuntimeError("not the real fnmatch")\n'},
+        cause=None,
+        exit=0,
+        states=WHOLE,
+        retry="",
+    ),
+    Way(
         name="flood",
         title="A cell prints 40 MB and 20,000 lines",
         deadly=FLOOD,
@@ -203,9 +212,9 @@ KERNEL_ENDS = (
         retry="backoff",
     ),
     Way(
-        name="kernel-never-ready",
-        title="A module beside the notebook breaks the kernel's start",
-        files={"fnmatch.py": 'raise RuntimeError("not the real fnmatch")\n'},
+        name="kernel-killed-starting",
+        title="The kernel is killed while it starts",
+        act=when_kernel_starts(kill_kernel),
         cause="kernel_died",
         exit=13,
         states=UNTOUCHED,

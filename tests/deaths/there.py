@@ -75,13 +75,35 @@ class Done:
         return is_failure and not isinstance(self.error, AirflowFailException)
 
 
+_LARGE = """\
+selector: {nightmill.io/pool: highmem}
+  tolerations: ["nightmill.io/pool=highmem:NoSchedule"]
+  largest: {memory: 8Gi}"""
+POOLS_OF_WAYS = {
+    "container-out-of-memory": "small",
+    "pod-deadline": "brief",
+    "image-missing": "hasty",
+}
+_POOLS = {
+    "default": ("selector: {nightmill.io/pool: default}", ""),
+    "small": ("selector: {nightmill.io/pool: default}\n  next: large", ""),
+    "large": (_LARGE, ""),
+    "brief": (
+        "selector: {nightmill.io/pool: default}",
+        f"  activeDeadlineSeconds: {POD_DEADLINE_S}\n",
+    ),
+    "hasty": ("selector: {nightmill.io/pool: default}\n  startup_timeout: 20s", ""),
+}
+
+
 def write_ways(pad: Launchpad, ways: Mapping[str, Way], nodes: Mapping[str, str]) -> None:
     """Write a pipeline with a step for each way, and the pools that they die on.
 
     `nodes` names the pools that have a node of their own, by the name of the way.
     """
+    placed = {**POOLS_OF_WAYS, **nodes}
     steps = "".join(
-        f"  {name}: {{notebook: {name}.ipynb, kernel: tabular, pool: {_pool(name, nodes)}"
+        f"  {name}: {{notebook: {name}.ipynb, kernel: tabular, pool: {placed.get(name, 'default')}"
         f"{', image: localhost/none:1' if name == 'image-missing' else ''}}}\n"
         for name in ways
     )
@@ -89,22 +111,13 @@ def write_ways(pad: Launchpad, ways: Mapping[str, Way], nodes: Mapping[str, str]
         f"pipeline: {PIPELINE}\nsteps:\n{steps}",
         {name: way.notebook for name, way in ways.items()},
     )
-    patch = textwrap.indent(mounts(PIPELINE), "    ")
-    hurried = patch + textwrap.indent(HURRIED, "    ")
-    brief = patch + f"      activeDeadlineSeconds: {POD_DEADLINE_S}\n"
-    pools = {"default": ("default", patch), "brief": ("default", brief)}
-    pools |= {pool: (pool, hurried) for pool in nodes.values()}
-    pad.write_platform(
-        "".join(
-            f"{name}:\n  selector: {{nightmill.io/pool: {label}}}\n"
-            f"  schedule_timeout: 5m\n  defaults: {{{SMALL}}}\n  patch:\n{text}"
-            for name, (label, text) in pools.items()
-        )
-    )
+    own = {pool: (f"selector: {{nightmill.io/pool: {pool}}}", HURRIED) for pool in nodes.values()}
+    pad.write_platform("".join(_pool(name, *parts) for name, parts in {**_POOLS, **own}.items()))
 
 
-def _pool(name: str, nodes: Mapping[str, str]) -> str:
-    return "brief" if name == "pod-deadline" else nodes.get(name, "default")
+def _pool(name: str, keys: str, patch: str) -> str:
+    text = textwrap.indent(mounts(PIPELINE) + patch, "    ")
+    return f"{name}:\n  {keys}\n  defaults: {{{SMALL}}}\n  patch:\n{text}"
 
 
 def die_there(

@@ -20,7 +20,7 @@ from pathlib import Path
 HERE = Path(os.environ.get("NM_DEATH") or tempfile.gettempdir())
 def done(number):
     with (HERE / "done").open("a") as file: file.write(f"{number}\\n")
-def reached(): (HERE / "reached").write_text(str(os.getpid()))
+def reached(): (HERE / "reached").touch()
 def wait():
     while not (HERE / "go").exists(): time.sleep(0.02)
 print("before")"""

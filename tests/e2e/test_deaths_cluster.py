@@ -38,11 +38,15 @@ def nodes():
     if not RIG.is_dir():
         pytest.skip("adding, killing and cutting nodes takes the rig")
     names = {way: f"e2e-{uuid4().hex[:6]}" for way in ON_NODES_OF_THEIR_OWN}
-    for name in names.values():
-        run_rig("node", "add", name, "--pool", name, "--memory", "1024", "--cpu", "1000")
-    yield names
-    for name in names.values():
-        run_rig("node", "remove", name)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(add_node, names.values()))
+        yield names
+        list(pool.map(lambda name: run_rig("node", "remove", name), names.values()))
+
+
+def add_node(name: str) -> None:
+    """Add a small node in a pool of its own name."""
+    run_rig("node", "add", name, "--pool", name, "--memory", "1024", "--cpu", "1000")
 
 
 @pytest.fixture(scope="module")
