@@ -211,7 +211,7 @@ def test_a_store_that_fails_at_the_end_keeps_the_work(small, no_kernel, monkeypa
     (tmp_path / "scratch").mkdir()
     monkeypatch.setenv("NIGHTMILL_SCRATCH", str(tmp_path / "scratch"))
 
-    def full(*_arguments):
+    def full(*_arguments, **_options):
         raise StoreError("the disk is full", address="/x", operation="write")
 
     monkeypatch.setattr("nightmill.step.outputs.DeclaredOutput.upload", full)

@@ -34,15 +34,15 @@ class HangingStore(DirectoryStore):
         self.answer.wait()
         return super().read(key)
 
-    def put_file(self, key, path):
+    def put_file(self, key, path, *, moved=None):
         """Hang, then write."""
         self.answer.wait()
-        return super().put_file(key, path)
+        return super().put_file(key, path, moved=moved)
 
-    def get_file(self, key, path, *, sha256=None):
+    def get_file(self, key, path, *, sha256=None, moved=None):
         """Hang, then read."""
         self.answer.wait()
-        super().get_file(key, path, sha256=sha256)
+        super().get_file(key, path, sha256=sha256, moved=moved)
 
 
 @pytest.fixture

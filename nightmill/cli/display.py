@@ -24,11 +24,13 @@ from nightmill.cli.terminal import (
     say,
     size,
     state_text,
+    transfer_text,
 )
 from nightmill.run.status import StepState, StepStatus, Wait
 from nightmill.spec import words
 
 _ROWS_SHOWN = 16
+_BAR_CELLS = 10
 _REFRESHES_PER_S = 4
 
 
@@ -99,10 +101,17 @@ def _doing(status: StepStatus) -> str:
         return ""
     if status.wait is not None:
         return _waiting(status.wait)
+    if status.transfer is not None:
+        return f"{_bar(status.transfer)} {transfer_text(status.transfer)}"
     if status.retry_at is None:
         return cell_text(status.cell)
     left_s = status.retry_at - time.monotonic()
     return f"next attempt in {words.span(left_s)}" if left_s > 0 else status.decision
+
+
+def _bar(event: Mapping[str, Any]) -> str:
+    filled: int = round(_BAR_CELLS * event["done"] / event["of"])
+    return "█" * filled + "░" * (_BAR_CELLS - filled)
 
 
 def _waiting(wait: Wait | None) -> str:
@@ -131,11 +140,17 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
             "blocked": "not run",
             "awaiting": _waiting(status.wait),
             "cell_started": cell_text(status.cell),
+            "upload": _transfer(event),
+            "download": _transfer(event),
             "warning": f"warning: {event.get('text')}",
             "over": _end_text(status),
         }.get(event["event"])
         if said:
             say(f"{run.partition} {run.label}: {said}")
+
+
+def _transfer(event: Mapping[str, Any]) -> str:
+    return transfer_text(event) if event["event"] in ("upload", "download") else ""
 
 
 def _end_text(status: StepStatus) -> str:

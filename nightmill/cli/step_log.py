@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nightmill.cli.terminal import address, cell_text, duration, size
+from nightmill.cli.terminal import address, cell_text, duration, size, transfer_text
 from nightmill.spec import words
 
 
@@ -18,6 +18,8 @@ def log_lines(event: Mapping[str, Any]) -> list[str]:
     match event["event"]:
         case "cell_started":
             lines = [cell_text(event)]
+        case "upload" | "download":
+            lines = [transfer_text(event)]
         case "warning":
             lines = [f"{words.WARNING}{words.one_line(event['text'])}"]
         case "tail":

@@ -136,6 +136,12 @@ def cell_text(event: Mapping[str, Any] | None) -> str:
     return f"{event['position']}/{event['of']} cell {event['number']}: {event['title']}"
 
 
+def transfer_text(event: Mapping[str, Any]) -> str:
+    """Return how far a large output is stored, or a large input fetched."""
+    what = f"storing {event['output']}" if "output" in event else f"fetching {event['input']}"
+    return f"{what}: {words.amount_of(event['done'], event['of'])}"
+
+
 def address(text: str) -> str:
     """Return a local path relative to where we are, if that is shorter; anything else as it is."""
     if not text.startswith("/"):

@@ -49,6 +49,7 @@ class StepStatus:
     planned: PlannedStep
     state: StepState = StepState.WAITING
     cell: Mapping[str, Any] | None = None
+    transfer: Mapping[str, Any] | None = None  # of a large file, while it is on its way
     memory_bytes: int | None = None
     peak_bytes: int | None = None
     duration_s: float | None = None
@@ -84,6 +85,8 @@ class StepStatus:
         match event["event"]:
             case "cell_started" | "cell_ended":
                 self.cell = event
+            case "upload" | "download":
+                self.transfer = event if event["done"] < event["of"] else None
             case "memory":
                 self.memory_bytes = event["bytes"]
                 self.peak_bytes = max(event["bytes"], self.peak_bytes or 0)

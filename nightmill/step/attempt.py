@@ -161,7 +161,14 @@ class Attempt:
 
     def _run_in(self, ground: Ground, current: Current, *, die_with_stdin: bool) -> None:
         kept, store = self._desk.kept, self._desk.store
-        prepared = prepare(self._run, self._project, ground, store=store, prefix=self._prefix)
+        prepared = prepare(
+            self._run,
+            self._project,
+            ground,
+            store=store,
+            prefix=self._prefix,
+            listener=self._desk.listener,
+        )
         kept.note(**prepared.facts)
         kept.write()
         code = KeptCode(self._desk.behind, prepared.bundle)
@@ -204,7 +211,9 @@ class Attempt:
     def _commit(self, prepared: Prepared, current: Current) -> None:
         outputs: dict[str, CommittedOutput] = {}
         for output in prepared.outputs:
-            outputs[output.name] = output.upload(self._desk.store, self._prefix)
+            outputs[output.name] = output.upload(
+                self._desk.store, self._prefix, listener=self._desk.listener
+            )
         self._desk.kept.note(outputs=describe_outputs(self._desk.store, outputs))
         pointer = Pointer(
             pipeline=self._run.pipeline,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError, UsageError
+from nightmill.step.transfer import Listener, Transfer
 from nightmill.store.interface import Store
 from nightmill.store.keys import output_key, output_prefix
 from nightmill.store.pointer import CommittedFile, CommittedOutput
@@ -67,17 +68,21 @@ class DeclaredOutput:
             raise self._error(f"the notebook wrote no {self.declared}")
         return [self.address]
 
-    def upload(self, store: Store, attempt_prefix: str) -> CommittedOutput:
+    def upload(
+        self, store: Store, attempt_prefix: str, *, listener: Listener = lambda _event: None
+    ) -> CommittedOutput:
         """Store the files below the attempt's own prefix and say what they are."""
         base = self.address if self.is_folder else self.folder
-        files = []
-        for file in self.files():
+        found, files = self.files(), []
+        size = sum(file.stat().st_size for file in found)
+        transfer = Transfer("upload", self.name, of=size, listener=listener)
+        for file in found:
             path = file.relative_to(base).as_posix()
             try:
                 key = output_key(attempt_prefix, self.name, path)
             except UsageError as error:
                 raise self._error(f"the file {path!r} {error.problem}", error.advice) from error
-            stored = store.put_file(key, file)
+            stored = store.put_file(key, file, moved=transfer)
             files.append(
                 CommittedFile(path=path, size=stored.size, sha256=stored.sha256, etag=stored.etag)
             )

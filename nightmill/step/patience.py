@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeVar
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError, StoreError
 from nightmill.step.stop import StopRequest
-from nightmill.store.interface import Blob, Entry, Stat, Store, StoredFile
+from nightmill.store.interface import Blob, Entry, Moved, Stat, Store, StoredFile
 
 _LOOK_EVERY_S = 0.1
 _LEAST_S = 2.0  # also for a call that comes when its time is over already
@@ -75,13 +75,19 @@ class PatientStore:
             _SMALL, "write_if", key, lambda one: self._store.write_if(one, data, etag=etag)
         )
 
-    def put_file(self, key: str, path: Path) -> StoredFile:
+    def put_file(self, key: str, path: Path, *, moved: Moved | None = None) -> StoredFile:
         """Upload a file, as the store does."""
-        return self._await(_LARGE, "write", key, lambda one: self._store.put_file(one, path))
+        return self._await(
+            _LARGE, "write", key, lambda one: self._store.put_file(one, path, moved=moved)
+        )
 
-    def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+    def get_file(
+        self, key: str, path: Path, *, sha256: str | None = None, moved: Moved | None = None
+    ) -> None:
         """Fetch a file, as the store does; raises StoppedError at once when asked to stop."""
-        call = self._call(lambda one: self._store.get_file(one, path, sha256=sha256), key)
+        call = self._call(
+            lambda one: self._store.get_file(one, path, sha256=sha256, moved=moved), key
+        )
         while not wait([call], _LOOK_EVERY_S).done:
             if self._stop.times:
                 self.gave_up = True
@@ -92,10 +98,10 @@ class PatientStore:
         """Look at an object, as the store does."""
         return self._await(_SMALL, "read", key, self._store.stat)
 
-    def copy_if(self, source: StoredFile, key: str, *, etag: str | None) -> None:
+    def copy_if(self, key: str, source: StoredFile, *, etag: str | None) -> None:
         """Copy on a condition, as the store does."""
         self._await(
-            _LARGE, "write_if", key, lambda one: self._store.copy_if(source, one, etag=etag)
+            _LARGE, "write_if", key, lambda one: self._store.copy_if(one, source, etag=etag)
         )
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:

@@ -33,6 +33,7 @@ from nightmill.step.limits import Threads, decide_threads
 from nightmill.step.outputs import DeclaredOutput
 from nightmill.step.plan import Plan
 from nightmill.step.secret_parameters import check_secrets
+from nightmill.step.transfer import Listener
 from nightmill.store.bundle import Bundle
 from nightmill.store.inputs import ResolvedInput, resolve_inputs
 from nightmill.store.interface import Store
@@ -85,8 +86,14 @@ def find_ground(run: StepRun, project: Project, scratch: Path) -> Ground:
     return Ground(pipeline, spec, kernel, threads, order, scratch)
 
 
-def prepare(
-    run: StepRun, project: Project, ground: Ground, *, store: Store, prefix: str
+def prepare(  # noqa: PLR0913 - the step, what it stands on, its place, and whom to tell
+    run: StepRun,
+    project: Project,
+    ground: Ground,
+    *,
+    store: Store,
+    prefix: str,
+    listener: Listener,
 ) -> Prepared:
     """Check, resolve and stage everything a step needs; `prefix` is the attempt's in the store.
 
@@ -108,7 +115,10 @@ def prepare(
         DeclaredOutput(name, output.path, scratch / "outputs" / name)
         for name, output in spec.outputs.items()
     )
-    addresses = _addresses(store, inputs, outputs, scratch)
+    addresses = _stage_all(store, inputs, scratch / "inputs", listener)
+    for output in outputs:
+        output.prepare()
+        addresses[output.name] = str(output.address)
     checked = step_values(pipeline, run.step, contract, **values, addresses=addresses)
     code, bundle = bundle_code(project, pipeline, run.step)
     facts = {
@@ -120,6 +130,18 @@ def prepare(
     spilled = store.address(f"{prefix}/{SPILLED}")
     plan = make_plan(contract, checked, ground, code=code, spilled_address=spilled)
     return Prepared(spec, plan, bundle, outputs=outputs, inputs=inputs, facts=facts)
+
+
+def _stage_all(
+    store: Store,
+    inputs: Mapping[str, ResolvedInput | None],
+    folder: Path,
+    listener: Listener,
+) -> dict[str, Address]:
+    return {
+        name: staging.stage(store, found, folder / name, listener=listener) if found else None
+        for name, found in inputs.items()
+    }
 
 
 def make_plan(
@@ -153,21 +175,6 @@ def make_plan(
         },
         cell_timeout_s=max(1, round(timeout.total_seconds())) if timeout else None,
     )
-
-
-def _addresses(
-    store: Store,
-    inputs: Mapping[str, ResolvedInput | None],
-    outputs: Sequence[DeclaredOutput],
-    scratch: Path,
-) -> dict[str, Address]:
-    addresses: dict[str, Address] = {}
-    for name, found in inputs.items():
-        addresses[name] = staging.stage(store, found, scratch / "inputs" / name) if found else None
-    for output in outputs:
-        output.prepare()
-        addresses[output.name] = str(output.address)
-    return addresses
 
 
 def _check_member(run: StepRun, members: Sequence[str]) -> None:

@@ -14,25 +14,35 @@ from nightmill.spec.names import label
 from nightmill.spec.record import FileRecord, InputRecord
 from nightmill.spec.step_values import Address
 from nightmill.step.hashing import file_sha256
+from nightmill.step.transfer import Listener, Transfer
 from nightmill.store.files import os_errors
 from nightmill.store.inputs import ResolvedInput, Version, check_sha256
-from nightmill.store.interface import Store
+from nightmill.store.interface import Moved, Store
 
 
-def stage(store: Store, resolved: ResolvedInput, folder: Path) -> Address:
+def stage(
+    store: Store,
+    resolved: ResolvedInput,
+    folder: Path,
+    *,
+    listener: Listener = lambda _event: None,
+) -> Address:
     """Make an input readable; return its local path, or a path for each member.
 
     Raises StoreError when the stored bytes are not the committed ones.
     """
+    files = [file for version in resolved.versions.values() for file in version.output.files]
+    size = sum(file.size for file in files)
+    transfer = Transfer("download", resolved.source.parameter, of=size, listener=listener)
     if resolved.source.members:
         return {
-            member: _stage(store, version, folder / member)
+            member: _stage(store, version, folder / member, transfer)
             for member, version in resolved.versions.items()
         }
-    return _stage(store, resolved.versions[""], folder)
+    return _stage(store, resolved.versions[""], folder, transfer)
 
 
-def _stage(store: Store, version: Version, folder: Path) -> str:
+def _stage(store: Store, version: Version, folder: Path, moved: Moved) -> str:
     output = version.output
     here = store.local_path(output.prefix)
     for file in output.files:
@@ -40,7 +50,7 @@ def _stage(store: Store, version: Version, folder: Path) -> str:
         if here is None:
             target = folder / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            store.get_file(key, target, sha256=file.sha256)
+            store.get_file(key, target, sha256=file.sha256, moved=moved)
         else:
             check_sha256(_sha256(here / file.path), file.sha256, store.address(key))
     base = here or folder

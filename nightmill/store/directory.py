@@ -23,11 +23,12 @@ from nightmill.errors import StoreConflict, StoreError
 from nightmill.store.files import (
     HashingReader,
     Readable,
+    ToldReader,
     checked_download,
     hashed_copy,
     os_errors,
 )
-from nightmill.store.interface import Blob, Entry, Remnant, Stat, StoredFile
+from nightmill.store.interface import Blob, Entry, Moved, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
 
@@ -69,23 +70,26 @@ class DirectoryStore:
         with os_errors("write", path):
             return _replace(path, source, guard=self._unchanged(key, etag))[1]
 
-    def put_file(self, key: str, path: Path) -> StoredFile:
+    def put_file(self, key: str, path: Path, *, moved: Moved | None = None) -> StoredFile:
         """Copy a file into the store, where it is read-only: committed bytes do not change."""
         target = self._path(key)
         with os_errors("read", path):
             source = path.open("rb")
         with source, os_errors("write", target):
-            size, sha256 = _replace(target, source, guard=self._locked(key), mode=0o444)
+            told = ToldReader(source, moved)
+            size, sha256 = _replace(target, told, guard=self._locked(key), mode=0o444)
         return StoredFile(key, size, sha256, etag=sha256)
 
-    def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+    def get_file(
+        self, key: str, path: Path, *, sha256: str | None = None, moved: Moved | None = None
+    ) -> None:
         """Copy an object to a path, atomically; checks the bytes where `sha256` is given."""
         stored = self._path(key)
         with os_errors("read", stored):
             source = stored.open("rb")
         download = checked_download(path, address=str(stored), sha256=sha256)
         with source, download as unfinished, unfinished.open("wb") as file:
-            hashed_copy(source, file)
+            hashed_copy(ToldReader(source, moved), file)
 
     def stat(self, key: str) -> Stat | None:
         """Hash the file that is there; None where there is none."""
@@ -94,7 +98,7 @@ class DirectoryStore:
             etag = _file_etag(path)
         return Stat(etag, etag) if etag else None
 
-    def copy_if(self, source: StoredFile, key: str, *, etag: str | None) -> None:
+    def copy_if(self, key: str, source: StoredFile, *, etag: str | None) -> None:
         """Copy a stored file, if the target still has this etag and the source its hash.
 
         No link: whoever forces a write at a plain address must not change committed bytes.

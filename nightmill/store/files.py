@@ -12,6 +12,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from nightmill.errors import StoreError
+from nightmill.store.interface import Moved
 from nightmill.store.keys import RESERVED
 
 _CHUNK_BYTES = 1 << 20
@@ -65,6 +66,21 @@ class HashingReader:
         data = self._source.read(size)
         self._hash.update(data)
         self.size += len(data)
+        return data
+
+
+class ToldReader:
+    """Passes bytes on, and tells how many."""
+
+    def __init__(self, source: Readable, moved: Moved | None) -> None:
+        self._source = source
+        self._moved = moved
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes."""
+        data = self._source.read(size)
+        if self._moved is not None:
+            self._moved(len(data))
         return data
 
 

@@ -7,11 +7,14 @@ store refuses or cannot be reached, and UsageError for a key that no store can h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+Moved = Callable[[int], None]
+"""Told how many more bytes were moved, from any thread; less than none when a part is repeated."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,12 @@ class Store(Protocol):
         very write won: read back, and compare something unique to the write.
         """
 
-    def put_file(self, key: str, path: Path) -> StoredFile:
+    def put_file(self, key: str, path: Path, *, moved: Moved | None = None) -> StoredFile:
         """Stream a file of any size into the store; the hash is of the bytes that were sent."""
 
-    def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+    def get_file(
+        self, key: str, path: Path, *, sha256: str | None = None, moved: Moved | None = None
+    ) -> None:
         """Stream an object to a path, which holds the old or the whole new file, never a part.
 
         With `sha256`, other bytes than these are a StoreError and do not reach the path.
@@ -100,8 +105,8 @@ class Store(Protocol):
     def stat(self, key: str) -> Stat | None:
         """Look at an object of any size without fetching it; None where there is none."""
 
-    def copy_if(self, source: StoredFile, key: str, *, etag: str | None) -> None:
-        """Copy a stored file to a key inside the store, if the key still has this etag.
+    def copy_if(self, key: str, source: StoredFile, *, etag: str | None) -> None:
+        """Copy a stored file to a key of the same store, if that still has this etag.
 
         The bytes do not pass through this machine where the store can copy by itself; their hash is
         noted, so that `stat` tells it. Readers see the old or the new.

@@ -22,7 +22,7 @@ from botocore.config import Config
 
 from nightmill.errors import StoreError
 from nightmill.store.files import HashingReader, checked_download, os_errors
-from nightmill.store.interface import Blob, Entry, Remnant, Stat, StoredFile
+from nightmill.store.interface import Blob, Entry, Moved, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
 from nightmill.store.s3_copy import copy, library_options, noted_sha256
@@ -84,7 +84,7 @@ class S3Store:
         with self._translated("write_if", key):
             return self._put(key, data, condition)
 
-    def put_file(self, key: str, path: Path) -> StoredFile:
+    def put_file(self, key: str, path: Path, *, moved: Moved | None = None) -> StoredFile:
         """Upload a file, in parallel parts where it is large; the hash is of the bytes sent."""
         with os_errors("read", path), path.open("rb") as file, self._translated("write", key):
             source = HashingReader(file)
@@ -95,6 +95,7 @@ class S3Store:
                 self._settings.bucket,
                 self._full(key),
                 ExtraArgs=self._extra(key),
+                Callback=moved,
                 Config=_transfer(part),
             )
             head = self._client.head_object(**self._place(key))
@@ -107,7 +108,9 @@ class S3Store:
             )
         return StoredFile(key, source.size, source.sha256, head["ETag"])
 
-    def get_file(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+    def get_file(
+        self, key: str, path: Path, *, sha256: str | None = None, moved: Moved | None = None
+    ) -> None:
         """Download an object, in parallel parts where it is large; atomic at the path."""
         download = checked_download(path, address=self.address(key), sha256=sha256)
         with download as unfinished, self._translated("read", key):
@@ -115,6 +118,7 @@ class S3Store:
                 self._settings.bucket,
                 self._full(key),
                 str(unfinished),
+                Callback=moved,
                 Config=_transfer(_PART_BYTES),
             )
 
