@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nightmill.errors import StoreError
+from nightmill.errors import StoreConflict, StoreError
 from nightmill.store.interface import Store
 
 LOCAL = {"url", "address", "local_path", "library_options", "preflight"}
@@ -29,12 +29,13 @@ _PLACES = ((r"/run-\d+/", "/RUN/"), (r"/\d+(?=/|\.json$)", "/N"), (r"[0-9a-f]{64
 class Fault:
     """What happens at a call, `before` it reaches the store or `after` it took effect.
 
-    `kill` ends the process by SIGKILL; `raise` is one error; `down` is an error from then on.
+    `kill` ends the process by SIGKILL; `raise` is one error; `down` is an error from then on;
+    `conflict` is what a client is told that repeats a conditional write whose reply was lost.
     """
 
     call: str
     when: Literal["before", "after"]
-    act: Literal["kill", "raise", "down"]
+    act: Literal["kill", "raise", "down", "conflict"]
 
 
 @dataclass
@@ -81,7 +82,7 @@ class FaultyStore:
         if self.fault.act == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         self.is_down = self.fault.act == "down"
-        raise _error(name, key)
+        raise _error(name, key, StoreConflict if self.fault.act == "conflict" else StoreError)
 
 
 def _plain(key: str) -> str:
@@ -90,5 +91,5 @@ def _plain(key: str) -> str:
     return key
 
 
-def _error(name: str, key: str) -> StoreError:
-    return StoreError("the store is planted with a fault", address=key, operation=name)
+def _error(name: str, key: str, kind: type[StoreError] = StoreError) -> StoreError:
+    return kind("the store is planted with a fault", address=key, operation=name)

@@ -66,8 +66,9 @@ class Proxy(ThreadingHTTPServer):
     """Passes requests on to the S3 server, remembers them, and can misbehave.
 
     `answer(request)` may return what is answered in the server's place, `fault(request)` what
-    happens on the way. With `lies`, every ETag is replaced by one that looks like a hash and has
-    nothing to do with the content.
+    happens on the way; `served(request)` is told when a request that loses its reply has taken
+    effect. With `lies`, every ETag is replaced by one that looks like a hash and has nothing to do
+    with the content.
     """
 
     daemon_threads = True
@@ -81,6 +82,7 @@ class Proxy(ThreadingHTTPServer):
         self.seen: list[Request] = []
         self.answer: Callable[[Request], Canned | None] = lambda _request: None
         self.fault: Callable[[Request], Fault | None] = lambda _request: None
+        self.served: Callable[[Request], None] = lambda _request: None
         self.lies = False
         self.lock = threading.Lock()
         self.real_etags: dict[str, str] = {}
@@ -106,6 +108,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
                 self.close_connection = True
             case Fault.LOSE_REPLY:
                 self._forward(body)
+                self.server.served(request)
                 self.close_connection = True
             case Fault.CUT_REPLY:
                 self._reply(self._forward(body), share=0.5)

@@ -123,33 +123,66 @@ def _command(directory: Path, address: str, ports: dict[str, int]) -> list[str]:
     ]
 
 
-def _wait_until_ready(server: S3Server, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-4000:]
+class ServerProcess:
+    """The server's process, which can be killed and started again over the same data."""
+
+    def __init__(self, directory: Path, address: str) -> None:
+        names = [*(f"{name}.port" for name in PORTS), *(f"{name}.port.grpc" for name in PORTS)]
+        ports = dict(zip(names, _free_ports(address, len(names)), strict=True))
+        self.server = S3Server(f"http://{address}:{ports['s3.port']}")
+        self._command = _command(directory, address, ports)
+        self._log = directory / "log"
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it serves."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, self._last_words()
+            try:
+                self._try()
+            except (BotoCoreError, ClientError):
+                time.sleep(0.1)  # a poll with a deadline
+            else:
+                return
+        pytest.fail(f"the S3 server was not ready in {START_TIMEOUT_S} s:\n{self._last_words()}")
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a machine that is lost would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _try(self) -> None:
+        client = self.server.client()
         try:
-            server.client().create_bucket(Bucket=BUCKET)
-            server.client().put_object(Bucket=BUCKET, Key="ready", Body=b"")
-        except (BotoCoreError, ClientError):
-            time.sleep(0.1)  # a poll with a deadline
-        else:
-            return
-    pytest.fail(f"the S3 server was not ready in {START_TIMEOUT_S} s:\n{log.read_text()[-4000:]}")
+            client.create_bucket(Bucket=BUCKET)
+        except ClientError as error:
+            if not error.response["Error"]["Code"].startswith("BucketAlready"):
+                raise
+        client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
+
+    def _last_words(self) -> str:
+        return self._log.read_text()[-4000:]
+
+
+@contextmanager
+def run_server_process(address: str) -> Iterator[ServerProcess]:
+    """Run a server that can be killed on free ports of an address of this machine."""
+    directory = Path(tempfile.mkdtemp(prefix="nm-s3-"))  # short: socket paths have 107 characters
+    process = ServerProcess(directory, address)
+    try:
+        process.start()
+        yield process
+    finally:
+        process.kill()  # nothing of it is kept, so it need not tidy up
+    shutil.rmtree(directory)
 
 
 @contextmanager
 def run_s3_server(address: str) -> Iterator[S3Server]:
     """Run a server on free ports of an address of this machine; nothing of it is kept."""
-    directory = Path(tempfile.mkdtemp(prefix="nm-s3-"))  # short: socket paths have 107 characters
-    names = [*(f"{name}.port" for name in PORTS), *(f"{name}.port.grpc" for name in PORTS)]
-    ports = dict(zip(names, _free_ports(address, len(names)), strict=True))
-    server = S3Server(f"http://{address}:{ports['s3.port']}")
-    log = directory / "log"
-    command = _command(directory, address, ports)
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as weed:
-        try:
-            _wait_until_ready(server, weed, log)
-            yield server
-        finally:
-            weed.kill()  # nothing of it is kept, so it need not tidy up
-    shutil.rmtree(directory)
+    with run_server_process(address) as process:
+        yield process.server

@@ -177,6 +177,18 @@ def test_a_store_that_fails_at_any_call(place, act):
     in_parallel(fail, list(place.faults(act)))
 
 
+def test_a_lost_reply_of_any_conditional_write(place):
+    """A write that took effect, and is repeated by the client and refused, fails no attempt."""
+    conditional = [call for call in place.calls if call.startswith(("write_if", "copy_if"))]
+    assert len(conditional) >= 3
+    for number, call in enumerate(conditional):
+        site, fault = place.site.at(f"conflict-{number}"), Fault(call, "after", "conflict")
+        plant(site.open(), OLD)
+        record = run_attempt(site, NEW, wrap=lambda store, fault=fault: FaultyStore(store, fault))
+        assert (record.committed, record.failure, record.warnings) == (True, None, ()), fault
+        check_whole(site.open(), read_current(site.open()))
+
+
 def check_failed(store: Store, returned: Record | None, fault: Fault) -> None:
     """See that readers, the record in the store and the one that was returned agree."""
     pointer = read_current(store)

@@ -251,6 +251,28 @@ def test_a_busy_store_is_asked_again(open_s3, proxy):
     assert len(proxy.seen) == 3
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_object_that_is_cut_off_is_read_again(open_s3, proxy, times):
+    """A reply that ends in the middle of the bytes is no object: it is asked for again."""
+    store = open_s3(endpoint=proxy.endpoint)
+    store.write("k", b"x" * 100_000)
+    cuts = iter([Fault.CUT_REPLY] * times)
+    proxy.fault = lambda _request: next(cuts, None)
+    assert store.read("k").data == b"x" * 100_000
+    assert [request.command for request in proxy.seen] == ["PUT", *["GET"] * (times + 1)]
+
+
+def test_an_object_that_is_always_cut_off_is_an_error(open_s3, proxy):
+    """What cannot be read whole in the tries that the settings allow is an error, and no object."""
+    store = open_s3(endpoint=proxy.endpoint, retries=1)
+    store.write("k", b"x" * 100_000)
+    proxy.fault = lambda _request: Fault.CUT_REPLY
+    with pytest.raises(StoreError) as raised:
+        store.read("k")
+    assert raised.value.advice
+    assert len(proxy.seen) == 3
+
+
 @pytest.mark.parametrize(
     ("identity", "secret", "says"),
     [

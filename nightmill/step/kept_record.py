@@ -45,9 +45,13 @@ class KeptRecord:
 
     def claim(self) -> None:
         """Write it for the first time; two processes can never share an attempt's prefix."""
+        data = self.record.to_json()
         try:
-            self._store.write_if(self._key, self.record.to_json(), etag=None)
+            self._store.write_if(self._key, data, etag=None)
         except StoreConflict as error:
+            found = self._store.read(self._key)
+            if found is not None and found.data == data:  # it was written, and the reply was lost
+                return
             raise UsageError(
                 f"attempt {self.record.attempt} of this run has been started before",
                 where=self.address,

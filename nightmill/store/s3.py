@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from nightmill.errors import StoreError
 from nightmill.store.files import HashingReader, checked_download, os_errors
@@ -42,6 +43,8 @@ _MIB = 1 << 20
 _PART_BYTES = 8 * _MIB
 _MAX_PARTS = 9_000  # S3 allows 10,000
 _THREADS = 8  # at most 8 parts in flight and 10 in memory: 80 MiB
+
+_CUT_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 
 _CONTENT_TYPES = {
     ".json": "application/json",
@@ -67,11 +70,17 @@ class S3Store:
     def read(self, key: str) -> Blob | None:
         """Read a small object whole; None where there is none. A missing right is an error."""
         with self._translated("read", key):
-            try:
-                answer = self._client.get_object(**self._place(key))
-                return Blob(answer["Body"].read(), answer["ETag"])
-            except self._client.exceptions.NoSuchKey:
-                return None
+            for tries_left in range(self._settings.retries, -1, -1):
+                try:
+                    answer = self._client.get_object(**self._place(key))
+                except self._client.exceptions.NoSuchKey:
+                    break
+                try:
+                    return Blob(answer["Body"].read(), answer["ETag"])
+                except _CUT_OFF:  # in the middle of the bytes, where the SDK repeats nothing
+                    if not tries_left:
+                        raise
+        return None
 
     def write(self, key: str, data: bytes) -> str:
         """Replace an object whole; return its etag."""
@@ -133,7 +142,7 @@ class S3Store:
                 raise
         return Stat(head["ETag"], noted_sha256(head["Metadata"]))
 
-    def copy_if(self, source: StoredFile, key: str, *, etag: str | None) -> None:
+    def copy_if(self, key: str, source: StoredFile, *, etag: str | None) -> None:
         """Let S3 copy a stored file, if both it and what is at the key are unchanged."""
         full = replace(source, key=self._full(source.key))
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
