@@ -27,6 +27,7 @@ from nightmill.store.files import (
     checked_download,
     hashed_copy,
     os_errors,
+    sync_directory,
 )
 from nightmill.store.interface import Blob, Entry, Moved, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
@@ -273,7 +274,7 @@ def _replace(
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
     return result
 
 
@@ -289,13 +290,3 @@ def _create_beside(path: Path, mode: int) -> tuple[int, Path]:
         operation="write",
         advice="see what else deletes there",
     )
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename survive a power cut; where that is not supported, nothing better exists."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

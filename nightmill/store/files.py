@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -123,6 +124,16 @@ def os_errors(operation: str, path: Path) -> Iterator[None]:
             advice = _ADVICE.get(error.errno or 0, "see the system's log for this disk")
         address = str(error.filename or path)
         raise StoreError(problem, address=address, operation=operation, advice=advice) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename survive a power cut; where that is not supported, nothing better exists."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _verify(file: Path, *, address: str, sha256: str) -> None:
