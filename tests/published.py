@@ -25,10 +25,10 @@ PLAIN = f"data/flights/scores/partition={DAY}/scores.parquet"
 TABLE = "data/flights/scores"
 
 
-def parquet(columns: Mapping[str, object]) -> bytes:
+def parquet(columns: Mapping[str, object], **options: object) -> bytes:
     """Write columns as the bytes of a Parquet file."""
     file = io.BytesIO()
-    pq.write_table(pa.table(dict(columns)), file)
+    pq.write_table(pa.table(dict(columns)), file, **options)
     return file.getvalue()
 
 

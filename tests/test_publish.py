@@ -1,9 +1,11 @@
 """Publishing at a plain address: the newest commit's bytes, whoever comes late or dies."""
 
 import hashlib
+import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -231,6 +233,39 @@ def test_many_publishers_at_once_leave_the_newest(store, spec):
     with ThreadPoolExecutor(len(orders)) as pool:
         list(pool.map(work, orders))
     assert store.read(PLAIN.replace("scores.p", "s.p")).data == b"8"
+
+
+# -- readers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("output", ["scores.parquet", "{path: s.parquet, format: delta}"])
+def test_a_reader_sees_one_version_whole(store, load_spec, output):
+    """While versions are published one after the other, each read is one of them, whole."""
+    spec, last = spec_with(load_spec, output), 15
+    commit_scores(store, 1, scores(1, rows=500))
+    publish_current(store, spec, **PLACE)
+    over, seen = threading.Event(), []
+
+    def read() -> list[int]:
+        if "delta" not in output:
+            return pq.read_table(io.BytesIO(store.read(PLAIN).data))["run"].to_pylist()
+        table = DeltaTable(store.address(TABLE), storage_options=dict(store.library_options()))
+        return table.to_pyarrow_table()["run"].to_pylist()
+
+    def read_on() -> None:
+        while not over.is_set():
+            seen.append(read())
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_on)
+        for order in range(2, last + 1):
+            commit_scores(store, order, scores(order, rows=500))
+            publish_current(store, spec, **PLACE)
+        over.set()
+        reading.result()
+    assert all(runs == runs[:1] * 500 for runs in seen)
+    assert [runs[0] for runs in seen] == sorted(runs[0] for runs in seen)
+    assert read() == [last] * 500
 
 
 # -- repair ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from nightmill.errors import FencedError
 from nightmill.publish.delta import Table, TablePartition
 from nightmill.publish.publish import publish_current, repair
 from nightmill.publish.target import State, bring_up_to_date
+from nightmill.store.open import open_store
 from nightmill.store.pointer import commit
 from tests.published import DELTA, PLACE, PLAIN, TABLE, commit_scores, parquet, scores, spec_with
 from tests.stored_versions import (
@@ -32,6 +33,12 @@ TOKEN = {"nightmill.token": "2:1", "nightmill.run": "run-2", "nightmill.attempt"
 def spec(load_spec):
     """Declare the scores as a table."""
     return load_spec(DELTA)
+
+
+@pytest.fixture
+def here(tmp_path):
+    """Open a store in a directory, for what does not depend on where the table is."""
+    return open_store("store", base=tmp_path)
 
 
 def open_table(store) -> DeltaTable:
@@ -99,13 +106,13 @@ def test_any_text_is_a_partition(store, spec):
     assert rows(store) == [(0, 1, day)]
 
 
-def test_an_empty_output_empties_its_partition(store, spec):
+def test_an_empty_output_empties_its_partition(here, spec):
     """No rows are a result, too: those of the former commit do not stay."""
-    commit_scores(store, 1)
-    publish(store, spec)
-    commit_scores(store, 2, scores(2, rows=0))
-    assert publish(store, spec).state is State.PUBLISHED
-    assert rows(store) == []
+    commit_scores(here, 1)
+    publish(here, spec)
+    commit_scores(here, 2, scores(2, rows=0))
+    assert publish(here, spec).state is State.PUBLISHED
+    assert rows(here) == []
 
 
 TYPES = {
@@ -119,11 +126,11 @@ TYPES = {
 }
 
 
-def test_types_of_tables_arrive(store, spec):
+def test_types_of_tables_arrive(here, spec):
     """Unsigned numbers, nanoseconds, categories and lists become types that Delta has."""
-    commit_scores(store, 1, parquet(TYPES))
-    assert publish(store, spec).problem == ""
-    (row,) = open_table(store).to_pyarrow_table(columns=list(TYPES)).to_pylist()
+    commit_scores(here, 1, parquet(TYPES))
+    assert publish(here, spec).problem == ""
+    (row,) = open_table(here).to_pyarrow_table(columns=list(TYPES)).to_pylist()
     assert row == {
         "count": 3,
         "at": dt.datetime(2013, 3, 1, 2, 30),  # noqa: DTZ001 - without a zone, as written
@@ -150,22 +157,22 @@ BASE = {"id": [1], "p": [0.5]}
     ],
     ids=["same", "one more", "one less", "another type", "one more, add", "another type, add"],
 )
-def test_the_schema_is_enforced(store, load_spec, columns, evolution, names):
+def test_the_schema_is_enforced(here, load_spec, columns, evolution, names):
     """Columns that are not the table's fail the publish, and the former rows stay."""
     output = f"{{path: scores.parquet, format: delta, evolution: {evolution}}}"
     spec = spec_with(load_spec, output)
-    commit_scores(store, 1, parquet(BASE))
-    publish(store, spec)
-    commit_scores(store, 2, parquet(columns))
-    found = publish(store, spec)
+    commit_scores(here, 1, parquet(BASE))
+    publish(here, spec)
+    commit_scores(here, 2, parquet(columns))
+    found = publish(here, spec)
     if names is None:
         assert found.state is State.FAILED
         assert "the Delta table does not take it" in found.problem
         assert "\n" not in found.problem
-        assert rows(store) == [(1, 0.5, DAY)]
+        assert rows(here) == [(1, 0.5, DAY)]
     else:
         assert found.state is State.PUBLISHED
-        fields = [field.name for field in open_table(store).schema().fields]
+        fields = [field.name for field in open_table(here).schema().fields]
         assert sorted(fields) == sorted([*names, "partition"])
 
 
@@ -179,16 +186,16 @@ def test_the_schema_is_enforced(store, load_spec, columns, evolution, names):
     ],
     ids=["clash", "no parquet", "truncated", "no part"],
 )
-def test_what_is_no_table_is_told(store, spec, files, problem):
+def test_what_is_no_table_is_told(here, spec, files, problem):
     """What cannot become rows of the table fails with the output's name and a reason."""
-    add_version(store, 1, files={"scores": files})
-    found = publish(store, spec)
-    assert (found.state, list(store.list("data"))) == (State.FAILED, [])
+    add_version(here, 1, files={"scores": files})
+    found = publish(here, spec)
+    assert (found.state, list(here.list("data"))) == (State.FAILED, [])
     assert found.problem.startswith("output scores: ")
     assert problem in found.problem
 
 
-def test_a_folder_of_parts_becomes_rows(store, spec):
+def test_a_folder_of_parts_becomes_rows(here, spec):
     """Parts keep the columns of the author's key=value folders; other files are not read."""
     files = {
         "origin=JFK/part-0.parquet": parquet({"id": [1]}),
@@ -196,9 +203,9 @@ def test_a_folder_of_parts_becomes_rows(store, spec):
         "_SUCCESS": b"",
         "notes.txt": b"x",
     }
-    add_version(store, 1, files={"scores": files})
-    assert publish(store, spec).problem == ""
-    assert rows(store) == [(1, "JFK", DAY), (2, "E W*R", DAY)]
+    add_version(here, 1, files={"scores": files})
+    assert publish(here, spec).problem == ""
+    assert rows(here) == [(1, "JFK", DAY), (2, "E W*R", DAY)]
 
 
 def test_a_table_that_was_deleted_comes_back(store, spec):
@@ -211,13 +218,13 @@ def test_a_table_that_was_deleted_comes_back(store, spec):
     assert len(rows(store)) == 3
 
 
-def test_a_plain_file_of_before_is_not_in_the_table(store, load_spec, spec):
+def test_a_plain_file_of_before_is_not_in_the_table(here, load_spec, spec):
     """An output that becomes a table starts with what is committed, not with what lies there."""
-    commit_scores(store, 1)
-    publish(store, spec_with(load_spec, "scores.parquet"))
-    assert store.read(PLAIN) is not None
-    publish(store, spec)
-    assert len(rows(store)) == 3
+    commit_scores(here, 1)
+    publish(here, spec_with(load_spec, "scores.parquet"))
+    assert here.read(PLAIN) is not None
+    publish(here, spec)
+    assert len(rows(here)) == 3
 
 
 @pytest.mark.parametrize("publishes", [True, False], ids=["publishes", "dies before publishing"])

@@ -1,5 +1,7 @@
 """What publishing asks of a store: looks and copies inside it, on conditions."""
 
+import os
+
 import pytest
 
 from nightmill.errors import StoreConflict
@@ -18,7 +20,7 @@ def source(store, tmp_path):
 def test_a_copy_is_whole_and_notes_its_hash(store, source):
     """What was copied has the source's bytes, and a look tells their hash without fetching them."""
     assert store.stat("data/file") is None
-    store.copy_if(source, "data/file", etag=None)
+    store.copy_if("data/file", source, etag=None)
     assert store.read("data/file").data == b"hi there\n"
     seen = store.stat("data/file")
     assert seen == Stat(store.read("data/file").etag, source.sha256)
@@ -30,10 +32,25 @@ def test_a_copy_replaces_only_what_was_seen(store, source):
     store.write("data/file", b"second")
     for etag in (first, None):
         with pytest.raises(StoreConflict):
-            store.copy_if(source, "data/file", etag=etag)
+            store.copy_if("data/file", source, etag=etag)
     assert store.read("data/file").data == b"second"
-    store.copy_if(source, "data/file", etag=store.stat("data/file").etag)
+    store.copy_if("data/file", source, etag=store.stat("data/file").etag)
     assert store.read("data/file").data == b"hi there\n"
+
+
+def test_a_copy_in_a_directory_is_made_apart(tmp_path, monkeypatch):
+    """Until it is whole, nothing of a copy is in the folder: polars takes every file for data."""
+    store, seen = open_store("store", base=tmp_path), []
+    (tmp_path / "file").write_bytes(b"x")
+    source = store.put_file("runs/file", tmp_path / "file")
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda one: (seen.append(list(data.rglob("*"))), sync(one)))
+    data = tmp_path / "store" / "data"
+    store.copy_if("data/file", source, etag=None)
+    store.copy_if("data/file", source, etag=source.sha256)
+    assert seen[0] == []
+    assert all(set(one) <= {data / "file"} for one in seen)
+    assert len(seen) == 4  # of each copy, the file itself and its folder
 
 
 @pytest.mark.parametrize("change", ["gone", "other"])
@@ -43,7 +60,7 @@ def test_a_copy_takes_only_the_bytes_that_were_stored(store, source, change):
     if change == "other":
         store.write(source.key, b"other")
     with pytest.raises(StoreConflict):
-        store.copy_if(source, "data/file", etag=None)
+        store.copy_if("data/file", source, etag=None)
     assert store.stat("data/file") is None
 
 
@@ -64,10 +81,10 @@ def test_a_large_file_is_copied_in_parts(s3_url, tmp_path, monkeypatch):
     source = store.put_file("runs/large", tmp_path / "large")
     store.write("data/file", b"old")
     with pytest.raises(StoreConflict):
-        store.copy_if(source, "data/file", etag=None)
+        store.copy_if("data/file", source, etag=None)
     assert store.read("data/file").data == b"old"
     assert list(store.remnants()) == []  # the upload was aborted, so nobody pays for its parts
-    store.copy_if(source, "data/file", etag=store.stat("data/file").etag)
+    store.copy_if("data/file", source, etag=store.stat("data/file").etag)
     assert store.read("data/file").data == content
     assert store.stat("data/file").sha256 == source.sha256
 

@@ -58,7 +58,7 @@ class PlainFile:
 
     def _copy(self, source: StoredFile, key: str, seen: Stat | None) -> None:
         try:
-            self.store.copy_if(source, key, etag=seen.etag if seen else None)
+            self.store.copy_if(key, source, etag=seen.etag if seen else None)
         except StoreConflict as error:
             if self.store.stat(key) != seen:
                 raise
