@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
 
 from nightmill.causes import Cause
 from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, NightmillError
-from nightmill.step.engine_process import EngineProcess
+from nightmill.step.early import Early, begin_early
 
 
 def main() -> None:
@@ -22,8 +21,8 @@ def main() -> None:
 def _run() -> int:
     try:
         if sys.argv[1:2] == ["step"]:
-            with closing(EngineProcess()) as engine:
-                _command(engine)
+            with begin_early() as early:
+                _command(early)
         else:
             _command(None)
     except NightmillError as error:
@@ -41,16 +40,16 @@ def _run() -> int:
     return 0
 
 
-def _command(engine: EngineProcess | None) -> None:
+def _command(early: Early | None) -> None:
     # Only here and below: what the command line needs takes long to import.
-    if engine is None:
+    if early is None:
         from nightmill.cli.app import app  # noqa: PLC0415 - see above
     else:
         from nightmill.cli.step import app  # noqa: PLC0415 - see above
     from nightmill.cli.terminal import be_lenient  # noqa: PLC0415 - see above
 
     be_lenient()
-    app(prog_name="nightmill", obj=engine)
+    app(prog_name="nightmill", obj=early)
 
 
 def _complain(error: NightmillError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -113,12 +114,9 @@ def test_how_a_kernel_can_be_talked_to(order, tmp_path, length, transport):
     assert len(facts["key"]) == 32
 
 
-def test_a_step_whose_scratch_folder_has_a_long_path(project, tmp_path):
-    """Where no socket's path fits, the kernel is reached over loopback and the step succeeds."""
-    scratch = tmp_path / ("s" * 90)
-    scratch.mkdir()
-    project.pipeline("p", "s: {notebook: s.ipynb}", s=["print(1)"])
-    run = StepRun(
+def step_run(project) -> StepRun:
+    """Ask for the step `s` of the pipeline `p`."""
+    return StepRun(
         pipeline="p",
         step="s",
         partition="2013-01-01",
@@ -127,7 +125,14 @@ def test_a_step_whose_scratch_folder_has_a_long_path(project, tmp_path):
         order=1,
         store=str(project.store),
     )
-    ended = project.run(*run.to_argv(), env={"NIGHTMILL_SCRATCH": str(scratch)})
+
+
+def test_a_step_whose_scratch_folder_has_a_long_path(project, tmp_path):
+    """Where no socket's path fits, the kernel is reached over loopback and the step succeeds."""
+    scratch = tmp_path / ("s" * 90)
+    scratch.mkdir()
+    project.pipeline("p", "s: {notebook: s.ipynb}", s=["print(1)"])
+    ended = project.run(*step_run(project).to_argv(), env={"NIGHTMILL_SCRATCH": str(scratch)})
     assert ended.code == 0, ended
     assert list(scratch.iterdir()) == []
 
@@ -198,3 +203,23 @@ def test_a_command_that_comes_to_nothing_leaves_nothing(project, arguments):
     ended = project.run(*arguments, env={"NM_TOKEN": token})
     assert ended.code in (0, 2)
     assert carrying(token) == []
+
+
+def catches_sigterm(pid: int) -> bool:
+    """Tell from the system whether the process has a handler for SIGTERM."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line for line in lines if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1))
+
+
+def test_a_stop_in_the_first_moment_is_not_lost(project):
+    """A step that is told to end while it still imports says so in its record: no cell has run."""
+    project.pipeline("p", "s: {notebook: s.ipynb}", s=["print(1)"])
+    process = project.start(*step_run(project).to_argv())
+    wait_for(lambda: catches_sigterm(process.pid))
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 17, out + err
+    record = project.record("p", "s")
+    assert record["failure"]["message"].endswith("stopped by SIGTERM")
+    assert {cell["state"] for cell in record["cells"]} <= {"not_run"}

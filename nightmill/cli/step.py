@@ -19,6 +19,7 @@ from nightmill.spec.project import Project, find_root
 from nightmill.spec.record import Record
 from nightmill.spec.result import result_of, result_of_error
 from nightmill.spec.steprun import StepRun, decode_parameters
+from nightmill.step.early import Early
 
 
 def step(
@@ -60,26 +61,25 @@ def step(
     # Only here: a machine that only checks or shows has no need of the extra [runner].
     from nightmill.step.attempt import Attempt  # noqa: PLC0415 - see above
     from nightmill.step.redaction import Redactor  # noqa: PLC0415 - see above
-    from nightmill.step.stop import stop_on_signals  # noqa: PLC0415 - see above
     from nightmill.step.termination import write_termination_message  # noqa: PLC0415 - see above
 
+    early: Early = context.obj
     tell = _teller(_json_line if log_format == "json" else log_lines)
     project = Project.load(find_root(Path.cwd()))
-    with stop_on_signals() as stop:
-        one = Attempt(step_run, project, context.obj, stop=stop, listener=tell)
-        try:
-            record = one.execute(die_with_stdin=die_with_stdin)
-        except StoreError as error:  # no record could be kept; this tells
-            error.exit_code = error.cause.exit_code
-            write_termination_message(Redactor.of(os.environ).tree(result_of_error(error)))
-            if one.gave_up:
-                complain(error)
-                _leave(error.exit_code)
-            raise
-        write_termination_message(result_of(record, one.record_address))
-        tell(_last_event(record))
+    one = Attempt(step_run, project, early.engine, stop=early.stop, listener=tell)
+    try:
+        record = one.execute(die_with_stdin=die_with_stdin)
+    except StoreError as error:  # no record could be kept; this tells
+        error.exit_code = error.cause.exit_code
+        write_termination_message(Redactor.of(os.environ).tree(result_of_error(error)))
         if one.gave_up:
-            _leave(record.exit_code)
+            complain(error)
+            _leave(error.exit_code)
+        raise
+    write_termination_message(result_of(record, one.record_address))
+    tell(_last_event(record))
+    if one.gave_up:
+        _leave(record.exit_code)
     raise typer.Exit(record.exit_code)
 
 
