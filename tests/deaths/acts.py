@@ -16,6 +16,7 @@ import psutil
 from tests.deaths.surroundings import Surrounding
 
 TOKEN = "NM_DEATH_TOKEN"
+EXECUTED = ("notebook.ipynb", "out.ipynb")  # a step's, and papermill's
 _OUTAGE_S = 2.0
 
 
@@ -36,6 +37,10 @@ class Running:
     def reached(self) -> bool:
         """Whether the notebook says that it has come to the deadly cell."""
         return (self.folder / "reached").exists()
+
+    def begun(self) -> bool:
+        """Whether there is an executed notebook on the local disk."""
+        return any(file.name in EXECUTED for file in self.folder.rglob("*.ipynb"))
 
     def ended(self) -> bool:
         """Whether the first process has ended."""
@@ -110,12 +115,12 @@ def _is_running(notebook: bytes | None) -> bool:
 
 
 def when_kernel_starts(act: Act) -> Act:
-    """Do it while the kernel starts, which is made to take long, and the notebook is kept."""
+    """Do it while the kernel starts, which is made to take long, once the notebook is begun."""
 
     def do(run: Running) -> None:
         wait_until(run.kernel, "the kernel's process")
         run.kernel().suspend()
-        wait_until(run.saved, "a notebook")
+        wait_until(run.begun, "a notebook")
         act(run)
 
     return do
