@@ -207,6 +207,23 @@ def test_an_older_publisher_never_has_the_last_word(store, at, newer, publishes)
         assert store.read(PLAIN).data == b"older"
 
 
+def test_an_older_publisher_that_dies_has_replaced_nothing_newer(store):
+    """Overtaken between its look and its copy, it fails to copy: no later look has to heal it."""
+    commit_scores(store, 1, b"oldest")
+    bring_up_to_date(target_of(store), lambda: current(store))
+    commit_scores(store, 5, b"older")
+    overtaken = Overtaken(store, 2, b"newer", publishes=True)
+
+    def read() -> Pointer | None:
+        if overtaken.readings == overtaken.at:
+            raise KeyboardInterrupt
+        return overtaken()
+
+    with pytest.raises(KeyboardInterrupt):
+        bring_up_to_date(target_of(store), read)
+    assert store.read(PLAIN).data == b"newer"
+
+
 def test_many_publishers_at_once_leave_the_newest(store, spec):
     """Runs that commit and publish at the same time end with the newest one's bytes."""
     orders = list(range(1, 9))

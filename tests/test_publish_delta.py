@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from nightmill.errors import FencedError
+from nightmill.errors import FencedError, StoreConflict
 from nightmill.publish.delta import Table, TablePartition
 from nightmill.publish.publish import publish_current, repair
 from nightmill.publish.target import State, bring_up_to_date
@@ -230,14 +230,14 @@ def test_a_plain_file_of_before_is_not_in_the_table(here, load_spec, spec):
 @pytest.mark.parametrize("publishes", [True, False], ids=["publishes", "dies before publishing"])
 @pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize("is_first", [True, False], ids=["new table", "table"])
-def test_an_older_publisher_never_has_the_last_word(store, spec, at, is_first, publishes):
+def test_an_older_publisher_never_has_the_last_word(here, spec, at, is_first, publishes):
     """Wherever an older publisher is overtaken, the newest rows are there when it ends."""
     if not is_first:
-        commit_scores(store, 1)
-        publish(store, spec)
-    commit_scores(store, 5, scores(5, rows=1))
+        commit_scores(here, 1)
+        publish(here, spec)
+    commit_scores(here, 5, scores(5, rows=1))
     target = TablePartition(
-        Table(store, PIPELINE, "scores", spec.steps["score"].outputs["scores"], has_members=False),
+        Table(here, PIPELINE, "scores", spec.steps["score"].outputs["scores"], has_members=False),
         DAY,
     )
     readings = 0
@@ -245,16 +245,35 @@ def test_an_older_publisher_never_has_the_last_word(store, spec, at, is_first, p
     def read():
         nonlocal readings
         readings += 1
-        found = current(store)
+        found = current(here)
         if readings == at:
-            commit_scores(store, 9, scores(9, rows=1))
+            commit_scores(here, 9, scores(9, rows=1))
             if publishes:
-                publish(store, spec)
+                publish(here, spec)
         return found
 
     bring_up_to_date(target, read)
     newest = 9 if at < readings or publishes else 5
-    assert rows(store) == [(0, newest, DAY)]
+    assert rows(here) == [(0, newest, DAY)]
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["new table", "table"])
+def test_an_older_publisher_that_dies_has_replaced_nothing_newer(store, spec, is_first):
+    """Overtaken between its look and its commit, it is refused by the table itself."""
+    if not is_first:
+        commit_scores(store, 1)
+        publish(store, spec)
+    commit_scores(store, 5, scores(5, rows=1))
+    older = current(store)
+    table = Table(
+        store, PIPELINE, "scores", spec.steps["score"].outputs["scores"], has_members=False
+    )
+    replace = TablePartition(table, DAY).look(older)
+    commit_scores(store, 9, scores(9, rows=1))
+    publish(store, spec)
+    with pytest.raises(StoreConflict):
+        replace()
+    assert rows(store) == [(0, 9, DAY)]
 
 
 def test_many_publishers_at_once_leave_the_newest(store, spec):
