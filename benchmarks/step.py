@@ -16,16 +16,12 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -35,6 +31,7 @@ sys.path.insert(0, str(REPOSITORY))
 from nightmill import kernels  # noqa: E402 - found above
 from nightmill.spec.kernel import load_kernel  # noqa: E402 - as above
 from tests.s3_server import S3Server, run_s3_server  # noqa: E402 - as above
+from tests.tcp_line import Line, line_to  # noqa: E402 - as above
 
 KERNEL = "tabular"
 LEAN = """
@@ -62,51 +59,6 @@ NOTEBOOKS = {
     "flood": [FLOOD],
 }
 numbers = count(time.time_ns())
-
-
-@dataclass
-class Traffic:
-    """What went from clients to the server: requests, and bytes with headers."""
-
-    requests: int = 0
-    bytes: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, data: bytes) -> None:
-        """Count a piece of a stream; a request's first line is never cut, since it comes first."""
-        with self.lock:
-            self.requests += data.count(b" HTTP/1.1\r\n")
-            self.bytes += len(data)
-
-
-def _pump(source: socket.socket, target: socket.socket, seen: Traffic | None) -> None:
-    try:
-        while data := source.recv(1 << 16):
-            if seen is not None:
-                seen.add(data)
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        target.close()
-
-
-@contextmanager
-def counting_proxy(endpoint: str) -> Iterator[tuple[str, Traffic]]:
-    """Pass every connection on to the endpoint; yield the proxy's own endpoint and the counts."""
-    host, port = endpoint.removeprefix("http://").split(":")
-    traffic = Traffic()
-
-    def serve() -> None:
-        with suppress(OSError):  # the listener is closed at the end
-            while True:
-                client, _address = listener.accept()
-                server = socket.create_connection((host, int(port)))
-                for ends in ((client, server, traffic), (server, client, None)):
-                    threading.Thread(target=_pump, args=ends, daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", traffic
 
 
 class Bench:
@@ -205,12 +157,13 @@ def wall(bench: Bench, rounds: int, server: S3Server | None) -> tuple[float, flo
     return plain, lean, ours
 
 
-def traffic(bench: Bench, server: S3Server, name: str) -> tuple[Traffic, Traffic]:
+def traffic(bench: Bench, server: S3Server, name: str) -> tuple[Line, Line]:
     """Count what papermill and a step send to S3 for one notebook."""
-    with counting_proxy(server.endpoint) as (endpoint, theirs):
-        bench.papermill(PAPERMILL_LEAN, name, f"s3://{server.bucket}/out/{name}.ipynb", endpoint)
-    with counting_proxy(server.endpoint) as (endpoint, ours):
-        bench.nightmill(name, server.url("store").replace(server.endpoint, endpoint))
+    with line_to(server.endpoint) as theirs:
+        out = f"s3://{server.bucket}/out/{name}.ipynb"
+        bench.papermill(PAPERMILL_LEAN, name, out, theirs.endpoint)
+    with line_to(server.endpoint) as ours:
+        bench.nightmill(name, server.url("store").replace(server.endpoint, ours.endpoint))
     return theirs, ours
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -17,6 +16,7 @@ from nightmill.step import patience
 from nightmill.step.patience import PatientStore, StoppedError
 from nightmill.step.stop import StopRequest
 from nightmill.store.directory import DirectoryStore
+from tests.tcp_line import line_to
 
 SOON = patience._Limit(first_s=0.5, second_s=0.1)
 NEVER = patience._Limit(first_s=600, second_s=0.1)
@@ -128,34 +128,6 @@ def test_answers_and_errors_come_through(stop, tmp_path):
 # -- the whole of it, with a real S3 server behind a line that goes dead --------------------------
 
 
-@contextmanager
-def line_to(endpoint):
-    """Pass connections on to a server until `dead` is set; yield the line's endpoint and that."""
-    host, port = endpoint.removeprefix("http://").split(":")
-    dead = threading.Event()
-
-    def pump(source, target):
-        with suppress(OSError):
-            while (data := source.recv(1 << 16)) and not dead.is_set():
-                target.sendall(data)
-
-    def serve():
-        with suppress(OSError):
-            while True:
-                client, _address = listener.accept()
-                server = socket.create_connection((host, int(port)))
-                ends.extend((client, server))
-                for pair in ((client, server), (server, client)):
-                    threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    ends: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", dead
-    for each in ends:
-        each.close()
-
-
 def wait_for(condition, timeout_s=60.0):
     """Poll until the condition holds."""
     deadline = time.monotonic() + timeout_s
@@ -173,7 +145,7 @@ def test_a_step_ends_in_time_although_its_store_is_dead(project, s3_server, s3_u
     scratch.mkdir()
     cell = f"import pathlib, time; pathlib.Path({str(mark)!r}).touch(); time.sleep(300)"
     project.pipeline("p", "s: {notebook: s.ipynb}", s=["1", cell])
-    with line_to(s3_server.endpoint) as (endpoint, dead):
+    with line_to(s3_server.endpoint) as line:
         run = StepRun(
             pipeline="p",
             step="s",
@@ -181,13 +153,13 @@ def test_a_step_ends_in_time_although_its_store_is_dead(project, s3_server, s3_u
             as_of="2013-01-01",
             run="r",
             order=1,
-            store=s3_url.replace(s3_server.endpoint, endpoint),
+            store=s3_url.replace(s3_server.endpoint, line.endpoint),
         )
         names = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
         places = {"NIGHTMILL_TERMINATION_LOG": str(told), "NIGHTMILL_SCRATCH": str(scratch)}
         process = project.start(*run.to_argv(), env=names | places)
         wait_for(mark.exists)
-        dead.set()
+        line.dead.set()
         process.send_signal(signal.SIGTERM)
         wait_for(lambda: process.poll() is not None or "interrupted" in read(scratch))
         begun = time.monotonic()
@@ -202,3 +174,24 @@ def test_a_step_ends_in_time_although_its_store_is_dead(project, s3_server, s3_u
 def read(scratch):
     """Read the executed notebook, as far as there is one."""
     return "".join(file.read_text() for file in scratch.glob("*/notebook.ipynb"))
+
+
+def test_a_good_step_is_sparing_with_requests(project, s3_server, s3_url):
+    """Twenty cells cost the store ten requests, where plain papermill makes forty-three."""
+    project.pipeline("p", "s: {notebook: s.ipynb}", s=[f"print({n})" for n in range(20)])
+    with line_to(s3_server.endpoint) as line:
+        run = StepRun(
+            pipeline="p",
+            step="s",
+            partition="2013-01-01",
+            as_of="2013-01-01",
+            run="r",
+            order=1,
+            store=s3_url.replace(s3_server.endpoint, line.endpoint),
+        )
+        names = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
+        ended = project.run(*run.to_argv(), "--log-format=json", env=names)
+    assert ended.code == 0, ended
+    duration_s = json.loads(ended.out.splitlines()[-1])["duration_s"]
+    progress = 0 if duration_s < 2 else 2 + duration_s // 15  # on a slow machine
+    assert line.requests <= 10 + progress
