@@ -125,15 +125,16 @@ def test_a_commit_that_is_none_is_not_asked_for(code, store, tmp_path, commit):
     assert found.origin == "the bundle in the store"
 
 
-def test_an_older_record_is_known_by_its_hashes(code, store, tmp_path):
+@pytest.mark.parametrize("path", [HELPER, "kernels/tabular/requirements.txt"])
+def test_an_older_record_is_known_by_its_hashes(code, store, tmp_path, path):
     """A record of a time without bundles names notebook, modules and lock: git may have them."""
     record = remember_one(code.root, bundle=None)
-    (code.root / HELPER).write_text("x = 3\n")
+    assert find_code(record, code.root, store, tmp_path / "code").origin == "the working tree"
+    with (code.root / path).open("a") as file:
+        file.write("\n")
     found = find_code(record, code.root, store, tmp_path / "code")
-    assert (found.origin, helper(found)) == (
-        f"git commit {record.code.git_commit[:10]}",
-        "x = 1\n",
-    )
+    assert found.origin == f"git commit {record.code.git_commit[:10]}"
+    assert helper(found) == "x = 1\n"
 
 
 def test_code_that_is_nowhere_is_an_error(code, store, tmp_path):

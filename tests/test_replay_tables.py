@@ -110,6 +110,15 @@ def test_rows_are_matched_by_their_key(differ):
     )
 
 
+def test_a_key_may_have_a_null(differ):
+    """A row whose key is null is matched by it like any other."""
+    then = pa.table({"id": [1, None, 3], "p": [0.1, 0.2, 0.3]})
+    now = pa.table({"id": [3, None, 1], "p": [0.3, 0.4, 0.1]})
+    found = differ(then, now, keys=[["id"]])
+    assert found.summary == "1 of 2 columns differ in 1 row"
+    assert found.details[1] == "id=null: p 0.2 -> 0.4"
+
+
 @pytest.mark.parametrize("keys", [[["carrier"]], [["nowhere"]], [["carrier"], ["flight", "p"]]])
 def test_a_key_that_is_not_unique_matches_nothing(differ, keys):
     """Rows are matched by a key that is one on both sides, or else by their place."""
@@ -127,6 +136,12 @@ def test_without_a_key_missing_rows_are_shown(differ):
         "gone: flight 98, p 0.98, carrier AA",
         "gone: flight 99, p 0.99, carrier DL",
     )
+
+
+def test_how_often_a_row_is_there_counts(differ):
+    """The same rows, but one of them once more instead of another, are no equal tables."""
+    found = differ(pa.table({"a": [1, 1, 2]}), pa.table({"a": [1, 2, 2]}))
+    assert found.details == ("a: 1 row, by 1 at most", "row 2: a 1 -> 2")
 
 
 @pytest.mark.parametrize(
