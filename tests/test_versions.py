@@ -14,7 +14,7 @@ from nightmill.errors import FencedError, StoreConflict, StoreError, UsageError
 from nightmill.spec.record import AttemptState, CellRecord, CellState, CheckState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store.decision import decide, prepare
-from nightmill.store.keys import output_key
+from nightmill.store.keys import data_partition_prefix, output_key
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Move, Token, commit, read_current
 from nightmill.store.versions import find_versions
@@ -529,6 +529,44 @@ def test_a_rollback_on_the_command_line(cli, folder):
     again = run_verb(cli, folder, "rollback", f"--partition={DAY}", "--to=run-1")
     assert (again.code, again.out) == (0, f"scores {DAY}: run-1:1 is current already.\n")
     assert len(current(folder).moves) == 1
+
+
+@pytest.fixture
+def in_project(project, monkeypatch):
+    """Change into a project whose pipeline makes these outputs, and publishes the file."""
+    outputs = "{scores: scores.parquet, plots: {path: plots/, publish: false}}"
+    project.pipeline(PIPELINE, f"score: {{notebook: score.ipynb, outputs: {outputs}}}", score=["1"])
+    monkeypatch.chdir(project.root)
+
+
+@pytest.mark.usefixtures("in_project")
+def test_a_rollback_is_published(cli, store, tmp_path, monkeypatch):
+    """In the project the plain address follows at once; elsewhere the command to do so is named."""
+    key = f"{data_partition_prefix(PIPELINE, 'scores', DAY)}/scores.parquet"
+    for order in (1, 2):
+        add_version(store, order)
+    ended = run_verb(cli, store, "rollback", f"--partition={DAY}", "--to=run-1")
+    assert (ended.code, "repair" in ended.out) == (0, False), ended.err
+    assert store.read(key).data == usual_files(1)["scores"]["scores.parquet"]
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        ended = run_verb(cli, store, "rollback", f"--partition={DAY}", "--to=run-2")
+    assert f"nightmill repair flights --partition {DAY}" in ended.out
+    assert store.read(key).data == usual_files(1)["scores"]["scores.parquet"]
+    assert cli("repair", f"--store={store.url}").code == 0
+    assert store.read(key).data == usual_files(2)["scores"]["scores.parquet"]
+
+
+@pytest.mark.usefixtures("in_project")
+def test_a_rollback_that_cannot_be_published(cli, folder):
+    """It stands, and says so; the exit code tells that readers of the plain address see the old."""
+    for order in (1, 2):
+        add_version(folder, order)
+    folder.write(data_partition_prefix(PIPELINE, "scores", DAY), b"a file where a folder belongs")
+    ended = run_verb(cli, folder, "rollback", f"--partition={DAY}", "--to=run-1")
+    assert ended.code == 1
+    assert "warning: scores is committed, but not published" in ended.out
+    assert current(folder).run == "run-1"
 
 
 def test_promote_on_the_command_line(cli, folder):

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,8 +16,11 @@ from rich.text import Text
 
 from nightmill.cli.options import StoreOption, open_chosen
 from nightmill.cli.terminal import add_row, address, new_table, print_table, say, size
-from nightmill.errors import UsageError
+from nightmill.errors import EXIT_FAILED, SpecError, UsageError
+from nightmill.publish.publish import publish_current, warnings
+from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import shown, suggest
+from nightmill.spec.project import Project, find_root
 from nightmill.spec.record import AttemptState
 from nightmill.store import history
 from nightmill.store.decision import decide, prepare
@@ -127,6 +131,39 @@ def _decide(
         _say_decided(store, one, pointer)
     if prepared:
         say("Steps that have read it are not run again; where that matters, run them with --rerun.")
+        _publish(store, [pointer for _one, pointer in prepared])
+
+
+def _publish(store: Store, pointers: Sequence[Pointer]) -> None:
+    """Bring the plain addresses up to date; what readers find there is not as decided until then.
+
+    Only the project knows what is published.
+    """
+    first = pointers[0]
+    spec = _spec_of(first.pipeline)
+    if spec is None or first.step not in spec.steps:
+        command = f"nightmill repair {first.pipeline} --partition {first.partition}"
+        say(f"To publish it where its outputs are published, run `{command}` in the project.")
+        return
+    told = [
+        text
+        for one in pointers
+        for text in warnings(
+            publish_current(store, spec, step=one.step, partition=one.partition, member=one.member),
+            one.pipeline,
+        )
+    ]
+    for text in told:
+        say(Text("warning: ", style="yellow"), text)
+    if told:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _spec_of(pipeline: str) -> PipelineSpec | None:
+    try:
+        return Project.load(find_root(Path.cwd())).pipeline(pipeline).spec
+    except (UsageError, SpecError):  # no project here, or none that can be read
+        return None
 
 
 def _split(store: Store, output: str) -> tuple[str, str]:
