@@ -28,7 +28,7 @@ MAX_BYTES = 50 << 20
 
 _MODE = 0o644
 _HEADERS_BYTES = 10 << 20  # what an archive may take beside its files
-_LEVEL = 6
+_LEVEL = 1  # most of a lock is hashes, which no level makes smaller
 
 
 @dataclass(frozen=True)
