@@ -8,7 +8,9 @@ import shutil
 
 import pytest
 
-from tests.remembered import git
+from nightmill.cli.replay import _choose as chosen
+from nightmill.spec.record import Record
+from tests.remembered import git, remember
 
 DAY = "2013-03-01"
 COMMITS = 30
@@ -276,3 +278,13 @@ def test_what_cannot_be_replayed_is_told_at_once(quick, arguments, words):
     assert ended.code == 2
     assert words in ended.err
     assert not list(quick.root.glob(".nightmill/replays/*"))
+
+
+def test_what_never_began_is_left_out(quick, capsys):
+    """Of a whole run all that ran is replayed; of what did not it is said so, and nobody stops."""
+    began = remember(quick.root, "far", "make")
+    never = Record.model_validate(quick.record("far", "crash") | {"code": None, "step": "other"})
+    assert chosen([began, never], None, None, None) == [began]
+    assert "note: other ended before anything of it ran" in capsys.readouterr().out
+    assert chosen([began, never], "other", None, None) == [never]
+    assert chosen([never], None, None, None) == [never]

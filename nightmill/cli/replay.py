@@ -11,6 +11,7 @@ import typer
 
 from nightmill.cli.history import find_run
 from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.terminal import say
 from nightmill.errors import EXIT_FAILED, UsageError
 from nightmill.run.plan import new_run
 from nightmill.spec.problems import suggest
@@ -80,7 +81,16 @@ def _choose(
     if not over:
         problem = "is still running" if last else "has no such attempt"
         raise UsageError(f"the run {problem}", advice="`nightmill show RUN` tells what there is")
-    return over
+    return over if step else _that_ran(over)
+
+
+def _that_ran(records: Sequence[Record]) -> list[Record]:
+    """Leave out what never began, and say so; where nothing did, that is told as an error later."""
+    ran = [one for one in records if one.code is not None]
+    for one in records if ran else ():
+        if one.code is None:
+            say(f"note: {one.label} ended before anything of it ran, and is left out")
+    return ran or list(records)
 
 
 def _the_one(records: Sequence[Record]) -> Record:
