@@ -13,7 +13,7 @@ from papermill.execute import remove_error_markers
 from nightmill.causes import Cause
 from nightmill.spec.executed import valid_unicode
 from nightmill.spec.record import CellState
-from nightmill.step.cell_states import CellLedger, amend_after_kill
+from nightmill.step.cell_states import CellLedger
 from nightmill.step.outcome import Outcome
 from nightmill.step.redaction import Redactor
 
@@ -179,35 +179,3 @@ def test_valid_text_is_left_alone(text):
 def test_broken_text_gets_the_replacement_character(text, mended):
     """A lone surrogate becomes U+FFFD; two halves that belong together become their character."""
     assert valid_unicode(text) == mended
-
-
-def test_a_killed_engine_s_running_cell_was_interrupted(tmp_path):
-    """After a kill, the cell that ran is interrupted, those before and after keep their states."""
-    path = tmp_path / "n.ipynb"
-    ledger = CellLedger(make_notebook("a", "b", "c"), path)
-    ledger.start()
-    ledger.cell_started(0)
-    ledger.cell_ended(0, CellState.COMPLETED)
-    ledger.cell_started(1)
-    assert amend_after_kill(path, "KernelDied", "killed") == 2
-    assert on_disk(path) == ["completed", "interrupted", "not_run"]
-    nb = nbformat.read(path, 4)
-    assert nb.cells[1].outputs[0].evalue == "killed"
-    assert nb.metadata["papermill"]["exception"] is True
-
-
-@pytest.mark.parametrize("content", [None, b"", b"{half"])
-def test_where_there_is_no_notebook_there_is_nothing_to_amend(tmp_path, content):
-    """An engine killed before its first save leaves nothing, and that is no error."""
-    path = tmp_path / "n.ipynb"
-    if content is not None:
-        path.write_bytes(content)
-    assert amend_after_kill(path, "KernelDied", "killed") is None
-
-
-def test_a_kill_between_cells_blames_no_cell(tmp_path):
-    """When no cell was running, none is said to have been interrupted."""
-    path = tmp_path / "n.ipynb"
-    CellLedger(make_notebook("a"), path).start()
-    assert amend_after_kill(path, "KernelDied", "killed") is None
-    assert on_disk(path) == ["not_run"]

@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nightmill.spec import executed
 from nightmill.spec.executed import PAPERMILL_STATUS, error_output
 from nightmill.spec.states import CellState
-from nightmill.step.notebook_file import NotebookFile, replace_file
+from nightmill.step.notebook_file import NotebookFile
 from nightmill.step.outcome import Outcome, banner
 from nightmill.step.redaction import Redactor
 
@@ -171,20 +170,6 @@ class CellLedger:
     def _shorten(self, text: str) -> str:
         text = self._redactor.text(text)  # first: half a secret is known to nobody
         return text if len(text) <= _TITLE_LENGTH else text[: _TITLE_LENGTH - 1] + "…"
-
-
-def amend_after_kill(path: Path, ename: str, evalue: str) -> int | None:
-    """Tell the truth in a notebook whose engine died: the running cell was interrupted.
-
-    Returns the number of that cell, or None when no cell was running or there is no notebook.
-    """
-    nb = executed.parse(path.read_bytes()) if path.is_file() else None
-    if nb is None:
-        return None
-    closed = executed.close(nb, ename, evalue)
-    replace_file(path, [executed.notebook_bytes(closed)])
-    end = executed.end_of(closed)
-    return end.number if end else None
 
 
 def _now() -> str:

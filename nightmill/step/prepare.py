@@ -111,14 +111,9 @@ def prepare(  # noqa: PLR0913 - the step, what it stands on, its place, and whom
     told = {name: value for name, value in given.items() if name not in unset}
     check_secrets(contract, told, ground.order.env)
     inputs = resolve_inputs(store, sources, run.partition)
-    outputs = tuple(
-        DeclaredOutput(name, output.path, scratch / "outputs" / name)
-        for name, output in spec.outputs.items()
-    )
+    outputs = _make_room(spec, scratch / "outputs")
     addresses = _stage_all(store, inputs, scratch / "inputs", listener)
-    for output in outputs:
-        output.prepare()
-        addresses[output.name] = str(output.address)
+    addresses |= {output.name: str(output.address) for output in outputs}
     checked = step_values(pipeline, run.step, contract, **values, addresses=addresses)
     code, bundle = bundle_code(project, pipeline, run.step)
     facts = {
@@ -130,6 +125,16 @@ def prepare(  # noqa: PLR0913 - the step, what it stands on, its place, and whom
     spilled = store.address(f"{prefix}/{SPILLED}")
     plan = make_plan(contract, checked, ground, code=code, spilled_address=spilled)
     return Prepared(spec, plan, bundle, outputs=outputs, inputs=inputs, facts=facts)
+
+
+def _make_room(spec: StepSpec, folder: Path) -> tuple[DeclaredOutput, ...]:
+    """Make the folders that the notebook writes its outputs into."""
+    outputs = tuple(
+        DeclaredOutput(name, output.path, folder / name) for name, output in spec.outputs.items()
+    )
+    for output in outputs:
+        output.prepare()
+    return outputs
 
 
 def _stage_all(
