@@ -44,7 +44,7 @@ def test_a_way_to_die(way, deaths):
     """Cause, exit code and retry are right; record, notebook and pointer say the same, and true."""
     seen = deaths[way.name].result()
     told = {"exit": seen.exit, "left": seen.left, **told_by_store(way, seen)}
-    assert told == {"exit": way.exit, "left": (), **expected_of_store(way)}, seen.said
+    assert told == {"exit": way.fate.exit, "left": (), **expected_of_store(way)}, seen.said
 
 
 def expected_of_store(way) -> dict:
@@ -55,7 +55,7 @@ def expected_of_store(way) -> dict:
         "state": "failed" if way.cause else "succeeded",
         "ended": True,
         "cause": way.cause,
-        "retry": way.retry,
+        "retry": way.fate.retry,
         "cell": way.cell,
         "evidence": set(way.evidence),
         "warned": True,

@@ -75,12 +75,12 @@ def test_the_table_is_large_and_has_each_name_once():
 def test_the_table_keeps_the_one_table_of_causes(way):
     """Exit codes and retries of the ways to die are those that every cause has."""
     if way.cause is None:
-        assert (way.exit, way.retry) == (0, "")
+        assert (way.fate.exit, way.fate.retry) == (0, "")
         return
     cause = Cause(way.cause)
-    assert way.retry == retry_of(cause)
+    assert way.fate.retry == retry_of(cause)
     if way.where == "here" and not way.mended_by:
-        assert way.exit == cause.exit_code
+        assert way.fate.exit == cause.exit_code
 
 
 def test_every_cause_but_those_with_their_own_tests_is_in_the_table():

@@ -83,9 +83,9 @@ def _row(way: Way, left: Mapping[str, Any] | None) -> str:
     ours = [
         title,
         f"`{way.cause}`" if way.cause else _success(way),
-        "-" if way.exit is None else str(way.exit),
+        "-" if way.fate.exit is None else str(way.fate.exit),
         _in_words(way.states) or "no notebook",
-        f"`{way.retry}`" if way.retry else "-",
+        f"`{way.fate.retry}`" if way.fate.retry else "-",
     ]
     theirs = _of_papermill(way, left) if left else [way.plain.note or "-", "-", "-"]
     return f"| {' | '.join([*ours, *theirs])} |"

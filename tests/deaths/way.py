@@ -12,27 +12,9 @@ from typing import Any, Literal
 
 from tests.conftest import KERNEL, Cell, notebook_json
 from tests.deaths.acts import Act
+from tests.deaths.cells import FIRST, LAST
+from tests.deaths.fates import Fate
 from tests.deaths.surroundings import Surrounding, open_field
-
-FIRST = """\
-import os, signal, subprocess, sys, tempfile, threading, time
-from pathlib import Path
-HERE = Path(os.environ.get("NM_DEATH") or tempfile.gettempdir())
-def done(number):
-    with (HERE / "done").open("a") as file: file.write(f"{number}\\n")
-def reached(): (HERE / "reached").touch()
-def wait():
-    while not (HERE / "go").exists(): time.sleep(0.02)
-print("before")"""
-LAST = 'print("after")'
-
-WHOLE = ("completed", "completed", "completed")
-RAISED = ("completed", "failed", "not_run")
-CUT = ("completed", "interrupted", "not_run")
-UNTOUCHED = ("not_run", "not_run", "not_run")
-UNREAD = ()  # no notebook was begun, so there is none to see
-
-Retry = Literal["", "never", "backoff", "more_memory"]
 
 
 @dataclass(frozen=True)
@@ -52,21 +34,17 @@ class Plain:
 class Way:
     """One way in which a step can end, and the truth about it.
 
-    `deadly` is the second of three cells, unless `cells` gives them all. `act` is done when the
-    notebook says that it has come so far. `states` are those of the author's cells, `exit` is that
-    of the step's process or of its container (None: there was nobody to ask). `recorded` is false
-    where no store could take a record, `mended_by` names the command of ours that has to write its
-    end, and it `forgets` where cells may have ended that nobody could write down. `evidence` names
-    what the record must hold to prove the cause, `warns` is in one of its warnings. With papermill
-    the `cheap` ones run in `make test`, the others in `make e2e`.
+    `deadly` is the second of three cells, unless `cells` gives them all. `act` is done to the
+    processes, `within` is what surrounds them. `recorded` is false where no store could take a
+    record, `mended_by` names the command of ours that has to write its end, and it `forgets` where
+    cells may have ended that nobody could write down. `evidence` names what the record must hold to
+    prove the cause, `warns` is in one of its warnings. With papermill the `cheap` ones run in
+    `make test`, the others in `make e2e`.
     """
 
     name: str
     title: str
-    cause: str | None
-    exit: int | None
-    states: tuple[str, ...]
-    retry: Retry
+    fate: Fate
     deadly: str = LAST
     cells: tuple[Cell, ...] = ()
     act: Act | None = None
@@ -90,6 +68,16 @@ class Way:
         return self.name
 
     @property
+    def cause(self) -> str | None:
+        """The cause in the record; None: it succeeds."""
+        return self.fate.cause
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The states of the author's cells."""
+        return self.fate.states
+
+    @property
     def notebook(self) -> tuple[tuple[str, str], ...]:
         """All cells; each ends by telling the test, past Nightmill, that it came to its end."""
         cells = self.cells or (FIRST, self.deadly, LAST)
@@ -111,7 +99,7 @@ class Way:
     @property
     def cell(self) -> int | None:
         """The number of the cell that the cause lies in."""
-        ends = [state in {"failed", "interrupted"} for state in self.states]
+        ends = [state in {"failed", "interrupted"} for state in self.fate.states]
         return ends.index(True) + 1 if True in ends else None
 
 

@@ -93,10 +93,10 @@ def test_a_way_to_die_in_a_pod(way, deaths):
     assert told == {
         "state": "failed",
         "cause": way.cause,
-        "retry": way.retry,
+        "retry": way.fate.retry,
         "cell": way.cell,
-        "may try again": way.retry != "never",
-        "exit": way.exit,
+        "may try again": way.fate.retry != "never",
+        "exit": way.fate.exit,
         "cells of the record": way.states,
         "cells of the notebook": way.states,
         "notebook is named": way.states != (),
