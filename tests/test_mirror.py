@@ -179,7 +179,7 @@ def test_forty_quick_cells_with_a_large_output_are_not_sent(directory, notebook,
     store = Store(directory, now)
     mirror = Mirror(store, PREFIX, notebook, ProgressTracker(START, clock=now.clock))
     cells = iter(range(100))
-    run_until(mirror, now, 9, lambda: save(notebook, b"x" * 500_000 + b"%d" % next(cells)))
+    run_until(mirror, now, 3, lambda: save(notebook, b"x" * 500_000 + b"%d" % next(cells)))
     assert [key for key, _size, _when in store.written] == [PROGRESS]
 
 
@@ -203,7 +203,7 @@ def test_a_silent_cell_of_two_hours_has_a_fresh_heartbeat(notebook, now):
     beats = store.times(PROGRESS)
     assert max(later - earlier for earlier, later in pairwise(beats)) <= 16
     assert now.seconds - beats[-1] <= 16
-    assert store.times(NOTEBOOK) == [10]
+    assert store.times(NOTEBOOK) == [4]
 
 
 def test_usual_times_are_asked_for_once_and_late(directory, notebook, now):
@@ -263,7 +263,7 @@ def test_the_same_bytes_are_sent_once(store, notebook, now):
     counting = Store(store, now)
     mirror = Mirror(counting, PREFIX, notebook, ProgressTracker(START, clock=now.clock))
     run_until(mirror, now, 60, lambda: save(notebook, b"same"))
-    assert counting.times(NOTEBOOK) == [10]
+    assert counting.times(NOTEBOOK) == [4]
     save(notebook, b"changed")
     run_until(mirror, now, 120)
     assert len(counting.times(NOTEBOOK)) == 2
@@ -314,7 +314,7 @@ def test_a_failing_store_is_told_once_and_tried_again(directory, notebook, now):
     mirror = Mirror(store, PREFIX, notebook, tracker, tell=said.append)
     save(notebook, b"{}")
     run_until(mirror, now, 300)
-    # progress at 2, 17, 47, 107, 167, 227, 287; notebook at 10, 25, 55, 115, 235
+    # progress at 2, 17, 47, 107, 167, 227, 287; notebook at 4, 19, 49, 109, 229
     assert mirror.counts.failures == 7 + 5
     (line,) = said
     assert "the step goes on" in line

@@ -37,7 +37,7 @@ from nightmill.store.keys import NOTEBOOK, PROGRESS
 
 _PROGRESS_AFTER_S = 2.0
 _PROGRESS_EVERY_S = 15.0
-_NOTEBOOK_AFTER_S = 10.0
+_NOTEBOOK_AFTER_S = 4.0
 _LOOK_EVERY_S = 5.0  # whether the notebook has changed, once its pause is over
 _LONGEST_GROWN_S = 120.0
 _BYTES_PER_S = 100_000
