@@ -33,7 +33,7 @@ from nightmill.step.stop import StopRequest
 from nightmill.step.supervisor import Watched
 from nightmill.store import s3
 from nightmill.store.interface import Store
-from nightmill.store.keys import attempt_prefix
+from nightmill.store.keys import attempt_prefix, data_partition_prefix
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Pointer, Token, commit, read_pointer
 from nightmill.store.s3_settings import S3Settings
@@ -260,6 +260,13 @@ def check_whole(store: Store, pointer: Pointer) -> None:
             data = store.read(f"{output.prefix}/{file.path}").data
             assert data == expected[name][file.path]
             assert hashlib.sha256(data).hexdigest() == file.sha256
+
+
+def check_published(store: Store, *makers: tuple[int, int]) -> None:
+    """See that the plain address holds the whole file of one of these attempts, or nothing yet."""
+    blob = store.read(f"{data_partition_prefix(PIPELINE, 'scores', DAY)}/scores.parquet")
+    wholes = [outputs_of(*maker)["scores"]["scores.parquet"] for maker in makers]
+    assert (blob is None and len(makers) > 1) or blob.data in wholes
 
 
 def read_record(store: Store, order: int, number: int = 1) -> Record | None:

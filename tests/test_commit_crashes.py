@@ -25,6 +25,7 @@ from tests.commit_attempt import (
     OLD,
     Mortal,
     Site,
+    check_published,
     check_whole,
     no_engine,
     plant,
@@ -129,6 +130,7 @@ def check_killed(place: Place, store: Store, fault: Fault) -> None:
     pointer, has_committed = read_current(store), place.has_committed(fault)
     assert (pointer.run == f"run-{NEW}") is has_committed, fault
     check_whole(store, pointer)
+    check_published(store, (OLD, 1), (NEW, 1))
     record = read_record(store, NEW)
     if record is not None and record.state is not AttemptState.RUNNING:
         assert record.committed is has_committed, fault
@@ -148,9 +150,11 @@ def check_retry(site: Site, fault: Fault) -> None:
     """See that the next attempt commits, whatever the one before it left."""
     record = run_attempt(site, NEW, 2)
     assert (record.state, record.committed) == (AttemptState.SUCCEEDED, True), fault
-    pointer = read_current(site.open())
+    store = site.open()
+    pointer = read_current(store)
     assert (pointer.run, pointer.attempt) == (f"run-{NEW}", 2), fault
-    check_whole(site.open(), pointer)
+    check_whole(store, pointer)
+    check_published(store, (NEW, 2))
 
 
 def test_a_killed_attempt_that_is_started_again(place):

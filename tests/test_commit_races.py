@@ -13,10 +13,16 @@ from uuid import uuid4
 
 import pytest
 
+from nightmill.errors import UsageError
 from nightmill.spec.record import AttemptState
+from nightmill.store.decision import decide, prepare
 from nightmill.store.open import open_store
+from nightmill.store.pointer import Move
+from nightmill.store.versions import find_versions
 from tests import commit_racer
 from tests.commit_attempt import (
+    DAY,
+    PIPELINE,
     Site,
     check_whole,
     no_engine,
@@ -127,3 +133,27 @@ def test_whole_attempts_that_race(request, make_project, monkeypatch, tmp_path, 
                 if not record.committed:
                     assert (record.state, record.failure.cause) == (AttemptState.FAILED, "fenced")
                     assert record.exit_code == 22
+
+
+def test_attempts_after_a_rollback(make_project, monkeypatch, tmp_path):
+    """A retry of the run that was taken back is fenced before it runs; a newer run commits."""
+    project = make_project()
+    monkeypatch.setenv("NIGHTMILL_KERNELS", project.env["NIGHTMILL_KERNELS"])
+    site = Site.of(project, str(tmp_path / "store"))
+    store = site.open()
+    with no_engine():
+        for order in (10, 20):
+            run_attempt(site, order)
+        (found,) = find_versions(store, PIPELINE, "scores", DAY)
+        move = Move(kind="rollback", by="ann")
+        decided = prepare(store, found.choose("previous"), found.current, move)
+        decide(store, decided, seen=found.current)
+        retry = run_attempt(site, 20, 2)
+        assert (retry.failure.cause, retry.cells, retry.outputs) == ("fenced", (), {})
+        assert "the rollback to run run-10 (attempt 1) by ann is newer" in retry.failure.message
+        with pytest.raises(UsageError, match="started before"):
+            run_attempt(site, 20)
+        assert read_record(store, 20).committed, "it did commit once"
+        assert read_current(store) == decided
+        assert run_attempt(site, 30).committed
+    check_whole(store, read_current(store))
