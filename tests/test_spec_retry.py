@@ -15,7 +15,7 @@ SAME = "no retry: the same code would meet the same data"
 TABLE = {
     "notebook_error": SAME,
     "check_failed": SAME,
-    "bad_parameters": SAME,
+    "bad_parameters": "no retry: what was given must be put right first",
     "fenced": "no retry: a newer attempt has committed",
     "nightmill_bug": "no retry: please report it",
     "kernel_died": "",

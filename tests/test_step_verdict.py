@@ -52,6 +52,17 @@ TABLE = {
         "out_of_memory",
         "7.9 of 8.0 GiB, the kernel was killed",
     ),
+    "the system saw a peak that came and went between two samples": (
+        {
+            "outcome": DIED,
+            "peak_bytes": GIB // 20,
+            "memory_limit": 8 * GIB,
+            "system": {"cgroup_peak_bytes": 8 * GIB},
+            **ONE_IN_CELL,
+        },
+        "out_of_memory",
+        "8.0 of 8.0 GiB, the kernel was killed",
+    ),
     "without a known limit": (
         {"outcome": DIED, "peak_bytes": 3 * GIB, **ONE_IN_CELL},
         "out_of_memory",

@@ -48,7 +48,7 @@ _SAME_AGAIN = "the same code would meet the same data"
 _WHY_NEVER = {
     Cause.NOTEBOOK_ERROR: _SAME_AGAIN,
     Cause.CHECK_FAILED: _SAME_AGAIN,
-    Cause.BAD_PARAMETERS: _SAME_AGAIN,
+    Cause.BAD_PARAMETERS: "what was given must be put right first",
     Cause.FENCED: "a newer attempt has committed",
     Cause.NIGHTMILL_BUG: "please report it",
 }

@@ -11,7 +11,7 @@ stays. The record is never touched from here.
 How often, and why that is cheap:
 
     progress   after 2 s, then every 15 s: it is the heartbeat, a few hundred bytes
-    notebook   after 10 s, if its bytes changed; then pauses that grow with the time of the run
+    notebook   after 4 s, if its bytes changed; then pauses that grow with the time of the run
                (a quarter, up to 2 min), the size (100 kB/s) and the time spent on it (at most 5 %)
     failing    after 15 s, then each pause twice the last: up to 1 min for the progress, 4 min for
                the notebook

@@ -67,7 +67,9 @@ def _placed(failure: Failure) -> Failure:
 def _cause(seen: Watched, said: Mapping[str, Any]) -> tuple[Cause, str]:
     cause = Cause(said["cause"]) if said else None
     if what := _out_of_memory(seen, said, cause):
-        peak = words.memory(seen.peak_bytes, seen.memory_limit)
+        # The system's own peak: a quick one comes and goes between two of our samples.
+        most = max(seen.peak_bytes or 0, seen.system.get("cgroup_peak_bytes", 0))
+        peak = words.memory(most or None, seen.memory_limit)
         return Cause.OUT_OF_MEMORY, f"{peak}, {what}" if peak else what
     if cause in _STOPS and seen.stopped_by:
         return (Cause.DEADLINE if seen.deadline_passed else Cause.TERMINATED), seen.stopped_by
