@@ -28,6 +28,7 @@ from nightmill.spec.steprun import StepRun
 from nightmill.step import attempt as attempt_module
 from nightmill.step import findings, notebook_run
 from nightmill.step.attempt import Attempt
+from nightmill.step.ground import begin
 from nightmill.step.plan import Plan
 from nightmill.step.stop import StopRequest
 from nightmill.step.supervisor import Watched
@@ -173,7 +174,9 @@ def run_attempt(site: Site, order: int, number: int = 1, *, wrap: Wrap | None = 
         store=site.store_url,
     )
     project, stop = load(site.root), StopRequest()
-    attempt = Attempt(run, project, Inert(), stop=stop, listener=lambda _event: None)
+    attempt = Attempt(
+        run, project, begin(run, project, Inert()), stop=stop, listener=lambda _event: None
+    )
     given = _wrap.set(wrap or _wrap.get())
     try:
         return attempt.execute()

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from nightmill import kernels
-from nightmill.__main__ import main
+from nightmill.__main__ import run as run_command_line
 from nightmill.spec.kernel import load_kernel
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.validation import validate
@@ -238,7 +238,7 @@ def cli(monkeypatch, capfd):
             monkeypatch.chdir(cwd)
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            main()
+            sys.exit(run_command_line())
         said = capfd.readouterr()
         return Ended(ended.value.code or 0, said.out, said.err)
 

@@ -17,6 +17,7 @@ from nightmill.step import attempt as attempt_module
 from nightmill.step import prepare as prepare_module
 from nightmill.step.attempt import Attempt
 from nightmill.step.engine_process import EngineProcess
+from nightmill.step.ground import begin
 from nightmill.step.kernel_start import KernelOrder
 from nightmill.step.plan import Plan
 from nightmill.step.stop import StopRequest
@@ -72,8 +73,8 @@ def attempt(project, step="make", *, order=10, number=1, **parameters) -> Attemp
         parameters=parameters,
     )
     loaded = Project.load(project.root)
-    engine = EngineProcess()
-    return Attempt(run, loaded, engine, stop=StopRequest(), listener=lambda _event: None)
+    begun = begin(run, loaded, EngineProcess())
+    return Attempt(run, loaded, begun, stop=StopRequest(), listener=lambda _event: None)
 
 
 def check_kept(project, step: str, record: Record) -> None:

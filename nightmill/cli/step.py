@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
 from nightmill.cli.program import new_program
-from nightmill.cli.step_log import log_lines
-from nightmill.cli.terminal import complain
-from nightmill.errors import StoreError
 from nightmill.spec.project import Project, find_root
-from nightmill.spec.record import Record
-from nightmill.spec.result import result_of, result_of_error
 from nightmill.spec.steprun import StepRun, decode_parameters
 from nightmill.step.early import Early
+from nightmill.step.ground import begin
 
 
 def step(
@@ -58,70 +50,16 @@ def step(
             "parameters": decode_parameters(parameters),
         }
     )
-    # Only here: a machine that only checks or shows has no need of the extra [runner].
-    from nightmill.step.attempt import Attempt  # noqa: PLC0415 - see above
-    from nightmill.step.redaction import Redactor  # noqa: PLC0415 - see above
-    from nightmill.step.termination import write_termination_message  # noqa: PLC0415 - see above
-
-    early: Early = context.obj
-    tell = _teller(_json_line if log_format == "json" else log_lines)
     project = Project.load(find_root(Path.cwd()))
-    one = Attempt(step_run, project, early.engine, stop=early.stop, listener=tell)
-    try:
-        record = one.execute(die_with_stdin=die_with_stdin)
-    except StoreError as error:  # no record could be kept; this tells
-        error.exit_code = error.cause.exit_code
-        write_termination_message(Redactor.of(os.environ).tree(result_of_error(error)))
-        if one.gave_up:
-            complain(error)
-            _leave(error.exit_code)
-        raise
-    write_termination_message(result_of(record, one.record_address))
-    tell(_last_event(record))
-    if one.gave_up:
-        _leave(record.exit_code)
-    raise typer.Exit(record.exit_code)
+    early: Early = context.obj
+    begun = begin(step_run, project, early.engine)
+    # Only here: the kernel starts meanwhile, and who only checks or shows needs no [runner].
+    from nightmill.cli.stepping import run_attempt, teller  # noqa: PLC0415 - see above
+    from nightmill.step.attempt import Attempt  # noqa: PLC0415 - see above
 
-
-def _leave(exit_code: int) -> NoReturn:
-    """Exit although a thread still waits for a store that hangs; Python would wait for it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_code)
-
-
-def _last_event(record: Record) -> dict[str, Any]:
-    return {
-        "event": "step_ended",
-        "state": record.state.value,
-        "cause": record.failure.cause.value if record.failure else None,
-        "message": record.failure.message if record.failure else None,
-        "cell": record.failure.cell if record.failure else None,
-        "duration_s": record.duration_s,
-        "peak_bytes": record.memory.peak_bytes if record.memory else None,
-        "notebook": record.notebook,
-        "outputs": {name: output.address for name, output in record.outputs.items()},
-    }
-
-
-def _teller(
-    lines_of: Callable[[Mapping[str, Any]], list[str]],
-) -> Callable[[Mapping[str, Any]], None]:
-    """Return a listener that writes whole lines at once, and goes on when nobody reads."""
-
-    def tell(event: Mapping[str, Any]) -> None:
-        if lines := lines_of(event):
-            try:
-                sys.stdout.write("\n".join(lines) + "\n")
-                sys.stdout.flush()
-            except BrokenPipeError:  # the reader is gone; the record is what counts
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-    return tell
-
-
-def _json_line(event: Mapping[str, Any]) -> list[str]:
-    return [json.dumps(event)]
+    tell = teller(log_format)
+    one = Attempt(step_run, project, begun, stop=early.stop, listener=tell)
+    raise typer.Exit(run_attempt(one, tell, die_with_stdin=die_with_stdin))
 
 
 app = new_program()

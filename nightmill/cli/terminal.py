@@ -7,9 +7,7 @@ never obeyed, whether it looks like rich's markup or like an order to the termin
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,13 +38,6 @@ STATE_STYLES = {
     "committed before": "dim",
     "waiting": "dim",
 }
-
-
-def be_lenient() -> None:
-    """Write characters that the terminal's encoding lacks as escapes, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def inert(text: str) -> str:

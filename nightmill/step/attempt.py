@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
-from pathlib import Path
 
 from nightmill.causes import Cause
 from nightmill.errors import FencedError, NightmillError, StoreError
@@ -20,15 +19,15 @@ from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.step import verdict
 from nightmill.step.audited import audit_outputs, blocked, warnings_of
-from nightmill.step.engine_process import EngineProcess
+from nightmill.step.ground import Begun, Ground
 from nightmill.step.kept_code import KeptCode
 from nightmill.step.kept_record import KeptRecord
 from nightmill.step.notebook_run import Desk, NotebookRun
 from nightmill.step.patience import PatientStore
-from nightmill.step.prepare import Ground, Prepared, find_ground, prepare
+from nightmill.step.prepare import Prepared, prepare
 from nightmill.step.publishing import publish
 from nightmill.step.redaction import Redactor
-from nightmill.step.scratch import disk_error, make_scratch, with_place
+from nightmill.step.scratch import disk_error, with_place
 from nightmill.step.stop import StopRequest
 from nightmill.step.supervisor import Listener
 from nightmill.store import active
@@ -53,21 +52,20 @@ class Attempt:
         self,
         run: StepRun,
         project: Project,
-        engine: EngineProcess,
+        begun: Begun,
         *,
         stop: StopRequest,
         listener: Listener,
     ) -> None:
         self._run = run
         self._project = project
-        self._engine = engine
+        self._begun = begun
         self._stop = stop
         self._listener = listener
         self._token = Token(order=run.order, attempt=run.attempt)
         self._prefix = attempt_prefix(
             run.pipeline, run.partition, run.run, run.step, run.attempt, member=run.member
         )
-        self._scratch: Path | None = None
         self._is_all_stored = True
         self._desk: Desk
 
@@ -76,11 +74,6 @@ class Attempt:
         """Where the record is, for people and libraries."""
         return self._desk.kept.address
 
-    @property
-    def gave_up(self) -> bool:
-        """Whether a thread may still wait for the store, and keep this process from its end."""
-        return hasattr(self, "_desk") and self._desk.store.gave_up
-
     def execute(self, *, die_with_stdin: bool = False) -> Record:
         """Run the attempt to its end.
 
@@ -88,8 +81,7 @@ class Attempt:
         StoreError where the store cannot keep the record, UsageError for a number used before.
         """
         try:
-            ground = self._start_kernel()
-            self._desk = desk = self._open(ground)
+            self._desk = desk = self._open(self._begun.ground)
             run = self._run
             key = pointer_key(run.pipeline, run.step, run.partition, member=run.member)
             current = read_current(desk.store, key)
@@ -98,25 +90,15 @@ class Attempt:
             else:
                 active.mark(desk.store, self._prefix)
                 desk.kept.claim()
-                self._try(ground, current, die_with_stdin=die_with_stdin)
+                self._try(current, die_with_stdin=die_with_stdin)
                 self._finish()
             return desk.kept.record
         finally:
-            self._engine.close()
-            if self._scratch is not None and self._is_all_stored:
-                shutil.rmtree(self._scratch, ignore_errors=True)
+            self._begun.engine.close()
+            if self._begun.scratch is not None and self._is_all_stored:
+                shutil.rmtree(self._begun.scratch, ignore_errors=True)
 
     # -- before -----------------------------------------------------------------------------------
-
-    def _start_kernel(self) -> Ground | Exception:
-        """Start it before all else; an error waits until there is a record to tell it in."""
-        try:
-            self._scratch = make_scratch()
-            ground = find_ground(self._run, self._project, self._scratch)
-        except Exception as error:  # noqa: BLE001 - raised again in `_try`
-            return error
-        self._engine.start_kernel(ground.order)
-        return ground
 
     def _open(self, ground: Ground | Exception) -> Desk:
         environ = ground.order.env if isinstance(ground, Ground) else os.environ
@@ -141,10 +123,11 @@ class Attempt:
 
     # -- the run and after ------------------------------------------------------------------------
 
-    def _try(self, ground: Ground | Exception, current: Current, *, die_with_stdin: bool) -> None:
+    def _try(self, current: Current, *, die_with_stdin: bool) -> None:
         """Do everything between the first record and the last; what goes wrong is noted there."""
         try:
             self._refuse_if_fenced(current.pointer)
+            ground = self._begun.ground
             if isinstance(ground, Exception):
                 raise ground  # noqa: TRY301 - found before there was a record to tell it in
             self._run_in(ground, current, die_with_stdin=die_with_stdin)
@@ -174,7 +157,7 @@ class Attempt:
         code = KeptCode(self._desk.behind, prepared.bundle)
         timeout = ground.spec.timeout
         deadline_s = timeout.total_seconds() if timeout else None
-        notebook = NotebookRun(self._desk, self._engine, prepared.plan)
+        notebook = NotebookRun(self._desk, self._begun.engine, prepared.plan)
         try:
             failure = notebook.run(deadline_s=deadline_s, die_with_stdin=die_with_stdin)
             kept.note(warnings=(*kept.record.warnings, *code.finish()))
@@ -246,13 +229,13 @@ class Attempt:
 
     def _kept_locally(self, error: StoreError) -> StoreError:
         """Say where the work of hours lies that the store did not take; it stays there."""
-        if self._scratch is None or not (self._scratch / NOTEBOOK).exists():
+        if self._begun.scratch is None or not (self._begun.scratch / NOTEBOOK).exists():
             return error
         if self._is_all_stored:
             self._is_all_stored = False
-            text = f"the store did not take all; the attempt's files are in {self._scratch}"
+            text = f"the store did not take all; the attempt's files are in {self._begun.scratch}"
             self._desk.listener({"event": "warning", "text": text})
-        return with_place(error, self._scratch)
+        return with_place(error, self._begun.scratch)
 
     def _fail_unstored(self, error: StoreError) -> None:
         self._fail(verdict.from_error(self._kept_locally(error)))
@@ -263,7 +246,7 @@ class Attempt:
             self._desk.kept.write()
         except StoreError as error:
             self._without_record(self._kept_locally(error))
-        if self.gave_up:
+        if self._desk.store.gave_up:
             return  # a mark too many is found by the next sweep
         with suppress(StoreError):
             active.unmark(self._desk.store, self._prefix)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from nightmill.errors import NightmillError
 from nightmill.spec.record import CheckResult, CheckState
 from nightmill.spec.steprun import StepRun
+from nightmill.step.ground import Ground
 from nightmill.step.limits import memory_limit
 from nightmill.step.outputs import OutputError
-from nightmill.step.prepare import Ground, Prepared
+from nightmill.step.prepare import Prepared
 from nightmill.step.stop import StopRequest
 from nightmill.store.interface import Store
 

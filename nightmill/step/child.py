@@ -113,8 +113,9 @@ def main(events_fd: str) -> int:
     import entrypoints  # type: ignore[import-untyped]  # noqa: PLC0415 - see above
 
     entrypoints.get_group_all = _no_plugins
-    from nightmill.step.execute import execute  # noqa: PLC0415 - see above
+    from nightmill.step.execute import execute, warm_up  # noqa: PLC0415 - see above
 
+    warm_up()
     with os.fdopen(int(events_fd), "w", encoding="ascii") as events:
         return execute(orders.plan(), orders.kernel, events)
 

@@ -34,6 +34,11 @@ _SAVED_MEANWHILE = (
 )
 
 
+def warm_up() -> None:
+    """Have nbformat compile its schema, which it does once, before there is anything to run."""
+    nbformat.validate(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()]))
+
+
 def execute(plan: Plan, kernel: StartedKernel | OSError, events: IO[str]) -> int:
     """Run the plan; 0 when every cell completed, 1 otherwise: the outcome event says more.
 

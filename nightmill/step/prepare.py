@@ -1,35 +1,28 @@
 """Everything before the first cell: what can be wrong is found here, and nothing has run.
 
-The kernel may start as soon as its ground is known; it idles while the rest is found out.
-
 Parameters are checked before inputs are fetched, inputs are resolved once and pinned, and what is
 known goes into the record even if the kernel never lives to see it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nightmill import kernels
 from nightmill.errors import UsageError
-from nightmill.kernels import KernelEnvironment
 from nightmill.spec.check import require_step
 from nightmill.spec.contract import Contract
 from nightmill.spec.parameters import python_literal
 from nightmill.spec.pipeline import StepSpec
-from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.project import Project
 from nightmill.spec.record import Code
 from nightmill.spec.step_values import Address, placeholders, step_values
 from nightmill.spec.steprun import StepRun
-from nightmill.step import environment, findings, staging
+from nightmill.step import findings, staging
+from nightmill.step.ground import Ground
 from nightmill.step.kept_code import bundle_code
-from nightmill.step.kernel_start import KernelOrder
-from nightmill.step.limits import Threads, decide_threads
 from nightmill.step.outputs import DeclaredOutput
 from nightmill.step.plan import Plan
 from nightmill.step.secret_parameters import check_secrets
@@ -38,18 +31,6 @@ from nightmill.store.bundle import Bundle
 from nightmill.store.inputs import ResolvedInput, resolve_inputs
 from nightmill.store.interface import Store
 from nightmill.store.keys import NOTEBOOK, SPILLED
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What a kernel needs to be started, and nothing of the store."""
-
-    pipeline: Pipeline
-    spec: StepSpec
-    kernel: KernelEnvironment
-    threads: Threads
-    order: KernelOrder
-    scratch: Path
 
 
 @dataclass(frozen=True)
@@ -62,28 +43,6 @@ class Prepared:
     outputs: tuple[DeclaredOutput, ...]
     inputs: Mapping[str, ResolvedInput | None]
     facts: Mapping[str, Any]
-
-
-def find_ground(run: StepRun, project: Project, scratch: Path) -> Ground:
-    """Find the step and its kernel, and decide the kernel's environment.
-
-    Raises SpecError, KernelError or UsageError.
-    """
-    pipeline = project.pipeline(run.pipeline)
-    if run.step not in pipeline.spec.steps:
-        raise UsageError(f"{run.pipeline} has no step {run.step!r}")
-    spec = pipeline.spec.steps[run.step]
-    kernel = kernels.require(project.kernel(spec), project.root)
-    author = {**kernel.kernel.env, **spec.env}
-    threads = _threads(author, spec.cpu_millicores)
-    env = environment.for_kernel(kernel, {**threads.variables, **author}, scratch)
-    order = KernelOrder(
-        kernelspec=str(kernel.jupyter_path / "kernels" / kernel.kernel.name),
-        env=env,
-        cwd=str(pipeline.notebook(run.step).absolute().parent),
-        connection_file=str(Path(env["JUPYTER_RUNTIME_DIR"], "kernel.json")),
-    )
-    return Ground(pipeline, spec, kernel, threads, order, scratch)
 
 
 def prepare(  # noqa: PLR0913 - the step, what it stands on, its place, and whom to tell
@@ -188,8 +147,3 @@ def _check_member(run: StepRun, members: Sequence[str]) -> None:
         raise UsageError(
             f"the step {run.step} has no member {run.member!r}", advice=f"its members: {known}"
         )
-
-
-def _threads(author: Mapping[str, str], cpu_millicores: int | None) -> Threads:
-    cpu = cpu_millicores / 1000 if cpu_millicores else None
-    return decide_threads({**os.environ, **author}, step_cpu=cpu)

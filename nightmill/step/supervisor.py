@@ -92,10 +92,14 @@ class Supervisor:
         self._memory = MemoryWatch(self._tree, engine.process.pid)
 
     def run(self, plan: Plan) -> Watched:
-        """Execute the plan and return what was seen; never raises for what the child does."""
-        self._engine.execute(plan)
+        """Execute the plan and return what was seen; never raises for what the child does.
+
+        Where a stop was asked for already, nothing is executed.
+        """
         try:
-            self._watch()
+            if not self._stop.times:
+                self._engine.execute(plan)
+                self._watch()
         finally:
             self._engine.close()
             self._seen.left_behind = self._tree.end_all()
