@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,21 +10,32 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 
+_HEAD = re.compile(rb"([A-Z]+ /\S*) HTTP/1\.1\r\n")
+
+
 @dataclass
 class Line:
-    """The line's own endpoint, what clients sent through it, and whether it passes on at all."""
+    """The line's own endpoint, what clients sent through it, and whether it passes on at all.
+
+    `heads` are the first lines of requests: method and path.
+    """
 
     endpoint: str
-    requests: int = 0
+    heads: list[str] = field(default_factory=list)
     bytes: int = 0
     dead: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def requests(self) -> int:
+        """How many requests clients sent."""
+        return len(self.heads)
 
     def send(self, source: socket.socket, target: socket.socket) -> None:
         """Pass on what a client says; it writes the head of a request in one piece."""
         for data in self._pass_on(source, target):
             with self._lock:
-                self.requests += data.count(b" HTTP/1.1\r\n")
+                self.heads += [one.decode() for one in _HEAD.findall(data)]
                 self.bytes += len(data)
 
     def answer(self, source: socket.socket, target: socket.socket) -> None:

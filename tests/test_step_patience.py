@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -177,7 +176,7 @@ def read(scratch):
 
 
 def test_a_good_step_is_sparing_with_requests(project, s3_server, s3_url):
-    """Twenty cells cost the store ten requests, where plain papermill makes forty-three."""
+    """Twenty cells cost nine requests and the notebook, where plain papermill makes forty-three."""
     project.pipeline("p", "s: {notebook: s.ipynb}", s=[f"print({n})" for n in range(20)])
     with line_to(s3_server.endpoint) as line:
         run = StepRun(
@@ -190,8 +189,8 @@ def test_a_good_step_is_sparing_with_requests(project, s3_server, s3_url):
             store=s3_url.replace(s3_server.endpoint, line.endpoint),
         )
         names = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
-        ended = project.run(*run.to_argv(), "--log-format=json", env=names)
+        ended = project.run(*run.to_argv(), env=names)
     assert ended.code == 0, ended
-    duration_s = json.loads(ended.out.splitlines()[-1])["duration_s"]
-    progress = 0 if duration_s < 2 else 2 + duration_s // 15  # on a slow machine
-    assert line.requests <= 10 + progress
+    views = ("progress.json", "notebook.ipynb")  # on a slow machine the mirror shows both
+    spent = [head for head in line.heads if not head.endswith(views)]
+    assert len(spent) <= 9, line.heads
