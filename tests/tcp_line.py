@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-
 _HEAD = re.compile(rb"([A-Z]+ /\S*) HTTP/1\.1\r\n")
 
 
