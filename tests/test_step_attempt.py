@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from nightmill.errors import StoreError, UsageError
+from nightmill.errors import InputError, StoreError, UsageError
+from nightmill.spec.progress import Progress
 from nightmill.spec.project import Project
 from nightmill.spec.record import Record
 from nightmill.spec.steprun import StepRun
@@ -23,6 +25,7 @@ from nightmill.step.plan import Plan
 from nightmill.step.stop import StopRequest
 from nightmill.step.supervisor import Supervisor, Watched
 from nightmill.store.directory import DirectoryStore
+from nightmill.store.keys import PROGRESS
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Pointer, Token, commit, read_pointer
 
@@ -100,6 +103,26 @@ def test_a_missing_input_is_found_before_anything_runs(small):
     assert record.failure.cause == "bad_parameters"
     assert "nightmill run p --partition 2013-01-01" in record.failure.message
     check_kept(small, "use", record)
+
+
+def test_an_attempt_that_still_fetches_its_inputs_shows_that_it_is_alive(small, monkeypatch):
+    """The heartbeat begins with the record, not with the notebook; in the end it tells the end."""
+    seen = []
+
+    def slowly(*_arguments, **_more):
+        deadline = time.monotonic() + 30
+        (folder,) = small.attempts("p", "use")
+        while not (folder / PROGRESS).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)  # a poll with a deadline
+        seen.append(Progress.from_json((folder / PROGRESS).read_bytes()))
+        raise InputError("it did not come")
+
+    monkeypatch.setattr(attempt_module, "prepare", slowly)
+    record = attempt(small, "use").execute()
+    assert (seen[0].state, seen[0].cell) == ("running", None)
+    assert record.failure.message.startswith("bad_parameters: it did not come")
+    (folder,) = small.attempts("p", "use")
+    assert Progress.from_json((folder / PROGRESS).read_bytes()).state == "failed"
 
 
 def test_a_tampered_input_is_never_read(small, no_kernel):

@@ -143,23 +143,17 @@ class Attempt:
             raise
 
     def _run_in(self, ground: Ground, current: Current, *, die_with_stdin: bool) -> None:
-        kept, store = self._desk.kept, self._desk.store
-        prepared = prepare(
-            self._run,
-            self._project,
-            ground,
-            store=store,
-            prefix=self._prefix,
-            listener=self._desk.listener,
-        )
-        kept.note(**prepared.facts)
-        kept.write()
-        code = KeptCode(self._desk.behind, prepared.bundle)
+        kept = self._desk.kept
         timeout = ground.spec.timeout
         deadline_s = timeout.total_seconds() if timeout else None
-        notebook = NotebookRun(self._desk, self._begun.engine, prepared.plan)
+        notebook = NotebookRun(self._desk, self._begun.engine, ground.scratch / NOTEBOOK)
+        notebook.start()
         try:
-            failure = notebook.run(deadline_s=deadline_s, die_with_stdin=die_with_stdin)
+            prepared = self._prepare(ground)
+            code = KeptCode(self._desk.behind, prepared.bundle)
+            failure = notebook.run(
+                prepared.plan, deadline_s=deadline_s, die_with_stdin=die_with_stdin
+            )
             kept.note(warnings=(*kept.record.warnings, *code.finish()))
             failure = self._keep(notebook, failure)
             if failure is None:
@@ -170,6 +164,20 @@ class Attempt:
         finally:
             committed = kept.record.committed
             notebook.end(AttemptState.SUCCEEDED if committed else AttemptState.FAILED)
+
+    def _prepare(self, ground: Ground) -> Prepared:
+        """Find out all that is left, and have it in the record before the first cell runs."""
+        prepared = prepare(
+            self._run,
+            self._project,
+            ground,
+            store=self._desk.store,
+            prefix=self._prefix,
+            listener=self._desk.listener,
+        )
+        self._desk.kept.note(**prepared.facts)
+        self._desk.kept.write()
+        return prepared
 
     def _keep(self, notebook: NotebookRun, failure: Failure | None) -> Failure | None:
         try:

@@ -47,13 +47,16 @@ class Desk:
 
 
 class NotebookRun:
-    """Runs one plan; what is seen is noted in the record."""
+    """Runs one plan; what is seen is noted in the record.
 
-    def __init__(self, desk: Desk, engine: EngineProcess, plan: Plan) -> None:
+    `notebook` is where the executed notebook will be. The heartbeat begins at `start`: inputs may
+    take long to come, and an attempt that fetches them is alive.
+    """
+
+    def __init__(self, desk: Desk, engine: EngineProcess, notebook: Path) -> None:
         self._desk = desk
         self._engine = engine
-        self._plan = plan
-        self._notebook = Path(plan.executed)
+        self._notebook = notebook
         self._closed: Mapping[str, Any] | None = None
         self._spilled: list[Path] = []
         record = desk.kept.record
@@ -69,7 +72,11 @@ class NotebookRun:
             desk.behind, desk.kept.prefix, self._notebook, self._tracker, tell=self._warn
         )
 
-    def run(self, *, deadline_s: float | None, die_with_stdin: bool) -> Failure | None:
+    def start(self) -> None:
+        """Let the store see that the attempt is alive."""
+        self._mirror.start()
+
+    def run(self, plan: Plan, *, deadline_s: float | None, die_with_stdin: bool) -> Failure | None:
         """Run the plan and note what was seen; None when every cell completed."""
         desk = self._desk
         supervisor = Supervisor(
@@ -79,13 +86,12 @@ class NotebookRun:
             deadline_s=deadline_s,
             die_with_stdin=die_with_stdin,
         )
-        self._mirror.start()
-        seen = supervisor.run(self._plan)
+        seen = supervisor.run(plan)
         seen.log_tail = desk.redactor.text(seen.log_tail)[-_SHOWN_CHARACTERS:]
         failure = self._judge(seen)
         self._mirror.release_notebook(self._patience_s)
         self._note(seen)
-        self._spilled = [Path(self._plan.spilled, file) for file in seen.spilled]
+        self._spilled = [Path(plan.spilled, file) for file in seen.spilled]
         return failure
 
     def keep(self) -> None:
