@@ -55,7 +55,11 @@ def leave(store, run: StepRun, *, silent: timedelta | None = None, **facts: obje
     book = notebook(code(1, "completed"), code(2, "running"))
     store.write(f"{prefix}/notebook.ipynb", notebook_bytes(book))
     if silent is not None:
-        times = {"started_at": record.started_at, "heartbeat": datetime.now(UTC) - silent, "elapsed_s": 9.0}
+        times = {
+            "started_at": record.started_at,
+            "heartbeat": datetime.now(UTC) - silent,
+            "elapsed_s": 9.0,
+        }
         progress = Progress(state=AttemptState.RUNNING, **times, position=2, cell=2, title="t")
         store.write(f"{prefix}/progress.json", progress.to_json())
     return prefix
