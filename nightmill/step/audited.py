@@ -61,5 +61,5 @@ def blocked(results: tuple[CheckResult, ...]) -> NightmillError | None:
     from nightmill.audit.audit import blocking  # noqa: PLC0415 - see above
 
     return OutputError(
-        blocking(results), advice="the former version stays current; see `checks` in the record"
+        blocking(results), advice="the former version stays current (see `nightmill show`)"
     )
