@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -260,3 +262,21 @@ def test_case_17_check_warns_of_questions_it_can_see(project):
     said = ended.out + ended.err
     assert "input" in said
     assert "cell 2" in said
+
+
+def test_case_22_every_time_has_a_zone(project):
+    """In a pod of another time zone, all moments are UTC and say so, and no span takes hours."""
+    project.pipeline("p", "s: {notebook: s.ipynb}", s=["import time; time.tzset()", "print(1)"])
+    begun = datetime.now(UTC) - timedelta(seconds=1)
+    ended = project.run("run", "p", "--partition", DAY, env={"TZ": "Asia/Tokyo"})
+    assert ended.code == 0
+    notebook, record = project.notebook("p", "s"), project.record("p", "s")
+    moments = re.findall(r'"(\d{4}-\d\d-\d\dT[^"]*)"', json.dumps([notebook, record]))
+    assert len(moments) >= 2 * 3 + 2  # two cells and the notebook; the record
+    for moment in moments:
+        read = datetime.fromisoformat(moment)
+        assert read.utcoffset() == timedelta(0)
+        assert begun <= read <= datetime.now(UTC)
+    spans = re.findall(r'"duration(?:_s)?": ([-\d.]+)', json.dumps([notebook, record]))
+    assert len(spans) >= 4
+    assert all(0 <= float(span) < 60 for span in spans)
