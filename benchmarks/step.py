@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/step.py [--rounds 7]
 
 Both run the same notebook in the same kernel on this machine, in turns, each as a process of its
-own from the command line to its exit; times are medians. papermill is run twice: as it is in this
+own from the command line to its exit. A ratio of times is the median of the rounds' own ratios, so
+that a machine that is busy for a while does not decide it. papermill is run twice: as it is in this
 environment, and lean. Lean is without what this environment alone adds to its start (pyarrow, the
 entry point of our own engine, and a grammar of web addresses that JupyterLab brings and that takes
 long to compile). The targets hold against the lean one. S3 is a real server on loopback; requests
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -138,23 +140,21 @@ def _high_water_kib(pid: int) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
-def wall(bench: Bench, rounds: int, server: S3Server | None) -> tuple[float, float, float]:
-    """Return median seconds of papermill, papermill lean, and a step, measured in turns."""
-    times: list[list[float]] = [[], [], []]
+def wall(bench: Bench, rounds: int, server: S3Server | None) -> list[dict[str, float]]:
+    """Return the seconds that each side took, a round at a time; the order turns every round."""
+    taken = []
     endpoint = server.endpoint if server else ""
+    store = server.url("store") if server else str(bench.root / "store")
     for number in range(rounds + 1):
         out = f"s3://{server.bucket}/out/{number}.ipynb" if server else str(bench.root / "o.ipynb")
-        store = server.url("store") if server else str(bench.root / "store")
-        taken = [
-            bench.papermill(PAPERMILL, "five", out, endpoint),
-            bench.papermill(PAPERMILL_LEAN, "five", out, endpoint),
-            bench.nightmill("five", store),
-        ]
-        if number:  # the first round warms caches
-            for column, seconds in zip(times, taken, strict=True):
-                column.append(seconds)
-    plain, lean, ours = (statistics.median(column) for column in times)
-    return plain, lean, ours
+        sides = {
+            "as_installed": partial(bench.papermill, PAPERMILL, "five", out, endpoint),
+            "ours": partial(bench.nightmill, "five", store),
+            "lean": partial(bench.papermill, PAPERMILL_LEAN, "five", out, endpoint),
+        }
+        names = list(sides) if number % 2 else list(reversed(sides))
+        taken.append({name: sides[name]() for name in names})
+    return taken[1:]  # the first round warms caches
 
 
 def traffic(bench: Bench, server: S3Server, name: str) -> tuple[Line, Line]:
@@ -174,22 +174,24 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     lines: list[str] = []
 
-    def tell(name: str, ours: float, theirs: float, target: float | None, unit: str) -> None:
-        ratio = ours / theirs
-        print(f"{name:28} nightmill {ours:12,.2f}   papermill {theirs:12,.2f}   {unit}")
-        if target is not None:
-            lines.append(f"{name} ratio={ratio:.3f} target={target:g}")
+    def tell(name: str, ours: Sequence[float], theirs: Sequence[float], target: float) -> None:
+        figures = f"{statistics.median(ours):14,.2f}   papermill {statistics.median(theirs):14,.2f}"
+        print(f"{name:28} nightmill {figures}")
+        ratio = statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
+        lines.append(f"{name} ratio={ratio:.3f} target={target:g}")
 
+    print(f"papermill, as installed: {' '.join(PAPERMILL)}; lean: see {Path(__file__).name}")
     with tempfile.TemporaryDirectory() as root, run_s3_server("127.0.0.1") as server:
         bench = Bench(Path(root))
         for place, s3, target in (("local", None, 0.8), ("s3", server, 0.6)):
-            plain, lean, ours = wall(bench, rounds, s3)
-            tell(f"{place}_wall_as_installed", ours, plain, target, "s")
-            tell(f"{place}_wall", ours, lean, target, "s, papermill lean")
+            taken = wall(bench, rounds, s3)
+            ours = [one["ours"] for one in taken]
+            for side, suffix in (("as_installed", "_as_installed"), ("lean", "")):
+                tell(f"{place}_wall_s{suffix}", ours, [one[side] for one in taken], target)
         theirs, our = traffic(bench, server, "twenty")
-        tell("s3_requests_20_cells", our.requests, theirs.requests, 0.25, "requests")
+        tell("s3_requests_20_cells", [our.requests], [theirs.requests], 0.25)
         theirs, our = traffic(bench, server, "early")
-        tell("s3_bytes_40_cells", our.bytes, theirs.bytes, 1 / 15, "bytes")
+        tell("s3_bytes_40_cells", [our.bytes], [theirs.bytes], 1 / 15)
         quiet, flood = bench.peak_kib("quiet"), bench.peak_kib("flood")
         print(f"{'supervisor_peak':28} without output {quiet:,} KiB   with 100 MB {flood:,} KiB")
         lines.append(f"supervisor_memory_100_mb ratio={flood / quiet:.3f} target=1.1")
