@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
 from nightmill.errors import StoreError
 from nightmill.spec.record import AttemptState, Record
-from nightmill.store.interface import Store
+from nightmill.spec.retention import Keep
+from nightmill.store.collect import Order, collect
+from nightmill.store.interface import Backend, Store
+from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, code_key
 from nightmill.store.sweep import sweep
 from tests.commit_attempt import (
     NEW,
@@ -121,6 +124,7 @@ def test_a_process_killed_at_any_call(place):
                 check_killed(place, store, fault)
                 check_whole(store, old)
                 check_retry(site, fault)
+                check_no_orphan(store, fault)
 
     in_parallel(kill, list(place.faults("kill")))
 
@@ -154,6 +158,24 @@ def check_retry(site: Site, fault: Fault) -> None:
     pointer = read_current(store)
     assert (pointer.run, pointer.attempt) == (f"run-{NEW}", 2), fault
     check_whole(store, pointer)
+    check_published(store, (NEW, 2))
+
+
+def check_no_orphan(store: Backend, fault: Fault) -> None:
+    """See that two gcs, when nothing is kept any more for its age, leave what is current only."""
+    rules = {"p": Keep(runs="1d", versions=1, failed="1d")}
+    for days in (100, 102):  # the first marks, the second deletes
+        now = datetime.now(UTC) + timedelta(days=days)
+        list(collect(store, Order(rules, by="test", acts=True, now=now)))
+    pointer = read_current(store)
+    outputs = {
+        f"{output.prefix}/{one.path}" for output in pointer.outputs.values() for one in output.files
+    }
+    record = read_record(store, NEW, pointer.attempt)
+    code = {} if record.code is None else {code_key(record.code.bundle)}
+    own = {f"{pointer.attempt_prefix}/{name}" for name in (RECORD, NOTEBOOK, PROGRESS)}
+    left = {entry.key for entry in store.list("") if not entry.key.startswith("data/")}
+    assert outputs | {pointer.key} <= left <= outputs | {pointer.key} | own | set(code), fault
     check_published(store, (NEW, 2))
 
 
