@@ -111,15 +111,21 @@ def bound_messages(stream_class: Any) -> None:
     stream_class.write = bounded
 
 
-def lose_nothing(pub_thread: Any) -> None:
-    """Make the socket of outputs wait for its reader, where its own way is to drop messages."""
+def lose_nothing(shell: Any, pub_thread: Any) -> None:
+    """Make the socket of outputs wait for its reader, where its own way is to drop messages.
+
+    A limit reaches only the readers that are there: it is set again whenever a cell begins.
+    """
     import zmq  # noqa: PLC0415 - ipykernel's own, and only there
 
     def set_options() -> None:
         pub_thread.socket.setsockopt(zmq.XPUB_NODROP, 1)
         pub_thread.socket.setsockopt(zmq.SNDHWM, _QUEUED_MESSAGES)
 
-    pub_thread.schedule(set_options)  # a socket belongs to its thread
+    def begin(_info: Any) -> None:
+        pub_thread.schedule(set_options)  # a socket belongs to its thread
+
+    shell.events.register("pre_run_cell", begin)
 
 
 def forget_prints(shell: Any) -> None:
@@ -169,7 +175,7 @@ def install(shell: Any) -> None:
     forget_prints(shell)
     if hasattr(sys.stdout, "pub_thread"):  # a stream of ipykernel's
         bound_messages(type(sys.stdout))
-        lose_nothing(sys.stdout.pub_thread)
+        lose_nothing(shell, sys.stdout.pub_thread)
 
 
 if __name__ == "nightmill_in_kernel":
