@@ -370,7 +370,7 @@ OVER = {
     "no attempts left": ("flaky_store_9", times(2), 3, "no attempts left"),
     "none asked for": ("flaky_store_9", times(0), 1, "no retry: none was asked for"),
     "nothing to gain": ("flaky_out-of-memory_9", times(3), 1, HAD_IT_ALL),
-    "wrong usage": ("mute_2", times(3), 1, "the same code would meet"),
+    "wrong usage": ("mute_2", times(3), 1, "must be put right first"),
 }
 
 
