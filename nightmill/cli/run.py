@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ import typer
 
 from nightmill import kernels
 from nightmill.cli.display import open_display, print_result
-from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.options import StoreOption, open_chosen, read_span
 from nightmill.cli.terminal import address, counted, say
 from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 from nightmill.run.aftermath import amend_death
@@ -26,11 +25,9 @@ from nightmill.spec.check import require_step
 from nightmill.spec.names import label
 from nightmill.spec.partition import check_partition, date_range, parse_partition
 from nightmill.spec.pipeline_file import Pipeline
-from nightmill.spec.problems import Faults
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.scheduling import MAX_RETRIES
 from nightmill.spec.step_values import placeholders, read_overrides, step_values
-from nightmill.spec.units import parse_duration
 from nightmill.store.interface import Store
 from nightmill.store.pointer import read_pointer
 
@@ -81,7 +78,7 @@ def run(
         as_of=parse_partition(as_of) if as_of else None,
         rerun=rerun,
         retries=retries,
-        retry_delay=_delay(retry_delay),
+        retry_delay=None if retry_delay is None else read_span(retry_delay, "--retry-delay"),
     )
     opened = open_chosen(store)
     planned = build_plan(project, request, opened)
@@ -122,14 +119,6 @@ def _partitions(
         "no partition is given",
         advice="add --partition 2013-03-01, or --from and --to for a range",
     )
-
-
-def _delay(text: str | None) -> timedelta | None:
-    try:
-        return None if text is None else parse_duration(text)
-    except Faults as error:
-        fault = error.faults[0]
-        raise UsageError(fault.problem, where="--retry-delay", advice=fault.advice) from None
 
 
 def _values(

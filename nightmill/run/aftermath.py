@@ -9,9 +9,8 @@ from nightmill.errors import NightmillError
 from nightmill.run.status import StepState, StepStatus
 from nightmill.spec.amended import first_record
 from nightmill.spec.record import AttemptState, Failure, Record
-from nightmill.store.amend import amend
+from nightmill.store.amend import amend, prefix_of
 from nightmill.store.interface import Store
-from nightmill.store.keys import attempt_prefix
 
 BY = "nightmill run"
 
@@ -23,14 +22,11 @@ def amend_death(store: Store, status: StepStatus) -> None:
     that it had committed. A store that cannot be written to is told in the status.
     """
     run = status.planned.run
-    prefix = attempt_prefix(
-        run.pipeline, run.partition, run.run, run.step, run.attempt, member=run.member
-    )
     cause = Cause(status.cause)
     failure = Failure(cause=cause, message=status.message, retry=status.planned.retries.of(cause))
     first = first_record(run, store.url, host=platform.node())
     try:
-        record = amend(store, prefix, failure, by=BY, first=first)
+        record = amend(store, prefix_of(run), failure, by=BY, first=first)
     except NightmillError as error:
         status.message += f" (and its record could not be amended: {error.problem})"
     else:
