@@ -13,10 +13,16 @@ from hypothesis import strategies as st
 
 from nightmill.step.redaction import Redactor
 from nightmill.step.spill import Spills, SpillTo
-from nightmill.step.streams import StreamText, Terminal, as_shown, head_of, size_in_json
+from nightmill.step.streams import StreamText, Terminal, head_of, size_in_json
 
 SECRET = "hunter2-hunter2-hunter2"
 LIMIT = 2000
+
+
+def as_shown(text):
+    """Return what a terminal shows of the text once all of it is printed."""
+    terminal = Terminal()
+    return terminal.feed(text) + terminal.line()
 
 
 def make_stream(folder=None, *, limit=LIMIT, **secrets):

@@ -23,12 +23,6 @@ _HUGE = 1 << 24
 _NEAR = 1 << 10  # so near, a cut is moved to the end of a line
 
 
-def as_shown(text: str) -> str:
-    """Return what a terminal shows of the text once all of it is printed."""
-    terminal = Terminal()
-    return terminal.feed(text) + terminal.line()
-
-
 def size_in_json(text: str) -> int:
     """Return how many bytes text takes in a notebook's file; control characters take six.
 
