@@ -186,11 +186,28 @@ class Amendment(_Part):
     cause: Cause | None
 
 
+class Decision(_Part):
+    """What a person decided about outputs held for review, when, and why."""
+
+    approved: bool
+    by: str
+    at: AwareDatetime
+    comment: str = ""
+
+
+class Review(_Part):
+    """Outputs that a person has to approve before the step's commit; undecided: `decision` None."""
+
+    required: tuple[str, ...]
+    decision: Decision | None = None
+
+
 class Record(_Part):
     """Everything known of an attempt.
 
     `evidence` is what was seen of the processes, also where all went well; `warnings` are for the
-    reviewer: something went wrong that failed no cell.
+    reviewer: something went wrong that failed no cell. `review` is there where outputs are held for
+    review: such an attempt has succeeded, and its approval is the commit.
     """
 
     schema_version: Literal[1] = 1
@@ -225,6 +242,7 @@ class Record(_Part):
     evidence: dict[str, Any] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     amendments: tuple[Amendment, ...] = ()
+    review: Review | None = None
 
     @property
     def label(self) -> str:
