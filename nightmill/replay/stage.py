@@ -23,6 +23,7 @@ from nightmill.spec.names import RESERVED
 from nightmill.spec.pipeline import StepSpec
 from nightmill.spec.record import Record
 from nightmill.spec.steprun import StepRun
+from nightmill.step.holding import UNREVIEWED
 from nightmill.store.interface import Store
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.open import open_store
@@ -143,6 +144,7 @@ def _surroundings(record: Record, root: Path, folder: Path) -> dict[str, str]:
         "NIGHTMILL_KERNELS": str(kernels.kernels_home(root)),
         # Code in the folder is not that of the repository which the folder happens to lie in.
         "GIT_CEILING_DIRECTORIES": str(folder),
+        UNREVIEWED: "1",
     }
     if record.code is not None and record.code.git_commit is not None:
         dirty = "-dirty" if record.code.git_dirty else ""

@@ -5,10 +5,13 @@
       plots: plots/                                        # a folder: it ends with a slash
       history: {path: history.parquet, format: delta}      # a Delta Lake table of all partitions
       model: {path: model.json, publish: false}            # only by the pointer
+      prices: {path: prices.parquet, review: required}     # current once a person approves of it
 
 A file is published below ``data/`` under its own name, the newest commit in place of the former. A
 folder of plain files is not: a reader that lists it while its files are replaced one by one would
 see a mixture. As `format: delta` its rows are published, and change in one transaction.
+
+The outputs of a step become current together, so one that needs a review holds all of them back.
 """
 
 from __future__ import annotations
@@ -32,13 +35,15 @@ PARQUET = (".parquet", ".pq")
 class OutputSpec(Model):
     """One output: where the notebook writes it, and how it is published once it is committed.
 
-    `evolution` says of a Delta table whether a later commit may bring columns that it lacks.
+    `evolution` says of a Delta table whether a later commit may bring columns that it lacks. With
+    `review` a person's approval is the commit.
     """
 
     path: RelativePath
     format: Format = "files"
     publish: bool | None = None
     evolution: Evolution | None = None
+    review: Literal["required"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -90,3 +95,8 @@ Outputs = Mapping[DataName, OutputSpec]
 def paths(outputs: Mapping[str, OutputSpec]) -> dict[str, str]:
     """Map the outputs of a step to the paths that its notebook writes."""
     return {name: output.path for name, output in outputs.items()}
+
+
+def reviewed(outputs: Mapping[str, OutputSpec]) -> tuple[str, ...]:
+    """Name the outputs that a person has to approve before the step's commit."""
+    return tuple(name for name, output in outputs.items() if output.review)

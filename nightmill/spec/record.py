@@ -250,6 +250,19 @@ class Record(_Part):
         return label(self.step, self.member)
 
     @property
+    def is_held(self) -> bool:
+        """Whether the commit waits for a person; also once approved, until it is finished."""
+        decision = self.review and self.review.decision
+        is_waiting = self.state is AttemptState.SUCCEEDED and not self.committed
+        return self.review is not None and is_waiting and (decision is None or decision.approved)
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether a person has decided that its outputs are never to be current."""
+        decision = self.review and self.review.decision
+        return decision is not None and not decision.approved
+
+    @property
     def exit_code(self) -> int:
         """The exit code of the step: 0, or its cause's own."""
         return self.failure.cause.exit_code if self.failure else 0

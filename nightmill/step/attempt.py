@@ -15,11 +15,12 @@ from contextlib import suppress
 from nightmill.causes import Cause
 from nightmill.errors import FencedError, NightmillError, StoreError
 from nightmill.spec.project import Project
-from nightmill.spec.record import AttemptState, Failure, Record
+from nightmill.spec.record import AttemptState, Failure, Record, Review
 from nightmill.spec.steprun import StepRun
 from nightmill.step import verdict
 from nightmill.step.audited import audit_outputs, blocked, warnings_of
 from nightmill.step.ground import Begun, Ground
+from nightmill.step.holding import held_by
 from nightmill.step.kept_code import KeptCode
 from nightmill.step.kept_record import KeptRecord
 from nightmill.step.notebook_run import Desk, NotebookRun
@@ -31,8 +32,9 @@ from nightmill.step.scratch import disk_error, with_place
 from nightmill.step.stop import StopRequest
 from nightmill.step.supervisor import Listener
 from nightmill.store import active
+from nightmill.store.amend import prefix_of
 from nightmill.store.inputs import version_notes
-from nightmill.store.keys import NOTEBOOK, attempt_prefix, pointer_key
+from nightmill.store.keys import NOTEBOOK, pointer_key
 from nightmill.store.open import open_store
 from nightmill.store.pointer import (
     CommittedOutput,
@@ -63,9 +65,7 @@ class Attempt:
         self._stop = stop
         self._listener = listener
         self._token = Token(order=run.order, attempt=run.attempt)
-        self._prefix = attempt_prefix(
-            run.pipeline, run.partition, run.run, run.step, run.attempt, member=run.member
-        )
+        self._prefix = prefix_of(run)
         self._is_all_stored = True
         self._desk: Desk
 
@@ -77,8 +77,9 @@ class Attempt:
     def execute(self, *, die_with_stdin: bool = False) -> Record:
         """Run the attempt to its end.
 
-        An attempt that has committed already returns its record and does nothing. Raises
-        StoreError where the store cannot keep the record, UsageError for a number used before.
+        An attempt that has committed already, or is held for review, returns its record and does
+        nothing. Raises StoreError where the store cannot keep the record, UsageError for a number
+        used before.
         """
         try:
             self._desk = desk = self._open(self._begun.ground)
@@ -89,9 +90,10 @@ class Attempt:
                 self._finish_before(current.pointer)
             else:
                 active.mark(desk.store, self._prefix)
-                desk.kept.claim()
-                self._try(current, die_with_stdin=die_with_stdin)
-                self._finish()
+                if desk.kept.claim():
+                    self._try(current, die_with_stdin=die_with_stdin)
+                    self._finish()
+                self._unmark()
             return desk.kept.record
         finally:
             self._begun.engine.close()
@@ -158,12 +160,16 @@ class Attempt:
             failure = self._keep(notebook, failure)
             if failure is None:
                 self._audit(ground, prepared)
-                self._commit(prepared, current)
+                outputs = self._upload(prepared)
+                if held := held_by(ground.spec.outputs):
+                    self._hold(held)
+                else:
+                    self._commit(prepared, outputs, seen=current)
             else:
                 self._fail(failure)
         finally:
-            committed = kept.record.committed
-            notebook.end(AttemptState.SUCCEEDED if committed else AttemptState.FAILED)
+            is_done = kept.record.committed or kept.record.is_held
+            notebook.end(AttemptState.SUCCEEDED if is_done else AttemptState.FAILED)
 
     def _prepare(self, ground: Ground) -> Prepared:
         """Find out all that is left, and have it in the record before the first cell runs."""
@@ -199,13 +205,23 @@ class Attempt:
         if error := blocked(results):
             raise error
 
-    def _commit(self, prepared: Prepared, current: Current) -> None:
+    def _upload(self, prepared: Prepared) -> dict[str, CommittedOutput]:
         outputs: dict[str, CommittedOutput] = {}
         for output in prepared.outputs:
             outputs[output.name] = output.upload(
                 self._desk.store, self._prefix, listener=self._desk.listener
             )
         self._desk.kept.note(outputs=describe_outputs(self._desk.store, outputs))
+        return outputs
+
+    def _hold(self, required: tuple[str, ...]) -> None:
+        """Leave the commit to a person, from the moment on at which the last record is written."""
+        self._desk.kept.note(review=Review(required=required))
+        self._desk.kept.end(AttemptState.SUCCEEDED)
+
+    def _commit(
+        self, prepared: Prepared, outputs: dict[str, CommittedOutput], *, seen: Current
+    ) -> None:
         pointer = Pointer(
             pipeline=self._run.pipeline,
             step=self._run.step,
@@ -218,7 +234,7 @@ class Attempt:
             inputs=version_notes(prepared.inputs),
         )
         self._desk.kept.write()  # whole: after a crash from here on, only `committed` is amended
-        commit(self._desk.store, pointer, seen=current)
+        commit(self._desk.store, pointer, seen=seen)
         self._desk.kept.note(committed=True)
         self._publish()
         self._desk.kept.end(AttemptState.SUCCEEDED)
@@ -254,6 +270,8 @@ class Attempt:
             self._desk.kept.write()
         except StoreError as error:
             self._without_record(self._kept_locally(error))
+
+    def _unmark(self) -> None:
         if self._desk.store.gave_up:
             return  # a mark too many is found by the next sweep
         with suppress(StoreError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,20 +44,35 @@ class KeptRecord:
         """Where the record is, for people and libraries."""
         return self._store.address(self._key)
 
-    def claim(self) -> None:
-        """Write it for the first time; two processes can never share an attempt's prefix."""
+    def claim(self) -> bool:
+        """Write it for the first time, and say whether the attempt is still to run.
+
+        It is not where this very attempt has run already and left its outputs to a review: then its
+        record is taken over. Two processes can never share an attempt's prefix: raises UsageError.
+        """
         data = self.record.to_json()
         try:
             self._store.write_if(self._key, data, etag=None)
         except StoreConflict as error:
             found = self._store.read(self._key)
             if found is not None and found.data == data:  # it was written, and the reply was lost
-                return
+                return True
+            if found is not None and self._takes_over(found.data):
+                return False
             raise UsageError(
                 f"attempt {self.record.attempt} of this run has been started before",
                 where=self.address,
                 advice="start a new run, or pass a higher --attempt",
             ) from error
+        return True
+
+    def _takes_over(self, data: bytes) -> bool:
+        with suppress(ValueError):
+            found = Record.from_json(data)
+            if found.order == self.record.order and (found.is_held or found.is_rejected):
+                self.record = found
+                return True
+        return False
 
     def write(self) -> None:
         """Put what is known into the store."""
