@@ -1,0 +1,106 @@
+"""Who asks, and what they may see: the three ways of use differ in this and in nothing else.
+
+On loopback whoever can reach the port is the one who started it. Bound elsewhere, a token is asked
+for. Behind a proxy that signs people in, its header names them. In Airflow its own auth manager
+decides, pipeline by pipeline (see `nightmill.airflow.pages`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.requests import Request
+
+from nightmill.spec.words import one_line, shortened
+
+COOKIE = "nightmill_token"
+
+_NAME_CHARACTERS = 200
+_SCHEME = "bearer "
+
+
+@dataclass(frozen=True)
+class User:
+    """Whoever asks. Without a `name` they are asked for one where it matters.
+
+    `has_session` tells that a cookie signed them in, or nothing had to: then another site could
+    have made their browser ask, and actions need proof that it did not.
+    """
+
+    name: str = ""
+    has_session: bool = True
+
+
+class Access(Protocol):
+    """Decides who may see and do what; `user` is awaited, as Airflow looks it up so."""
+
+    async def user(self, request: Request) -> User | None:
+        """Return who asks; None for nobody that is known."""
+
+    def may_read(self, user: User, pipeline: str) -> bool:
+        """Say whether this user may see a pipeline's runs."""
+
+    def may_act(self, user: User, pipeline: str) -> bool:
+        """Say whether this user may decide about a pipeline's outputs, and write notes."""
+
+
+class _Everything:
+    """Lets everyone who is known see and do everything."""
+
+    def may_read(self, user: User, pipeline: str) -> bool:
+        """Say yes."""
+        del user, pipeline
+        return True
+
+    may_act = may_read
+
+
+class OwnerAccess(_Everything):
+    """Whoever reaches the port is its owner: for loopback."""
+
+    def __init__(self, name: str) -> None:
+        self._user = User(name)
+
+    async def user(self, request: Request) -> User | None:
+        """Return the owner."""
+        del request
+        return self._user
+
+
+class TokenAccess(_Everything):
+    """Asks for a token, once by the page and then by a cookie, or in the header Authorization."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    @property
+    def cookie(self) -> str:
+        """What the cookie holds: made from the token, which cannot be made from it."""
+        return hmac.new(self._token.encode(), b"cookie", hashlib.sha256).hexdigest()
+
+    def is_token(self, given: str) -> bool:
+        """Compare in a time that tells nothing."""
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
+
+    async def user(self, request: Request) -> User | None:
+        """Return somebody without a name who has the token."""
+        header = request.headers.get("authorization", "")
+        if header.lower().startswith(_SCHEME):
+            return User(has_session=False) if self.is_token(header[len(_SCHEME) :]) else None
+        given = request.cookies.get(COOKIE, "")
+        return User() if hmac.compare_digest(given.encode(), self.cookie.encode()) else None
+
+
+class HeaderAccess(_Everything):
+    """Takes the name from a header that a proxy in front sets, and nobody else can reach us."""
+
+    def __init__(self, header: str) -> None:
+        self._header = header
+
+    async def user(self, request: Request) -> User | None:
+        """Return whom the proxy names; None where it names nobody."""
+        name = shortened(one_line(request.headers.get(self._header, "")), _NAME_CHARACTERS)
+        return User(name) if name else None

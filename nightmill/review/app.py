@@ -1,0 +1,144 @@
+"""The application: all routes, what every answer carries, and what a reader sees of an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nightmill.errors import NightmillError, StoreError, UsageError
+from nightmill.review.html import STATIC, show_error
+from nightmill.review.links import Links
+from nightmill.review.pages import PAGES
+from nightmill.review.signin import sign_in_routes
+from nightmill.review.site import Site
+from nightmill.review.visit import API, base_of
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; frame-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'self'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "private, no-cache",
+}
+"""What every answer carries that does not say otherwise itself."""
+
+_TITLES = {
+    400: ("This cannot be shown", "The address has a part that means nothing here."),
+    401: ("Please sign in", "These pages are for people who are signed in."),
+    403: ("Not for you", "You have no permission to see this pipeline."),
+    404: ("Nothing here", "There is no page at this address."),
+    405: ("Not like this", "This address is for the form of a page."),
+}
+
+
+def make_app(site: Site) -> Starlette:
+    """Make the application that serves a site, at whatever path it is mounted."""
+    app = Starlette(
+        routes=list(_routes(site)),
+        exception_handlers={
+            HTTPException: _http_error,
+            NightmillError: _nightmill_error,
+            Exception: _bug,
+        },
+    )
+    app.add_middleware(Guarded, hosts=site.hosts)
+    return app
+
+
+def _routes(site: Site) -> Iterator[BaseRoute]:
+    yield Mount("/static", StaticFiles(directory=STATIC))
+    yield from sign_in_routes(site)
+    for one in PAGES:
+        yield from one.routes(site)
+
+
+class Guarded:
+    """Refuses requests for other hosts, and adds the headers that every answer carries.
+
+    The names matter where nobody signs in: else a page elsewhere, whose name somebody points to
+    loopback, would be let in by the browser.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        request = Request(scope)
+        if self._hosts and (request.url.hostname or "") not in self._hosts:
+            text = f"These pages answer to {', '.join(sorted(self._hosts))} only."
+            answer = _answer(request, 421, "Wrong name", text, "start them with --allow-host NAME")
+            await answer(scope, receive, guarded)
+            return
+        await self._app(scope, receive, guarded)
+
+
+class Based:
+    """Serves an application below a path, whether the proxy in front takes that away or not."""
+
+    def __init__(self, app: ASGIApp, base: str) -> None:
+        self._app = app
+        self._base = base.rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] in ("http", "websocket"):
+            path = scope["path"]
+            if path != self._base and not path.startswith(f"{self._base}/"):
+                path = self._base + path
+            scope = {**scope, "path": path, "root_path": self._base}
+        await self._app(scope, receive, send)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    code = error.status_code if isinstance(error, HTTPException) else 500
+    title, text = _TITLES.get(code, ("This did not work", "The request was refused."))
+    detail = error.detail if isinstance(error, HTTPException) else ""
+    is_usual = detail in ("", "Not Found", "Unauthorized", "Forbidden", "Method Not Allowed")
+    return _answer(request, code, title, text if is_usual else detail)
+
+
+async def _nightmill_error(request: Request, error: Exception) -> Response:
+    found = error if isinstance(error, NightmillError) else NightmillError(str(error))
+    text = f"{found.where}: {found.problem}" if found.where else found.problem
+    if isinstance(found, StoreError):
+        return _answer(request, 502, "The store does not answer", text, found.advice)
+    code = 404 if isinstance(found, UsageError) else 409
+    return _answer(request, code, "This cannot be shown", text, found.advice)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    text = f"A bug in Nightmill: {type(error).__name__}. The log of the server has the traceback."
+    return _answer(request, 500, "This page failed", text, "please report it")
+
+
+def _answer(request: Request, code: int, title: str, text: str, advice: str = "") -> Response:
+    base = base_of(request)
+    if request.url.path.startswith(f"{base}{API}/"):
+        facts = {"code": code, "title": title, "text": text, "advice": advice}
+        return JSONResponse({"error": facts}, status_code=code)
+    page = show_error(Links(base), code=code, title=title, text=text, advice=advice)
+    return Response(page, status_code=code, media_type="text/html")

@@ -1,0 +1,55 @@
+"""Addresses of the pages: below whatever path they are mounted at, and never with a host.
+
+The address of an attempt is its prefix in the store, so a link in a log can be made by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from nightmill.store.keys import encode
+
+RUNS = "runs"
+RUN_PARTS = ("pipeline", "partition", "run")
+
+
+@dataclass(frozen=True)
+class Links:
+    """Makes addresses; `base` is the path that the application is mounted at, or empty."""
+
+    base: str = ""
+
+    @property
+    def home(self) -> str:
+        """The address of the first page."""
+        return f"{self.base}/"
+
+    def page(self, *parts: str, **query: str | int | None) -> str:
+        """Return the address of a page; each part is a name, and what is None is left out.
+
+        The first part is the page's own: ``page("metrics", pipeline, step, metric="auc")``.
+        """
+        path = "/".join(encode(part) for part in parts)
+        return f"{self.base}/{path}{_query(query)}"
+
+    def attempt(self, page: str, prefix: str, **query: str | int | None) -> str:
+        """Return the address of a page about an attempt, or a run, by its prefix in the store."""
+        return f"{self.base}/{page}/{prefix.removeprefix(f'{RUNS}/')}{_query(query)}"
+
+    def run(self, prefix: str) -> str:
+        """Return the address of the run that an attempt belongs to."""
+        return self.attempt(RUNS, "/".join(prefix.split("/")[: 1 + len(RUN_PARTS)]))
+
+    def api(self, address: str) -> str:
+        """Return the address of the same page as JSON."""
+        return f"{self.base}/api{address.removeprefix(self.base)}"
+
+    def static(self, file: str) -> str:
+        """Return the address of a file that comes with the pages."""
+        return f"{self.base}/static/{file}"
+
+
+def _query(query: dict[str, str | int | None]) -> str:
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""

@@ -1,0 +1,7 @@
+"""All pages, actions and documents, in the order in which their addresses are tried."""
+
+from __future__ import annotations
+
+from nightmill.review.views import Action, Document, Part, View
+
+PAGES: tuple[View | Action | Document | Part, ...] = ()

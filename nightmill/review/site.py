@@ -1,0 +1,50 @@
+"""What all pages share: the store, its index, who may see what, and a secret to sign with."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from nightmill.review.access import Access
+from nightmill.review.specs import Specs
+from nightmill.store.index import Index
+from nightmill.store.interface import Store
+
+
+@dataclass(frozen=True)
+class Site:
+    """One set of pages over one store.
+
+    Whoever serves one site from several processes gives them the same `secret`. `root` is the
+    """
+
+    store: Store
+    access: Access
+    index: Index
+    specs: Specs
+    root: Path | None = None
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    hosts: frozenset[str] = frozenset()
+
+    @classmethod
+    def open(
+        cls,
+        store: Store,
+        access: Access,
+        *,
+        root: Path | None = None,
+        secret: bytes | None = None,
+        hosts: frozenset[str] = frozenset(),
+    ) -> Self:
+        """Make the pages of a store; with `hosts`, requests that name another host are refused."""
+        return cls(
+            store=store,
+            access=access,
+            index=Index(store),
+            specs=Specs(store, root),
+            root=root,
+            secret=secret or secrets.token_bytes(32),
+            hosts=hosts,
+        )

@@ -1,0 +1,90 @@
+"""The pipeline.yaml behind a run: its schedule, time zone, steps and outputs.
+
+A run is told by the file as it was when it ran, which its code bundle keeps; what ought to run
+tonight, by the project on disk where there is one, else by the newest run.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from nightmill.errors import NightmillError
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.pipeline_file import FILE
+from nightmill.spec.project import Project
+from nightmill.spec.validation import validate
+from nightmill.spec.yaml_source import read_yaml
+from nightmill.store.bundle import fetch
+from nightmill.store.interface import Store
+
+_KEPT = 512  # pipelines as they were; each takes some kilobytes
+_FRESH_S = 10.0
+_MAX_BYTES = 1 << 20
+
+
+class Specs:
+    """Finds pipeline.yaml by what ran, or by what is on disk; `root` is the project, if any."""
+
+    def __init__(self, store: Store, root: Path | None) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._project: Mapping[str, PipelineSpec] = {}
+        self._looked = float("-inf")
+        self._of_bundle = lru_cache(_KEPT)(lambda sha256, name: _read(store, sha256, name))
+
+    def ran(self, pipeline: str, bundle: str | None) -> PipelineSpec | None:
+        """Return the pipeline as a run had it; None where its code was not kept.
+
+        Raises StoreError where the store fails.
+        """
+        return self._of_bundle(bundle, pipeline) if bundle else None
+
+    def now(self) -> Mapping[str, PipelineSpec]:
+        """Return the pipelines of the project by name; those that are broken are left out."""
+        if self._root is None:
+            return {}
+        with self._lock:
+            if time.monotonic() - self._looked > _FRESH_S:
+                self._project = _project(self._root)
+                self._looked = time.monotonic()
+            return self._project
+
+
+def _project(root: Path) -> Mapping[str, PipelineSpec]:
+    try:
+        found = Project.load(root)
+    except (NightmillError, OSError):
+        return {}
+    return {name: pipeline.spec for name, pipeline in found.pipelines.items()}
+
+
+def _read(store: Store, sha256: str, pipeline: str) -> PipelineSpec | None:
+    bundle = fetch(store, sha256)
+    if bundle is None:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(bundle.archive)) as archive:
+        for entry in archive:
+            if PurePosixPath(entry.name).name == FILE and entry.size <= _MAX_BYTES:
+                content = archive.extractfile(entry)
+                spec = _parse(content.read()) if content else None
+                if spec is not None and spec.pipeline == pipeline:
+                    return spec
+    return None
+
+
+def _parse(data: bytes) -> PipelineSpec | None:
+    """Read a pipeline.yaml; None where this version of Nightmill would not take it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / FILE
+        file.write_bytes(data)
+        try:
+            return validate(PipelineSpec, read_yaml(file))
+        except NightmillError:
+            return None

@@ -1,0 +1,127 @@
+"""One request after it was let in: who asks for what, and what a page needs to answer."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from nightmill.review.access import User
+from nightmill.review.links import RUN_PARTS, RUNS, Links
+from nightmill.review.signing import form_proof
+from nightmill.review.site import Site
+from nightmill.store.keys import decode
+
+SESSION = "nightmill_session"
+API = "/api"
+
+_ATTEMPT_PARTS = (*RUN_PARTS, "step", "member", "attempt")
+_QUERY_CHARACTERS = 500
+
+
+class _Part(Convertor[str]):
+    """A name as `keys.encode` writes it: no slash, no percent sign, no leading dot."""
+
+    regex = r"[A-Za-z0-9_=~-][A-Za-z0-9_=.~-]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("part", _Part())
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request that may be answered. `parts` are the names of its address as they are in keys."""
+
+    site: Site
+    user: User
+    links: Links
+    parts: Mapping[str, str]
+    given: Mapping[str, str]
+    session: str
+    path: str
+
+    def name(self, part: str) -> str:
+        """Return a name of the address: `pipeline`, `step`, ...; empty where it has none."""
+        return decode(self.parts[part]) if part in self.parts else ""
+
+    def query(self, name: str, default: str = "") -> str:
+        """Return what the query says, cut to 500 characters."""
+        return self.given.get(name, default)[:_QUERY_CHARACTERS]
+
+    @property
+    def prefix(self) -> str:
+        """The prefix in the store that the address names: of a run, or of an attempt."""
+        return "/".join([RUNS, *(self.parts[one] for one in _ATTEMPT_PARTS if one in self.parts)])
+
+    @property
+    def proof(self) -> str:
+        """What a form of this page must hold."""
+        return form_proof(self.site.secret, self.session, self.user.name)
+
+    @property
+    def address(self) -> str:
+        """The address of this very page, with its query."""
+        return self.links.base + self.path
+
+    def may_read(self, pipeline: str) -> bool:
+        """Say whether whoever asks may see a pipeline."""
+        return self.site.access.may_read(self.user, pipeline)
+
+    def may_act(self, pipeline: str) -> bool:
+        """Say whether whoever asks may decide and write about a pipeline."""
+        return self.site.access.may_act(self.user, pipeline)
+
+    def pipelines(self) -> list[str]:
+        """Name the pipelines that have run and that whoever asks may see."""
+        return [one for one in self.site.index.pipelines() if self.may_read(one)]
+
+
+async def enter(request: Request, site: Site) -> Visit:
+    """Let a request in; raises HTTPException 401 for nobody, 403 for the wrong somebody.
+
+    What exists is not told to who may not see it: nothing is read before this.
+    """
+    user = await site.access.user(request)
+    if user is None:
+        raise HTTPException(401)
+    visit = Visit(
+        site=site,
+        user=user,
+        links=Links(base_of(request)),
+        parts={name: str(value) for name, value in request.path_params.items()},
+        given=dict(request.query_params),
+        session=session_of(request) or secrets.token_urlsafe(24),
+        path=path_of(request),
+    )
+    if "pipeline" in visit.parts and not visit.may_read(visit.name("pipeline")):
+        raise HTTPException(403)
+    return visit
+
+
+def base_of(request: Request) -> str:
+    """Return the path that the application is mounted at."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def path_of(request: Request) -> str:
+    """Return path and query below that, as a page: the API's own part is left out."""
+    path = request.url.path.removeprefix(base_of(request))
+    path = path.removeprefix(API) if path.startswith(f"{API}/") else path
+    return f"{path}?{request.url.query}" if request.url.query else path
+
+
+def session_of(request: Request) -> str:
+    """Return the session's cookie if it can be one of ours."""
+    found = request.cookies.get(SESSION, "")
+    return found if re.fullmatch(r"[A-Za-z0-9_-]{32}", found) else ""
