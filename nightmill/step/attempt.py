@@ -89,7 +89,7 @@ class Attempt:
             if current.pointer is not None and current.pointer.token == self._token:
                 self._finish_before(current.pointer)
             else:
-                active.mark(desk.store, self._prefix)
+                active.mark(desk.store, self._prefix, order=run.order)
                 if desk.kept.claim():
                     self._try(current, die_with_stdin=die_with_stdin)
                     self._finish()

@@ -21,13 +21,14 @@ _FOLDER, _SUFFIX = "active", ".json"
 
 
 class MarkFacts(BaseModel):
-    """Who set a mark and when."""
+    """Who set a mark and when, and the order of the run; marks of earlier versions lack that."""
 
     model_config = ConfigDict(frozen=True)
 
     started_at: AwareDatetime
     host: str
     pid: int
+    order: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Mark:
     facts: MarkFacts | None
 
 
-def mark(store: Store, prefix: str) -> None:
-    """Note that this process runs the attempt with this prefix."""
-    facts = MarkFacts(started_at=datetime.now(UTC), host=platform.node(), pid=os.getpid())
+def mark(store: Store, prefix: str, *, order: int | None = None) -> None:
+    """Note that this process runs the attempt with this prefix; `order` is its run's."""
+    now, host = datetime.now(UTC), platform.node()
+    facts = MarkFacts(started_at=now, host=host, pid=os.getpid(), order=order)
     store.write(active_key(prefix), facts.model_dump_json(indent=1).encode() + b"\n")
 
 
@@ -56,10 +58,16 @@ def active(store: Store) -> Iterator[Mark]:
     The key names the attempt, so a mark that cannot be read still tells which one it is.
     """
     for prefix in marked_prefixes(store):
-        key = active_key(prefix)
-        blob = store.read(key)
-        if blob is not None:  # else it ended just now
-            yield Mark(prefix, store.address(key), _facts(blob.data))
+        found = read_mark(store, prefix)
+        if found is not None:  # else it ended just now
+            yield found
+
+
+def read_mark(store: Store, prefix: str) -> Mark | None:
+    """Read the mark of an attempt; None where there is none."""
+    key = active_key(prefix)
+    blob = store.read(key)
+    return Mark(prefix, store.address(key), _facts(blob.data)) if blob else None
 
 
 def marked_prefixes(store: Store) -> Iterator[str]:

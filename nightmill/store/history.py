@@ -9,6 +9,7 @@ from nightmill.spec.record import Record
 from nightmill.store.interface import Store
 from nightmill.store.keys import (
     RECORD,
+    attempt_prefix,
     decode,
     pipeline_prefix,
     pointers_prefix,
@@ -26,6 +27,12 @@ class RunRecords:
 
     records: tuple[Record, ...]
     unreadable: tuple[str, ...] = ()
+
+
+def prefix_of(record: Record) -> str:
+    """Name the prefix of the attempt that a record tells of."""
+    names = (record.pipeline, record.partition, record.run, record.step)
+    return attempt_prefix(*names, record.attempt, member=record.member)
 
 
 def pipelines(store: Store) -> list[str]:

@@ -7,6 +7,7 @@
     data/<pipeline>/<output>/partition=<partition>/[member=<member>/]<file>
                                       the plain address: a copy of what is current, or a Delta table
     code/<sha256>.tar.gz              what attempts ran, each bundle once
+    index/<pipeline>/<entry>.json     the attempts that ended, the newest first (see `index_line`)
     doomed/<key or prefix>.json       a mark on what the next gc deletes
 
 There is one pointer for each step and partition, and it holds *all* outputs of the step: a
@@ -119,6 +120,11 @@ def attempt_names(prefix: str) -> AttemptNames:
 def active_key(attempt_prefix: str) -> str:
     """Name the mark of an attempt that runs."""
     return f"active/{attempt_prefix}.json"
+
+
+def index_prefix(pipeline: str) -> str:
+    """Name the prefix of the entries that tell of a pipeline's attempts."""
+    return f"index/{encode(pipeline)}"
 
 
 def spilled_key(attempt_prefix: str, file: str) -> str:

@@ -1,0 +1,117 @@
+"""The index of the attempts that ended: kept by those who write their ends, read by the pages.
+
+Whoever writes the last word about an attempt (itself, whoever amends, approves or promotes) notes a
+summary under a name that tells the essentials (see `index_line`). So a page reads one listing where
+it would have to open thousands of records, and nothing ever lists all runs. What runs is told by
+the marks (see `index_running`). The index is a view: a note that is missing is made by the next
+sweep, and `nightmill reindex` makes all of them anew from the records.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+
+from nightmill.spec.record import AttemptState, Record
+from nightmill.spec.summary import Summary, summarize
+from nightmill.store.history import prefix_of
+from nightmill.store.index_bodies import Bodies
+from nightmill.store.index_book import Book
+from nightmill.store.index_line import INDEX, Line, entry_key
+from nightmill.store.index_running import Running, Snapshot
+from nightmill.store.interface import Store
+from nightmill.store.keys import decode
+
+
+def note(store: Store, record: Record, *, prefix: str = "") -> None:
+    """Tell the index how an attempt ended, by its record as it is in the store; one request.
+
+    `prefix` is the attempt's, where the names in its record do not tell it. Nothing is noted of one
+    that runs. Raises StoreError.
+    """
+    if record.state is not AttemptState.RUNNING:
+        summary = summarize(record, prefix or prefix_of(record))
+        store.write(entry_key(summary, written_ms=time.time_ns() // 10**6), summary.to_json())
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """What was put together of a pipeline, and of what."""
+
+    running: Snapshot
+    ended: Mapping[str, Line]
+    lines: tuple[Line, ...]
+
+
+class Index:
+    """The attempts of a store for a server that is asked again and again; thread-safe.
+
+    What was read stays in memory. Nothing is asked twice within 2 s, and a refresh asks only for
+    what was written since the last, however much there is. Methods raise StoreError.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._running = Running(store, clock=clock)
+        self._bodies = Bodies(store)
+        self._books: dict[str, Book] = {}
+        self._merged: dict[str, _Merged] = {}
+        self._named: tuple[float, tuple[str, ...]] | None = None
+        self._lock = Lock()
+
+    def pipelines(self) -> tuple[str, ...]:
+        """Name the pipelines that have attempts, sorted."""
+        running = self._running.snapshot()
+        with self._lock:
+            if self._named is None or self._named[0] < running.listed_at:
+                began = self._clock()
+                ended = {decode(name) for name in self._store.children(INDEX)}
+                self._named = began, tuple(sorted(ended | running.lines.keys()))
+            return self._named[1]
+
+    def attempts(self, pipeline: str) -> tuple[Line, ...]:
+        """Tell every attempt of a pipeline, those that run included: the newest run first.
+
+        Within a run the attempt that started last comes first.
+        """
+        running = self._running.snapshot()  # first: what ends from here on is in the book by then
+        ended = self._book(pipeline).lines(running.listed_at)
+        return self._merge(pipeline, running, ended)
+
+    def summaries(self, lines: Sequence[Line]) -> Mapping[str, Summary]:
+        """Read the summaries of attempts, by their prefixes.
+
+        One that runs has none. One that is gone (`nightmill gc`) is left out, here and from now on.
+        """
+        ended = {line.key: line for line in lines if line.key}
+        found, gone = self._bodies.read(ended)
+        for pipeline in {ended[key].pipeline for key in gone}:
+            self._book(pipeline).drop(gone)
+        return {ended[key].prefix: summary for key, summary in found.items()}
+
+    def _book(self, pipeline: str) -> Book:
+        with self._lock:
+            if pipeline not in self._books:
+                book = Book(self._store, pipeline, self._bodies, clock=self._clock)
+                self._books[pipeline] = book
+            return self._books[pipeline]
+
+    def _merge(
+        self, pipeline: str, running: Snapshot, ended: Mapping[str, Line]
+    ) -> tuple[Line, ...]:
+        """Put both together; what is in the book has ended, whatever mark there still is."""
+        before = self._merged.get(pipeline)
+        if before is not None and before.running is running and before.ended is ended:
+            return before.lines
+        marked = (one for one in running.lines.get(pipeline, ()) if one.prefix not in ended)
+        lines = tuple(sorted((*ended.values(), *marked), key=_newest_run, reverse=True))
+        self._merged[pipeline] = _Merged(running, ended, lines)
+        return lines
+
+
+def _newest_run(line: Line) -> tuple[int, str, datetime]:
+    return line.order, line.run, line.started_at
