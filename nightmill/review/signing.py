@@ -11,8 +11,10 @@ import hmac
 import time
 from urllib.parse import parse_qs, urlencode
 
-ASSET_S = 3600
-"""How long an address of a part of a notebook opens."""
+RENEWED_S = 3600
+"""How long a document with signed addresses may be kept and shown again."""
+ASSET_S = 2 * RENEWED_S
+"""How long an address of a part of a notebook opens: an hour longer than its document is shown."""
 
 
 def form_proof(secret: bytes, session: str, user: str) -> str:
@@ -26,7 +28,7 @@ def is_form_proof(secret: bytes, session: str, user: str, given: str) -> bool:
 
 
 def signed(secret: bytes, path: str) -> str:
-    """Return the path with a signature that holds for an hour; without the base of the pages."""
+    """Return the path with a signature that holds for two hours; without the base of the pages."""
     until = str(int(time.time()) + ASSET_S)
     return f"{path}?{urlencode({'until': until, 'sign': _sign(secret, 'asset', path, until)})}"
 
