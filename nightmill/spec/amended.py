@@ -75,9 +75,14 @@ def may_fail(record: Record, cause: Cause) -> bool:
 def succeeded(
     record: Record, outputs: Mapping[str, OutputRecord], *, at: datetime, by: str
 ) -> Record:
-    """Return the record of an attempt that has committed, at that moment, and could not say so."""
+    """Return the record of an attempt that has committed, at that moment, and could not say so.
+
+    Of one that was held for review the record tells who approved it: nothing there was wrong.
+    """
     if record.committed:
         return record
+    if record.is_held:
+        return record.model_copy(update={"committed": True})
     return record.model_copy(
         update={
             "state": AttemptState.SUCCEEDED,

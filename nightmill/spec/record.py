@@ -252,14 +252,13 @@ class Record(_Part):
     @property
     def is_held(self) -> bool:
         """Whether the commit waits for a person; also once approved, until it is finished."""
-        decision = self.review and self.review.decision
         is_waiting = self.state is AttemptState.SUCCEEDED and not self.committed
-        return self.review is not None and is_waiting and (decision is None or decision.approved)
+        return self.review is not None and is_waiting and not self.is_rejected
 
     @property
     def is_rejected(self) -> bool:
         """Whether a person has decided that its outputs are never to be current."""
-        decision = self.review and self.review.decision
+        decision = self.review.decision if self.review else None
         return decision is not None and not decision.approved
 
     @property

@@ -1,18 +1,20 @@
-"""Somebody's decision about what is current: a rollback to a version, or its promotion.
+"""Somebody's decision about what is current: a rollback to a version, its promotion or approval.
 
 A decision is a commit of the whole step, since its outputs were made together and belong together:
 one conditional write of the pointer, with a token of its own, that says who decided, when and why,
-and what was replaced. Nothing is copied, and nothing that was committed is lost.
+and what was replaced. Nothing is copied, and nothing that was committed is lost. An approval (see
+`approval`) is what the attempt itself would have committed, and so has the attempt's token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 from nightmill.causes import Cause
 from nightmill.errors import FencedError, StoreConflict, StoreError, UsageError
+from nightmill.spec.held import command, review_line, standing
 from nightmill.spec.record import AttemptState, CellState, Failure, FileRecord, InputRecord, Record
 from nightmill.store.amend import amend
 from nightmill.store.doomed import refuse_doomed
@@ -22,6 +24,7 @@ from nightmill.store.pointer import (
     CommittedFile,
     CommittedOutput,
     Current,
+    Kind,
     Move,
     Pointer,
     has_won,
@@ -42,26 +45,30 @@ def prepare(store: Store, version: Version, seen: Current, move: Move) -> Pointe
 
     `move` says who decides so and why.
 
-    Raises UsageError for a version that may not become current so, StoreError for one whose bytes
-    are gone or damaged.
+    Raises UsageError for a version that may not become current so, FencedError for an approval that
+    comes after a newer commit, StoreError for a version whose bytes are gone or damaged.
     """
-    (_check_rollback if move.kind == "rollback" else _check_promote)(version)
+    _CHECKS[move.kind](version, seen)
     _check_bytes(store, version, operation=move.kind)
     record, before = version.record, seen.pointer
-    tokens = [version.token, *([before.token] if before else [])]
-    move = move.model_copy(update={"replaced": before.attempt_prefix if before else ""})
+    token, earlier = version.token, tuple[Move, ...]()
+    if move.kind != "approval":
+        tokens = [version.token, *([before.token] if before else [])]
+        token = max(tokens, key=lambda one: (one.order, one.attempt)).overruled()
+        move = move.model_copy(update={"replaced": before.attempt_prefix if before else ""})
+        earlier = (before.moves if before else ())[1 - _MOVES_KEPT :]
     return Pointer(
         pipeline=record.pipeline,
         step=record.step,
         partition=record.partition,
         member=record.member,
         run=record.run,
-        token=max(tokens, key=lambda one: (one.order, one.attempt)).overruled(),
+        token=token,
         committed_at=move.at,
         attempt_prefix=version.prefix,
         outputs=_outputs(version),
         inputs=dict(_input_notes(store, record)),
-        moves=(*(before.moves if before else ()), move)[-_MOVES_KEPT:],
+        moves=(*earlier, move),
     )
 
 
@@ -88,7 +95,18 @@ def decide(store: Store, pointer: Pointer, *, seen: Current) -> None:
         amend(store, pointer.attempt_prefix, never_used, by=f"nightmill promote, {move.by}")
 
 
-def _check_rollback(version: Version) -> None:
+def _check_approval(version: Version, seen: Current) -> None:
+    newer = seen.pointer
+    if newer is not None and version.token < newer.token:
+        raise FencedError(
+            f"{newer.author} is newer and has committed",
+            where=f"version {version.name}",
+            advice="nothing is lost: the newer outputs stay current; reject this one, or start a "
+            "new run to replace them",
+        )
+
+
+def _check_rollback(version: Version, _seen: Current) -> None:
     if not version.was_committed:
         raise UsageError(
             f"was never current: {_end(version.record)}",
@@ -97,8 +115,9 @@ def _check_rollback(version: Version) -> None:
         )
 
 
-def _check_promote(version: Version) -> None:
+def _check_promote(version: Version, _seen: Current) -> None:
     record = version.record
+    _refuse_unreviewed(version)
     problem, advice = "", "choose a version that was made whole and passed its checks"
     blocking = next((one for one in record.checks if one.blocks), None)
     if version.was_committed:
@@ -116,8 +135,29 @@ def _check_promote(version: Version) -> None:
         raise UsageError(problem, where=f"version {version.name}", advice=advice)
 
 
+def _refuse_unreviewed(version: Version) -> None:
+    """Let nothing become current past the review that its step asks for."""
+    record = version.record
+    if record.review is None or version.was_committed:
+        return
+    problem, advice = "did not get as far as its review", "choose another version"
+    if record.is_held:
+        problem = standing(record)
+        advice = f"`{command('approve', record)}` makes it current, once somebody has looked at it"
+    elif record.is_rejected:
+        problem = review_line(record)
+    raise UsageError(problem, where=f"version {version.name}", advice=advice)
+
+
+_CHECKS: Mapping[Kind, Callable[[Version, Current], None]] = {
+    "rollback": _check_rollback,
+    "promotion": _check_promote,
+    "approval": _check_approval,
+}
+
+
 def _end(record: Record) -> str:
-    return record.failure.message if record.failure else record.state
+    return record.failure.message if record.failure else standing(record)
 
 
 def _check_bytes(store: Store, version: Version, *, operation: str) -> None:

@@ -7,6 +7,8 @@
     data/<pipeline>/<output>/partition=<partition>/[member=<member>/]<file>
                                       the plain address: a copy of what is current, or a Delta table
     code/<sha256>.tar.gz              what attempts ran, each bundle once
+    notes/<pipeline>/<partition>/<run>/<note>.json
+                                      what people wrote about a run
     index/<pipeline>/<entry>.json     the attempts that ended, the newest first (see `index_line`)
     doomed/<key or prefix>.json       a mark on what the next gc deletes
 
@@ -125,6 +127,11 @@ def active_key(attempt_prefix: str) -> str:
 def index_prefix(pipeline: str) -> str:
     """Name the prefix of the entries that tell of a pipeline's attempts."""
     return f"index/{encode(pipeline)}"
+
+
+def notes_prefix(pipeline: str, partition: str, run: str) -> str:
+    """Name the prefix of the notes on a run."""
+    return f"notes/{encode(pipeline)}/{encode(partition)}/{encode(run)}"
 
 
 def spilled_key(attempt_prefix: str, file: str) -> str:

@@ -80,14 +80,18 @@ class CommittedOutput(_Frozen):
         return f"{self.prefix}/{self.files[0].path}" if self.kind == "file" else self.prefix
 
 
-Kind = Literal["rollback", "promotion"]
-_PHRASES: dict[Kind, str] = {"rollback": "the rollback to", "promotion": "the promotion of"}
+Kind = Literal["rollback", "promotion", "approval"]
+_PHRASES: dict[Kind, str] = {
+    "rollback": "the rollback to",
+    "promotion": "the promotion of",
+    "approval": "the approval of",
+}
 
 
 class Move(_Frozen):
     """Somebody's decision about what is current; `replaced` is the prefix of the attempt before.
 
-    It is empty where nothing was current.
+    It is empty where nothing was current, and of an approval: that is the attempt's own commit.
     """
 
     kind: Kind
@@ -100,8 +104,8 @@ class Move(_Frozen):
 class Pointer(_Frozen):
     """What is current of a step and partition, who made it, and from which versions of inputs.
 
-    `moves` are the decisions since the last attempt committed, the oldest first. After one, `run`
-    and `attempt_prefix` are those of the version that was chosen, and the token is the decision's.
+    `moves` are the decisions since the last attempt committed, the oldest first, and that commit if
+    it was an approval. After others, `run` and `attempt_prefix` are the chosen version's.
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")

@@ -94,6 +94,8 @@ def _outdated(
         age = given.now - one.ended_at
         if one.told is None:
             yield one.prefix, "no record"
+        elif one.told.is_held:  # somebody has yet to decide, however long that takes
+            continue
         elif not one.told.committed and age > keep.failed:
             yield one.prefix, f"never committed, older than {in_days(keep.failed)}"
         elif one.told.committed and age > keep.runs and one.told.token not in enough:

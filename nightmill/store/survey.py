@@ -51,6 +51,7 @@ class Told:
     token: tuple[int, int]
     has_ended: bool
     committed: bool
+    is_held: bool
     ended_at: datetime | None
     pins: tuple[str, ...]
     bundle: str | None
@@ -191,6 +192,7 @@ def _told(data: bytes) -> Told | None:
         token=(record.order, record.attempt),
         has_ended=record.state is not AttemptState.RUNNING,
         committed=record.committed,
+        is_held=record.is_held,
         ended_at=record.ended_at,
         pins=tuple(sorted({match[1] for match in pins if match})),
         bundle=record.code.bundle if record.code else None,

@@ -16,7 +16,13 @@ from nightmill.spec.problems import shown, suggest
 from nightmill.spec.record import OutputRecord, Record
 from nightmill.store import history
 from nightmill.store.interface import Store
-from nightmill.store.keys import attempt_prefix, decode, partition_prefix, pointer_key
+from nightmill.store.keys import (
+    attempt_prefix,
+    decode,
+    partition_prefix,
+    pointer_key,
+    pointer_key_of,
+)
 from nightmill.store.pointer import Current, Token, read_current
 
 PREVIOUS = "previous"
@@ -42,6 +48,11 @@ class Version:
     def prefix(self) -> str:
         """The attempt's prefix in the store."""
         return _prefix(self.record)
+
+    @property
+    def pointer_key(self) -> str:
+        """The key of the pointer that makes it current."""
+        return pointer_key_of(self.prefix)
 
     @property
     def token(self) -> Token:
