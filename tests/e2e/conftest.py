@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.e2e import browser as browsers
 from tests.e2e import cluster as clusters
 from tests.e2e import image as images
 from tests.s3_server import run_s3_server
@@ -18,6 +19,13 @@ def cluster():
         pytest.skip(reason)
     with clusters.connect() as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start one real browser for all pages."""
+    with browsers.open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
