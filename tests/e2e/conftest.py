@@ -21,9 +21,12 @@ def cluster():
         yield connected
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Start one real browser for all pages."""
+    """Start one real browser for the pages of a file.
+
+    Not for the whole session: while it is open, its event loop runs in this thread.
+    """
     with browsers.open_browser() as opened:
         yield opened
 
