@@ -7,10 +7,14 @@ the notebook say how an attempt ended. Times are aware UTC, spans in seconds, si
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from nightmill.spec.record import AttemptState
+
+SILENT_AFTER = timedelta(minutes=3)
+"""A step at work shows a sign of life every 15 s, and every minute to a store that fails."""
 
 
 class Progress(BaseModel):
