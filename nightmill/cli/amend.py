@@ -11,7 +11,6 @@ import typer
 from rich.text import Text
 
 from nightmill.causes import SUMMARY, Cause
-from nightmill.cli.attempt_view import SILENT_AFTER
 from nightmill.cli.history import find_run
 from nightmill.cli.options import StoreOption, open_chosen, read_span
 from nightmill.cli.terminal import (
@@ -26,6 +25,7 @@ from nightmill.cli.terminal import (
 )
 from nightmill.errors import EXIT_FAILED, UsageError
 from nightmill.spec.names import label
+from nightmill.spec.progress import SILENT_AFTER
 from nightmill.spec.record import Failure, Record
 from nightmill.store.amend import amend as amend_attempt
 from nightmill.store.keys import attempt_names

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from rich.text import Text
 
 from nightmill.cli.terminal import address, cell_text, duration, size, state_text
-from nightmill.spec.progress import Progress
-from nightmill.spec.record import Amendment, AttemptState, CheckResult, CheckState, Failure, Record
-from nightmill.spec.retry import Retries, Retry
+from nightmill.spec.progress import SILENT_AFTER, Progress
+from nightmill.spec.record import Amendment, AttemptState, CheckResult, CheckState, Record
+from nightmill.spec.retry import outlook
 from nightmill.spec.words import memory, shortened
 from nightmill.store.amend import read_progress
 from nightmill.store.interface import Store
 from nightmill.store.keys import attempt_prefix
 
-SILENT_AFTER = timedelta(minutes=3)
-"""A step at work shows a sign of life every 15 s, and every minute to a store that fails."""
-
 _METRIC_CHARACTERS = 60
-_RETRY_WORDS = {
-    Retry.BACKOFF: "another attempt may help",
-    Retry.MORE_MEMORY: "another attempt with more memory may help",
-}
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ class AttemptView:
             yield Text(f"warning: {' '.join(warning.split())}", style="yellow")
         if record.failure:
             yield from record.failure.message.splitlines()
-            yield Text(_retry(record.failure), style="dim")
+            yield Text(outlook(record.failure.cause, record.failure.retry), style="dim")
         yield from (_amendment(one) for one in record.amendments)
 
 
@@ -141,12 +134,6 @@ def _checks(results: Sequence[CheckResult]) -> Iterator[str | Text]:
         if one.state is not CheckState.PASSED:
             style = "bold red" if one.blocks else "yellow"
             yield Text(f"  {one.state}: {one.message}", style=style)
-
-
-def _retry(failure: Failure) -> str:
-    if failure.retry is Retry.NEVER:
-        return Retries(own={failure.cause: Retry.NEVER}).refusal(failure.cause, left=1)
-    return _RETRY_WORDS[failure.retry]
 
 
 def _amendment(one: Amendment) -> Text:

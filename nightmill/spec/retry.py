@@ -52,11 +52,22 @@ _WHY_NEVER = {
     Cause.FENCED: "a newer attempt has committed",
     Cause.NIGHTMILL_BUG: "please report it",
 }
+_OUTLOOK = {
+    Retry.BACKOFF: "another attempt may help",
+    Retry.MORE_MEMORY: "another attempt with more memory may help",
+}
 
 
 def retry_of(cause: Cause, own: Mapping[Cause, Retry] | None = None) -> Retry:
     """Return the policy for a cause: the step's own word, else the table's."""
     return (own or {}).get(cause, POLICY[cause])
+
+
+def outlook(cause: Cause, retry: Retry) -> str:
+    """Say of an attempt that failed whether another one is worth it, by what its record says."""
+    if retry is Retry.NEVER:
+        return f"no retry: {_WHY_NEVER.get(cause, 'pipeline.yaml says so')}"
+    return _OUTLOOK[retry]
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class Retries:
     def refusal(self, cause: Cause, *, left: int) -> str:
         """Say why no attempt follows a failure, with so many retries left; empty if one does."""
         if self.of(cause) is Retry.NEVER:
-            return f"no retry: {_WHY_NEVER.get(cause, 'pipeline.yaml says so')}"
+            return outlook(cause, Retry.NEVER)
         if left > 0:
             return ""
         return NO_ATTEMPTS_LEFT if self.count else "no retry: none was asked for"
