@@ -19,6 +19,7 @@ from nightmill.errors import NightmillError
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.pipeline_file import FILE
 from nightmill.spec.project import Project
+from nightmill.spec.record import Record
 from nightmill.spec.validation import validate
 from nightmill.spec.yaml_source import read_yaml
 from nightmill.store.bundle import fetch
@@ -45,6 +46,11 @@ class Specs:
         Raises StoreError where the store fails.
         """
         return self._of_bundle(bundle, pipeline) if bundle else None
+
+    def zone_of(self, record: Record) -> str:
+        """Name the time zone of the pipeline as it was when it ran; UTC where nobody knows."""
+        spec = self.ran(record.pipeline, record.code.bundle if record.code else None)
+        return spec.timezone if spec else "UTC"
 
     def now(self) -> Mapping[str, PipelineSpec]:
         """Return the pipelines of the project by name; those that are broken are left out."""
