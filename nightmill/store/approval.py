@@ -19,6 +19,7 @@ from nightmill.errors import FencedError, StoreConflict, StoreError, UsageError
 from nightmill.spec.held import command, decided
 from nightmill.spec.names import label
 from nightmill.spec.record import AttemptState, Decision, Record
+from nightmill.store import index
 from nightmill.store.decision import prepare
 from nightmill.store.doomed import refuse_doomed
 from nightmill.store.interface import Store
@@ -69,7 +70,7 @@ def approve(store: Store, prefix: str, decision: Decision) -> Record:
     pointer = _prepare(store, seen, found or decision)
     if found is None:
         seen = _decide(store, seen, decision)
-    record = _commit(store, seen, pointer)
+    record = _noted(store, prefix, _commit(store, seen, pointer))
     if found is not None and found.by != decision.by:
         raise _is_decided(record, found)
     return record
@@ -83,7 +84,7 @@ def reject(store: Store, prefix: str, decision: Decision) -> Record:
     seen = _look(store, prefix)
     if seen.decision is not None:
         raise _is_decided(seen.record, seen.decision)
-    return _decide(store, seen, decision).record
+    return _noted(store, prefix, _decide(store, seen, decision).record)
 
 
 def _look(store: Store, prefix: str) -> _Seen:
@@ -172,6 +173,12 @@ def _commit(store: Store, seen: _Seen, pointer: Pointer) -> Record:
         else:
             return record
     raise _is_busy(store, seen.prefix)
+
+
+def _noted(store: Store, prefix: str, record: Record) -> Record:
+    with suppress(StoreError):  # the decision stands; a reindex makes up for it
+        index.note(store, record, prefix=prefix)
+    return record
 
 
 def _is_decided(record: Record, decision: Decision) -> UsageError:
