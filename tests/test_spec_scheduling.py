@@ -79,6 +79,11 @@ def test_defaults(load_spec):
     assert spec.retries_of(step) == Retries(count=2, delay=timedelta(minutes=5), backoff=True)
 
 
+def test_expected_without_a_notifier(load_spec):
+    """A pipeline may be expected by some time though nobody is told: the pages name late ones."""
+    assert load_spec("pipeline: p\nexpect_by: 3h\n" + STEPS).expect_by == timedelta(hours=3)
+
+
 @pytest.mark.parametrize(
     ("pipeline", "step", "count", "written"),
     [("", "", 2, False), ("retries: 1", "", 1, True), ("", "retries: 0", 0, True)],
@@ -131,7 +136,6 @@ BAD = {
     "catchup alone": (top("catchup: true"), 2, "catchup", "needs a `schedule`", "add one"),
     "late alone": (top("alerts:\n  late: [{notifier: a.b}]"), 3, "alerts.late",
                    "without `expect_by`", "expect_by: 3h"),
-    "expected by nobody": (top("expect_by: 3h"), 2, "expect_by", "tells nobody", "late:"),
     "no list": (top("alerts:\n  failure: {notifier: a.b}"), 3, "alerts.failure", "a list", ""),
     "no module": (top("alerts:\n  failure: [{notifier: Slack}]"), 3, "alerts.failure.0.notifier",
                   "`Slack` names no notifier", "module.Class"),

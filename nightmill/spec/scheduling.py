@@ -111,7 +111,8 @@ class PipelineScheduling(Model):
     """What is done with a pipeline, and with its steps unless they say otherwise.
 
     `expect_by` is how long after its scheduled time (or, without a schedule, after it was queued)
-    a run should be done. Retries wait `retry_delay`, doubled each time with `retry_backoff`.
+    a run should be done: the review pages name what is late, `alerts.late` tells it. Retries wait
+    `retry_delay`, doubled each time with `retry_backoff`.
     """
 
     catchup: bool = False
@@ -146,10 +147,4 @@ class PipelineScheduling(Model):
                 "nothing is late without `expect_by`",
                 "add `expect_by: 3h`, counted from the scheduled time",
                 ("alerts", "late"),
-            )
-        if self.expect_by is not None and not self.alerts.late:
-            yield Fault(
-                "`expect_by` tells nobody",
-                "add a notifier below `alerts: {late: [...]}`",
-                ("expect_by",),
             )
