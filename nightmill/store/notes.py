@@ -35,6 +35,10 @@ class Note(BaseModel):
     at: AwareDatetime
     text: str
 
+    def to_json(self) -> bytes:
+        """Return the note as JSON."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
 
 @dataclass(frozen=True)
 class Notes:
@@ -58,9 +62,9 @@ def add(store: Store, pipeline: str, partition: str, run: str, note: Note) -> No
     prefix = notes_prefix(pipeline, partition, run)
     if sum(1 for _entry in islice(store.list(prefix), MOST)) >= MOST:
         raise UsageError(f"the run has {MOST} notes already", where=f"run {run}")
-    data = note.model_dump_json(indent=1).encode() + b"\n"
     milliseconds = int(note.at.timestamp() * 1000)
     key = f"{prefix}/{milliseconds:013}-{secrets.token_hex(6)}.json"
+    data = note.to_json()
     try:
         store.write_if(key, data, etag=None)
     except StoreConflict:
