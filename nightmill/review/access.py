@@ -14,9 +14,11 @@ from typing import Protocol
 
 from starlette.requests import Request
 
+from nightmill.review.links import Links
 from nightmill.spec.words import one_line, shortened
 
 COOKIE = "nightmill_token"
+SIGN_IN = "sign-in"
 
 _NAME_CHARACTERS = 200
 _SCHEME = "bearer "
@@ -46,6 +48,12 @@ class Access(Protocol):
     def may_act(self, user: User, pipeline: str) -> bool:
         """Say whether this user may decide about a pipeline's outputs, and write notes."""
 
+    def sign_in(self, links: Links, page: str) -> str | None:
+        """Return where nobody becomes somebody, to come back to a page; None for nowhere of ours.
+
+        `page` is a path below the base of `links`.
+        """
+
 
 class _Everything:
     """Lets everyone who is known see and do everything."""
@@ -56,6 +64,11 @@ class _Everything:
         return True
 
     may_act = may_read
+
+    def sign_in(self, links: Links, page: str) -> str | None:
+        """Name no place."""
+        del links, page
+        return None
 
 
 class OwnerAccess(_Everything):
@@ -87,20 +100,36 @@ class TokenAccess(_Everything):
 
     async def user(self, request: Request) -> User | None:
         """Return somebody without a name who has the token."""
-        header = request.headers.get("authorization", "")
-        if header.lower().startswith(_SCHEME):
-            return User(has_session=False) if self.is_token(header[len(_SCHEME) :]) else None
+        if request.headers.get("authorization", "").lower().startswith(_SCHEME):
+            return User(has_session=False) if self.is_in_header(request) else None
         given = request.cookies.get(COOKIE, "")
         return User() if hmac.compare_digest(given.encode(), self.cookie.encode()) else None
 
+    def is_in_header(self, request: Request) -> bool:
+        """Tell whether the header Authorization has the token."""
+        header = request.headers.get("authorization", "")
+        return header.lower().startswith(_SCHEME) and self.is_token(header[len(_SCHEME) :])
+
+    def sign_in(self, links: Links, page: str) -> str | None:
+        """Return the address of the form that asks for the token."""
+        return links.page(SIGN_IN, next=page)
+
 
 class HeaderAccess(_Everything):
-    """Takes the name from a header that a proxy in front sets, and nobody else can reach us."""
+    """Takes the name from a header that a proxy in front sets.
 
-    def __init__(self, header: str) -> None:
+    With a token the proxy must send that as well, since others can reach us: `Authorization: Bearer
+    TOKEN`. Without one we trust whoever reaches the port.
+    """
+
+    def __init__(self, header: str, token: TokenAccess | None = None) -> None:
         self._header = header
+        self._token = token
 
     async def user(self, request: Request) -> User | None:
-        """Return whom the proxy names; None where it names nobody."""
-        name = shortened(one_line(request.headers.get(self._header, "")), _NAME_CHARACTERS)
+        """Return whom the proxy names; None where it names nobody, or is not the only one to."""
+        if self._token is not None and not self._token.is_in_header(request):
+            return None
+        names = request.headers.getlist(self._header)
+        name = shortened(one_line(names[0]), _NAME_CHARACTERS) if len(names) == 1 else ""
         return User(name) if name else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -14,24 +16,26 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nightmill.errors import NightmillError, StoreError, UsageError
-from nightmill.review.html import STATIC, show_error
+from nightmill.review.html import STATIC, Trouble, show_error
 from nightmill.review.links import Links
 from nightmill.review.pages import PAGES
 from nightmill.review.signin import sign_in_routes
 from nightmill.review.site import Site
-from nightmill.review.visit import API, base_of
+from nightmill.review.visit import base_of, is_for_programs, path_of
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; frame-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'self'",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "private, no-cache",
 }
 """What every answer carries that does not say otherwise itself."""
+
+_HOST = re.compile(r"(?:(?P<name>[\w.-]+)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::\d{1,5})?", re.ASCII)
 
 _TITLES = {
     400: ("This cannot be shown", "The address has a part that means nothing here."),
@@ -52,6 +56,8 @@ def make_app(site: Site) -> Starlette:
             Exception: _bug,
         },
     )
+    app.router.redirect_slashes = False  # it would redirect to the host that the request names
+    app.state.site = site
     app.add_middleware(Guarded, hosts=site.hosts)
     return app
 
@@ -88,12 +94,20 @@ class Guarded:
             await send(message)
 
         request = Request(scope)
-        if self._hosts and (request.url.hostname or "") not in self._hosts:
+        if self._hosts and host_of(request) not in self._hosts:
             text = f"These pages answer to {', '.join(sorted(self._hosts))} only."
-            answer = _answer(request, 421, "Wrong name", text, "start them with --allow-host NAME")
+            advice = "start them with --allow-host NAME"
+            answer = _answer(request, Trouble(421, "Wrong name", text, advice))
             await answer(scope, receive, guarded)
             return
         await self._app(scope, receive, guarded)
+
+
+def host_of(request: Request) -> str:
+    """Return the host that a request names, without its port; empty for none, or for no name."""
+    given = request.headers.getlist("host")
+    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+    return (found["name"] or found["ipv6"]).lower() if found else ""
 
 
 class Based:
@@ -114,31 +128,35 @@ class Based:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
+    """Say what was refused; only nobody is led to where they sign in."""
     code = error.status_code if isinstance(error, HTTPException) else 500
     title, text = _TITLES.get(code, ("This did not work", "The request was refused."))
     detail = error.detail if isinstance(error, HTTPException) else ""
     is_usual = detail in ("", "Not Found", "Unauthorized", "Forbidden", "Method Not Allowed")
-    return _answer(request, code, title, text if is_usual else detail)
+    sign_in = None
+    if code == 401:  # noqa: PLR2004 - the code of HTTP
+        links, page = Links(base_of(request)), path_of(request)
+        sign_in = request.app.state.site.access.sign_in(links, page)
+    return _answer(request, Trouble(code, title, text if is_usual else detail, sign_in=sign_in))
 
 
 async def _nightmill_error(request: Request, error: Exception) -> Response:
     found = error if isinstance(error, NightmillError) else NightmillError(str(error))
     text = f"{found.where}: {found.problem}" if found.where else found.problem
     if isinstance(found, StoreError):
-        return _answer(request, 502, "The store does not answer", text, found.advice)
+        title = "The store does not answer"
+        return _answer(request, Trouble(502, title, text, found.advice))
     code = 404 if isinstance(found, UsageError) else 409
-    return _answer(request, code, "This cannot be shown", text, found.advice)
+    return _answer(request, Trouble(code, "This cannot be shown", text, found.advice))
 
 
 async def _bug(request: Request, error: Exception) -> Response:
     text = f"A bug in Nightmill: {type(error).__name__}. The log of the server has the traceback."
-    return _answer(request, 500, "This page failed", text, "please report it")
+    return _answer(request, Trouble(500, "This page failed", text, "please report it"))
 
 
-def _answer(request: Request, code: int, title: str, text: str, advice: str = "") -> Response:
-    base = base_of(request)
-    if request.url.path.startswith(f"{base}{API}/"):
-        facts = {"code": code, "title": title, "text": text, "advice": advice}
-        return JSONResponse({"error": facts}, status_code=code)
-    page = show_error(Links(base), code=code, title=title, text=text, advice=advice)
-    return Response(page, status_code=code, media_type="text/html")
+def _answer(request: Request, trouble: Trouble) -> Response:
+    if is_for_programs(request):
+        return JSONResponse({"error": asdict(trouble)}, status_code=trouble.code)
+    page = show_error(Links(base_of(request)), trouble)
+    return Response(page, status_code=trouble.code, media_type="text/html")

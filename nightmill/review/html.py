@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -32,13 +33,21 @@ def show(template: str, visit: Visit, page: Any) -> str:
     )
 
 
-def show_error(links: Links, *, code: int, title: str, text: str, advice: str = "") -> str:
+@dataclass(frozen=True)
+class Trouble:
+    """What an error page says; `sign_in` is where it can be mended by signing in."""
+
+    code: int
+    title: str
+    text: str
+    advice: str = ""
+    sign_in: str | None = None
+
+
+def show_error(links: Links, trouble: Trouble) -> str:
     """Return a page that says what went wrong and what to do."""
-    return (
-        environment()
-        .get_template("error.html")
-        .render(links=links, code=code, title=title, text=text, advice=advice, user=None, store="")
-    )
+    template = environment().get_template("error.html")
+    return template.render(links=links, user=None, store="", **asdict(trouble))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from starlette.exceptions import HTTPException
@@ -9,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from nightmill.review.access import COOKIE, TokenAccess
+from nightmill.review.access import COOKIE, SIGN_IN, TokenAccess
 from nightmill.review.html import environment
 from nightmill.review.links import Links
 from nightmill.review.site import Site
 from nightmill.review.views import read_form
 from nightmill.review.visit import base_of
 
-PATH = "/sign-in"
+_PAGE = re.compile(r"/(?![/\\])[\x21-\x7e]{0,2000}")  # a path of ours: no host can be in it
 
 
 def sign_in_routes(site: Site) -> Iterator[Route]:
@@ -28,13 +29,15 @@ def sign_in_routes(site: Site) -> Iterator[Route]:
     async def sign_in(request: Request) -> Response:
         form = await read_form(request) if request.method == "POST" else request.query_params
         links, given = Links(base_of(request)), form.get("token")
+        found = _PAGE.fullmatch(form.get("next", ""))
+        page = found[0] if found else "/"
         if given is None:
-            page = environment().get_template("signin.html")
-            text = page.render(links=links, user=None, store="")
+            template = environment().get_template("signin.html")
+            text = template.render(links=links, user=None, store="", page=page)
             return Response(text, media_type="text/html")
         if not access.is_token(given.strip()):
             raise HTTPException(401, "This is not the token that the command printed.")
-        answer = RedirectResponse(links.home, status_code=303)
+        answer = RedirectResponse(links.base + page, status_code=303)
         answer.set_cookie(
             COOKIE,
             access.cookie,
@@ -45,4 +48,4 @@ def sign_in_routes(site: Site) -> Iterator[Route]:
         )
         return answer
 
-    yield Route(PATH, sign_in, methods=["GET", "POST"])
+    yield Route(f"/{SIGN_IN}", sign_in, methods=["GET", "POST"])

@@ -21,13 +21,24 @@ from nightmill.review.html import show
 from nightmill.review.links import Links
 from nightmill.review.signing import is_form_proof, is_signed
 from nightmill.review.site import Site
-from nightmill.review.visit import API, SESSION, Visit, base_of, enter, session_of
+from nightmill.review.visit import (
+    API,
+    SESSION,
+    Visit,
+    base_of,
+    enter,
+    is_for_programs,
+    query_of,
+    route_of,
+    session_of,
+)
 
 RUN = "{pipeline:part}/{partition:part}/{run:part}"
-ATTEMPT = f"{RUN}/{{step:part}}/{{attempt:int}}"
-ATTEMPT_OF_MEMBER = f"{RUN}/{{step:part}}/{{member:part}}/{{attempt:int}}"
+ATTEMPT = f"{RUN}/{{step:part}}/{{attempt:count}}"
+ATTEMPT_OF_MEMBER = f"{RUN}/{{step:part}}/{{member:part}}/{{attempt:count}}"
 
 _FORM_BYTES = 64 << 10
+_FORM_FIELDS = 50
 _TRUSTED_SITES = (None, "same-origin", "none")
 """Values of Sec-Fetch-Site with which a form may come: old browsers send none."""
 
@@ -71,7 +82,7 @@ class Action:
         async def act(request: Request) -> Response:
             visit, form = await self._admitted(request, site)
             place = await run_in_threadpool(self.act, visit, form)
-            if request.url.path.startswith(f"{base_of(request)}{API}/"):
+            if is_for_programs(request):
                 return JSONResponse({"done": True, "address": place})
             return RedirectResponse(place, status_code=303)
 
@@ -81,11 +92,12 @@ class Action:
 
     async def _admitted(self, request: Request, site: Site) -> tuple[Visit, Mapping[str, str]]:
         visit = await enter(request, site)
-        if not visit.may_act(visit.name("pipeline")):
+        if not await run_in_threadpool(visit.may_act, visit.name("pipeline")):
             raise HTTPException(403, "You may see this, but not decide or write about it.")
         form = await read_form(request)
-        if visit.user.has_session:
-            _refuse_foreign_form(request, site, visit, form)
+        if not _is_ours(request, site, visit, form):
+            text = "This form is too old, or another site made it: open its page again."
+            raise HTTPException(403, text)
         return visit, form
 
 
@@ -117,8 +129,7 @@ class Part:
         """Return its routes."""
 
         async def respond(request: Request) -> Response:
-            path = request.url.path.removeprefix(base_of(request))
-            if not is_signed(site.secret, path, request.url.query):
+            if not is_signed(site.secret, route_of(request), query_of(request)):
                 raise HTTPException(403, "This address is not valid, or no longer: open the page.")
             names = {name: str(value) for name, value in request.path_params.items()}
             return await run_in_threadpool(self.respond, site, names)
@@ -137,17 +148,24 @@ def addresses(path: str) -> Iterator[str]:
 async def read_form(request: Request) -> Mapping[str, str]:
     """Read the fields of a form, or of a JSON object; raises HTTPException where it is too long."""
     length = request.headers.get("content-length", "")
-    if not length.isdigit() or int(length) > _FORM_BYTES:
+    is_number = length.isascii() and length.isdigit() and len(length) <= len(str(_FORM_BYTES))
+    if not is_number or int(length) > _FORM_BYTES:
         raise HTTPException(413, "The form is too long.")
     if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            found = await request.json()
-        except ValueError as error:
-            raise HTTPException(400, "The body is no JSON.") from error
-        pairs = found.items() if isinstance(found, dict) else ()
-        return {str(name): value for name, value in pairs if isinstance(value, str)}
-    async with request.form(max_files=0, max_fields=50) as form:
+        return await _read_json(request)
+    async with request.form(max_files=0, max_fields=_FORM_FIELDS) as form:
         return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+async def _read_json(request: Request) -> Mapping[str, str]:
+    try:
+        found = await request.json()
+        pairs = found.items() if isinstance(found, dict) else ()
+        fields = {name: value for name, value in pairs if isinstance(value, str)}
+        "".join([*fields, *fields.values()]).encode()  # half a character could not be written down
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, "The body is no JSON.") from error
+    return fields
 
 
 def with_session(response: Response, request: Request, visit: Visit) -> Response:
@@ -159,17 +177,19 @@ def with_session(response: Response, request: Request, visit: Visit) -> Response
             path=Links(base_of(request)).base or "/",
             secure=request.url.scheme == "https",
             httponly=True,
-            samesite="strict",
+            samesite="lax",  # a link in a mail must not make the forms of other tabs too old
         )
     return response
 
 
-def _refuse_foreign_form(
-    request: Request, site: Site, visit: Visit, form: Mapping[str, str]
-) -> None:
-    """Let no other site act through the browser of somebody who is signed in here."""
-    is_ours = request.headers.get("sec-fetch-site") in _TRUSTED_SITES and is_form_proof(
-        site.secret, session_of(request), visit.user.name, form.get("proof", "")
+def _is_ours(request: Request, site: Site, visit: Visit, form: Mapping[str, str]) -> bool:
+    """Let no other site act through the browser of somebody who is signed in here.
+
+    Who signs in by a header alone needs no proof: a browser sends that for no other site.
+    """
+    if request.headers.get("sec-fetch-site") not in _TRUSTED_SITES:
+        return False
+    proof = form.get("proof", "")
+    return not visit.user.has_session or is_form_proof(
+        site.secret, session_of(request), visit.user.name, proof
     )
-    if not is_ours:
-        raise HTTPException(403, "This form is too old, or another site made it: open its page.")

@@ -6,7 +6,9 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,28 +17,61 @@ from nightmill.review.access import User
 from nightmill.review.links import RUN_PARTS, RUNS, Links
 from nightmill.review.signing import form_proof
 from nightmill.review.site import Site
-from nightmill.store.keys import decode
+from nightmill.store.keys import decode, encode
 
 SESSION = "nightmill_session"
 API = "/api"
 
 _ATTEMPT_PARTS = (*RUN_PARTS, "step", "member", "attempt")
 _QUERY_CHARACTERS = 500
+_MAX_PART = 200  # as `keys.encode` has it
 
 
 class _Part(Convertor[str]):
-    """A name as `keys.encode` writes it: no slash, no percent sign, no leading dot."""
+    """A name as `keys.encode` writes it: no slash, no percent sign, no leading dot.
+
+    Written in any other way it becomes empty, and is not let in: else who may see a name and where
+    it is read could be told by different ones.
+    """
 
     regex = r"[A-Za-z0-9_=~-][A-Za-z0-9_=.~-]*"
 
     def convert(self, value: str) -> str:
-        return value
+        is_shortened = "~~" in value  # then its hash cannot be made from what is left of the name
+        is_right = len(value) <= _MAX_PART and (is_shortened or encode(decode(value)) == value)
+        return value if is_right else ""
 
     def to_string(self, value: str) -> str:
         return value
 
 
+class _Plain(Convertor[str]):
+    """A name as others write it into an address: whatever it holds, it becomes a part of a key."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        return encode(value)
+
+    def to_string(self, value: str) -> str:
+        return decode(value)
+
+
+class _Count(Convertor[int]):
+    """A number from 1 on, in its one way of writing."""
+
+    regex = "[1-9][0-9]{0,8}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
 register_url_convertor("part", _Part())
+register_url_convertor("plain", _Plain())
+register_url_convertor("count", _Count())
 
 
 @dataclass(frozen=True)
@@ -104,7 +139,12 @@ async def enter(request: Request, site: Site) -> Visit:
         session=session_of(request) or secrets.token_urlsafe(24),
         path=path_of(request),
     )
-    if "pipeline" in visit.parts and not visit.may_read(visit.name("pipeline")):
+    if "" in visit.parts.values():
+        raise HTTPException(404)
+    if "pipeline" in visit.parts and not await run_in_threadpool(
+        visit.may_read,
+        visit.name("pipeline"),  # it may ask a database
+    ):
         raise HTTPException(403)
     return visit
 
@@ -114,11 +154,29 @@ def base_of(request: Request) -> str:
     return str(request.scope.get("root_path", "")).rstrip("/")
 
 
+def route_of(request: Request) -> str:
+    """Return the path below that, by which the request found its route.
+
+    Never from `request.url`: in that the header Host has a part.
+    """
+    return str(request.scope["path"]).removeprefix(base_of(request))
+
+
+def query_of(request: Request) -> str:
+    """Return the query as it was sent."""
+    return bytes(request.scope.get("query_string", b"")).decode("latin-1")
+
+
+def is_for_programs(request: Request) -> bool:
+    """Tell whether JSON is asked for."""
+    return route_of(request).startswith(f"{API}/")
+
+
 def path_of(request: Request) -> str:
-    """Return path and query below that, as a page: the API's own part is left out."""
-    path = request.url.path.removeprefix(base_of(request))
-    path = path.removeprefix(API) if path.startswith(f"{API}/") else path
-    return f"{path}?{request.url.query}" if request.url.query else path
+    """Return path and query of the page, as an address has them, also where JSON is asked for."""
+    path, query = route_of(request), query_of(request)
+    page = quote(path.removeprefix(API) if is_for_programs(request) else path, safe="/~=")
+    return f"{page}?{query}" if query else page
 
 
 def session_of(request: Request) -> str:
