@@ -16,6 +16,7 @@ from nightmill.spec.project import Project
 from nightmill.spec.record import Record
 from nightmill.spec.steprun import StepRun
 from nightmill.step import attempt as attempt_module
+from nightmill.step import preparation as preparation_module
 from nightmill.step import prepare as prepare_module
 from nightmill.step.attempt import Attempt
 from nightmill.step.engine_process import EngineProcess
@@ -117,7 +118,7 @@ def test_an_attempt_that_still_fetches_its_inputs_shows_that_it_is_alive(small, 
         seen.append(Progress.from_json((folder / PROGRESS).read_bytes()))
         raise InputError("it did not come")
 
-    monkeypatch.setattr(attempt_module, "prepare", slowly)
+    monkeypatch.setattr(preparation_module, "prepare", slowly)
     record = attempt(small, "use").execute()
     assert (seen[0].state, seen[0].cell) == ("running", None)
     assert record.failure.message.startswith("bad_parameters: it did not come")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
 
 from nightmill.causes import Cause
 from nightmill.errors import FencedError, NightmillError, StoreError
@@ -25,7 +24,8 @@ from nightmill.step.kept_code import KeptCode
 from nightmill.step.kept_record import KeptRecord
 from nightmill.step.notebook_run import Desk, NotebookRun
 from nightmill.step.patience import PatientStore
-from nightmill.step.prepare import Prepared, prepare
+from nightmill.step.preparation import Preparation
+from nightmill.step.prepare import Prepared
 from nightmill.step.publishing import publish
 from nightmill.step.redaction import Redactor
 from nightmill.step.scratch import disk_error, with_place
@@ -33,6 +33,7 @@ from nightmill.step.stop import StopRequest
 from nightmill.step.supervisor import Listener
 from nightmill.store import active
 from nightmill.store.amend import prefix_of
+from nightmill.store.index import note
 from nightmill.store.inputs import version_notes
 from nightmill.store.keys import NOTEBOOK, pointer_key
 from nightmill.store.open import open_store
@@ -68,6 +69,7 @@ class Attempt:
         self._prefix = prefix_of(run)
         self._is_all_stored = True
         self._desk: Desk
+        self._preparation: Preparation
 
     @property
     def record_address(self) -> str:
@@ -84,16 +86,18 @@ class Attempt:
         try:
             self._desk = desk = self._open(self._begun.ground)
             run = self._run
+            self._preparation = Preparation(run, self._project, desk)
             key = pointer_key(run.pipeline, run.step, run.partition, member=run.member)
             current = read_current(desk.store, key)
             if current.pointer is not None and current.pointer.token == self._token:
                 self._finish_before(current.pointer)
             else:
+                self._preparation.look_ahead(self._begun.ground)
                 active.mark(desk.store, self._prefix, order=run.order)
                 if desk.kept.claim():
                     self._try(current, die_with_stdin=die_with_stdin)
                     self._finish()
-                self._unmark()
+            self._leave()
             return desk.kept.record
         finally:
             self._begun.engine.close()
@@ -151,7 +155,7 @@ class Attempt:
         notebook = NotebookRun(self._desk, self._begun.engine, ground.scratch / NOTEBOOK)
         notebook.start()
         try:
-            prepared = self._prepare(ground)
+            prepared = self._preparation.complete(ground)
             code = KeptCode(self._desk.behind, prepared.bundle)
             failure = notebook.run(
                 prepared.plan, deadline_s=deadline_s, die_with_stdin=die_with_stdin
@@ -170,20 +174,6 @@ class Attempt:
         finally:
             is_done = kept.record.committed or kept.record.is_held
             notebook.end(AttemptState.SUCCEEDED if is_done else AttemptState.FAILED)
-
-    def _prepare(self, ground: Ground) -> Prepared:
-        """Find out all that is left, and have it in the record before the first cell runs."""
-        prepared = prepare(
-            self._run,
-            self._project,
-            ground,
-            store=self._desk.store,
-            prefix=self._prefix,
-            listener=self._desk.listener,
-        )
-        self._desk.kept.note(**prepared.facts)
-        self._desk.kept.write()
-        return prepared
 
     def _keep(self, notebook: NotebookRun, failure: Failure | None) -> Failure | None:
         try:
@@ -271,11 +261,17 @@ class Attempt:
         except StoreError as error:
             self._without_record(self._kept_locally(error))
 
-    def _unmark(self) -> None:
-        if self._desk.store.gave_up:
-            return  # a mark too many is found by the next sweep
-        with suppress(StoreError):
-            active.unmark(self._desk.store, self._prefix)
+    def _leave(self) -> None:
+        """Tell the index, and take the mark away: the next sweep does what is left undone."""
+        desk = self._desk
+        if desk.store.gave_up or not desk.kept.is_stored:
+            return
+        try:
+            note(desk.store, desk.kept.record)
+            active.unmark(desk.store, self._prefix)
+        except StoreError as error:
+            told = f"the index learns of it by the next `nightmill sweep`: {error.problem}"
+            desk.listener({"event": "warning", "text": told})
 
     def _without_record(self, error: StoreError) -> None:
         failure = self._desk.kept.record.failure

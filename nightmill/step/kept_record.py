@@ -27,7 +27,10 @@ _TOLD = {"cells", "evidence", "failure", "metrics", "parameters", "warnings"}
 
 
 class KeptRecord:
-    """The one record of one attempt; `record` is what is known so far."""
+    """The one record of one attempt; `record` is what is known so far.
+
+    `is_stored` says whether the store took it when it was written last.
+    """
 
     def __init__(self, store: Store, prefix: str, run: StepRun, redactor: Redactor) -> None:
         self.prefix = prefix
@@ -38,6 +41,7 @@ class KeptRecord:
         first = first_record(run, store.url, host=platform.node())
         self.record = first.model_copy(update={"pool": os.environ.get(_POOL_VARIABLE)})
         self.note(parameters=self.record.parameters)  # a secret may have been typed as one
+        self.is_stored = False
 
     @property
     def address(self) -> str:
@@ -71,18 +75,22 @@ class KeptRecord:
             found = Record.from_json(data)
             if found.order == self.record.order and (found.is_held or found.is_rejected):
                 self.record = found
+                self.is_stored = True
                 return True
         return False
 
     def write(self) -> None:
         """Put what is known into the store."""
+        self.is_stored = False
         self._store.write(self._key, self.record.to_json())
+        self.is_stored = True
 
     def read_back(self) -> None:
         """Take the store's word for what is known; nothing happens where it has none."""
         blob = self._store.read(self._key)
         if blob:
             self.record = Record.from_json(blob.data)
+            self.is_stored = True
 
     def note(self, **facts: Any) -> None:
         """Note facts by the names of the record's fields."""

@@ -3,8 +3,9 @@
 A container that was killed whole, a lost node, a process that got SIGKILL: the record still says
 running, the notebook in the store may be older than the end, and the cause is known to somebody
 else (the pod's status, the launcher, a heartbeat that stopped). `amend` writes it down: first the
-notebook, then the record, then it takes the mark away, so that a crash in between is mended by
-amending once more. Each write is conditional: an attempt that speaks after all is not overruled.
+notebook, then the record, then a note for the index, then it takes the mark away, so that a crash
+in between is mended by amending once more. What the attempt itself writes is replaced on a condition
+only: one that speaks after all is not overruled.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from nightmill.spec.progress import Progress
 from nightmill.spec.record import AttemptState, CellState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store.active import unmark
+from nightmill.store.index import note
 from nightmill.store.interface import Blob, Store
 from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, attempt_names, attempt_prefix
 from nightmill.store.pointer import Pointer, describe_outputs, read_pointer
@@ -60,6 +62,7 @@ def amend(
         except StoreConflict:
             time.sleep(_PAUSE_S * tries)  # the attempt speaks after all, or a reply was lost
         else:
+            note(store, record, prefix=prefix)
             unmark(store, prefix)
             return record
     raise StoreError(

@@ -17,6 +17,7 @@ from nightmill.errors import NightmillError
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.store.active import MarkFacts, active, unmark
 from nightmill.store.amend import amend, read_progress, read_record
+from nightmill.store.index import note
 from nightmill.store.interface import Store
 from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, run_prefix
 
@@ -100,7 +101,7 @@ def attempts(store: Store, pipeline: str, partition: str, run: str) -> list[str]
 def sweep(
     store: Store, *, silent_for: timedelta, by: str, dry_run: bool = False
 ) -> Iterator[Swept]:
-    """Amend each marked attempt whose heartbeat stopped, and unmark those that have ended.
+    """Amend each marked attempt whose heartbeat stopped; unmark, and index, those that have ended.
 
     One that cannot be swept stops no other. Raises StoreError where the marks cannot be read.
     """
@@ -116,9 +117,10 @@ def _sweep_one(
     store: Store, standing: Standing, *, silent_for: timedelta, by: str, dry_run: bool
 ) -> Swept:
     prefix, record, last_sign = standing.prefix, standing.record, standing.last_sign
-    if standing.has_ended:
+    if record is not None and standing.has_ended:
         if dry_run:
             return Swept(prefix, Fate.MARK_TO_REMOVE, record, last_sign)
+        note(store, record, prefix=prefix)  # it died, or the store failed, before it could itself
         unmark(store, prefix)
         return Swept(prefix, Fate.MARK_REMOVED, record, last_sign)
     if not standing.is_silent(silent_for):
