@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nightmill.review.pages import landing
 from nightmill.review.views import Action, Document, Part, View
 
-PAGES: tuple[View | Action | Document | Part, ...] = ()
+PAGES: tuple[View | Action | Document | Part, ...] = (*landing.ROUTES,)

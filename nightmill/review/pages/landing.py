@@ -1,0 +1,104 @@
+"""Where the tabs of Airflow's own pages lead: from its ids to the page of what ran.
+
+For the store each start of a run of Airflow is a run of its own, named `<run id>.<order>`; a tab
+means the newest. Airflow counts the members of a step, we name them: in the order of pipeline.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import RedirectResponse, Response
+
+from nightmill.review.html import show
+from nightmill.review.links import RUNS
+from nightmill.review.views import Document
+from nightmill.review.visit import Visit
+from nightmill.store.index_line import Line
+from nightmill.store.keys import encode
+
+_RUN = "/airflow/{pipeline:plain}/{dag_run}"
+_TASK = f"{_RUN}/{{task}}/{{map_index}}"
+_COMPARED_CHARACTERS = 40
+
+
+class Awaited(BaseModel):
+    """A run or a task of Airflow of which no attempt has begun; `run_page` is that of others."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pipeline: str
+    run: str
+    task: str
+    run_page: str | None
+
+
+def run_tab(visit: Visit) -> Response:
+    """Lead to the page of the newest run that a run of Airflow has become."""
+    lines = _newest_run(visit)
+    return _lead(visit.links.run(lines[0].prefix)) if lines else _await(visit, "", lines)
+
+
+def task_tab(visit: Visit) -> Response:
+    """Lead to the newest attempt of a task; to the run where the task is one of several members."""
+    lines = _newest_run(visit)
+    task = visit.parts["task"]
+    attempts = [line for line in lines if line.step == task]
+    if not attempts:
+        return _await(visit, task, lines)
+    if any(line.member for line in attempts):
+        member = _member(visit, attempts)
+        if member is None:
+            return _lead(visit.links.run(attempts[0].prefix))
+        attempts = [line for line in attempts if line.member == member]
+    return (
+        _lead(visit.links.attempt(RUNS, attempts[0].prefix))
+        if attempts
+        else _await(visit, task, lines)
+    )
+
+
+def _newest_run(visit: Visit) -> Sequence[Line]:
+    """Find the attempts of the newest run, the one that started last first."""
+    run = visit.parts["dag_run"]
+    found = list(_of_run(visit.site.index.attempts(visit.name("pipeline")), run))
+    return [line for line in found if line.order == found[0].order]
+
+
+def _of_run(lines: Iterable[Line], run: str) -> Iterable[Line]:
+    begin = run[:_COMPARED_CHARACTERS]  # spares most of thousands the encoding
+    for line in lines:
+        if line.run.startswith(begin):
+            name = line.prefix.split("/")[3]  # as in keys: a long one is cut there
+            if name == encode(f"{run}.{line.order}"):
+                yield line
+
+
+def _member(visit: Visit, attempts: Sequence[Line]) -> str | None:
+    """Name the member that Airflow knows by a number; None where nobody knows it."""
+    newest = attempts[0]
+    summary = visit.site.index.summaries([newest]).get(newest.prefix)
+    specs = visit.site.specs
+    spec = specs.ran(newest.pipeline, summary.bundle if summary else None)
+    spec = spec or specs.now().get(newest.pipeline)
+    step = spec.steps.get(newest.step) if spec else None
+    members = {str(number): member for number, member in enumerate(step.members if step else ())}
+    return members.get(visit.parts["map_index"])
+
+
+def _lead(address: str) -> Response:
+    return RedirectResponse(address, status_code=303)
+
+
+def _await(visit: Visit, task: str, lines: Sequence[Line]) -> Response:
+    page = Awaited(
+        pipeline=visit.name("pipeline"),
+        run=visit.parts["dag_run"],
+        task=task,
+        run_page=visit.links.run(lines[0].prefix) if lines else None,
+    )
+    return Response(show("landing.html", visit, page), status_code=404, media_type="text/html")
+
+
+ROUTES = (Document(_RUN, run_tab), Document(_TASK, task_tab))
