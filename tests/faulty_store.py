@@ -22,7 +22,12 @@ LOCAL = {"url", "address", "local_path", "library_options", "preflight"}
 CALLS = {name for name in vars(Store) if not name.startswith("_")} - LOCAL  # new ones as well
 
 # What differs from one attempt to the next.
-_PLACES = ((r"/run-\d+/", "/RUN/"), (r"/\d+(?=/|\.json$)", "/N"), (r"[0-9a-f]{64}", "SHA"))
+_PLACES = (
+    (r"/run-\d+/", "/RUN/"),
+    (r"/\d+(?=/|\.json$)", "/N"),
+    (r"[0-9a-f]{64}", "SHA"),
+    (r"^index/(\w+)/.+", r"index/\1/ENTRY"),
+)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ import pytest
 from nightmill.errors import StoreError
 from nightmill.spec.record import AttemptState, Record
 from nightmill.spec.retention import Keep
+from nightmill.spec.summary import Standing
 from nightmill.store.collect import Order, collect
+from nightmill.store.index import Index
 from nightmill.store.interface import Backend, Store
 from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, code_key
 from nightmill.store.sweep import sweep
@@ -143,11 +145,21 @@ def check_killed(place: Place, store: Store, fault: Fault) -> None:
     ] == []
     assert list(store.list("active")) == []
     record = read_record(store, NEW)
+    check_index(store, fault)
     if record is None:
         assert place.calls.index(fault.call) < FIRST_TRACE, "it left neither mark nor record"
     else:
         ended = AttemptState.SUCCEEDED if has_committed else AttemptState.FAILED
         assert (record.state, record.committed) == (ended, has_committed), fault
+
+
+def check_index(store: Store, fault: Fault) -> None:
+    """See that the index tells of the attempt what its record says, and nothing of one without."""
+    record = read_record(store, NEW)
+    told = [(one.run, one.attempt, one.standing, one.cause) for one in Index(store).attempts("p")]
+    cause = record.failure.cause if record is not None and record.failure else None
+    known = [] if record is None else [(f"run-{NEW}", 1, Standing.of(record), cause)]
+    assert told == known, fault
 
 
 def check_retry(site: Site, fault: Fault) -> None:
@@ -159,6 +171,8 @@ def check_retry(site: Site, fault: Fault) -> None:
     assert (pointer.run, pointer.attempt) == (f"run-{NEW}", 2), fault
     check_whole(store, pointer)
     check_published(store, (NEW, 2))
+    newest = Index(store).attempts("p")[0]
+    assert (newest.attempt, newest.standing) == (2, Standing.SUCCEEDED), fault
 
 
 def check_no_orphan(store: Backend, fault: Fault) -> None:
@@ -174,6 +188,9 @@ def check_no_orphan(store: Backend, fault: Fault) -> None:
     record = read_record(store, NEW, pointer.attempt)
     code = {} if record.code is None else {code_key(record.code.bundle)}
     own = {f"{pointer.attempt_prefix}/{name}" for name in (RECORD, NOTEBOOK, PROGRESS)}
+    told = Index(store).attempts("p")
+    assert [line.prefix for line in told] == [pointer.attempt_prefix], fault
+    own |= {line.key for line in told}
     left = {entry.key for entry in store.list("") if not entry.key.startswith("data/")}
     assert outputs | {pointer.key} <= left <= outputs | {pointer.key} | own | set(code), fault
     check_published(store, (NEW, 2))

@@ -4,8 +4,8 @@ A container that was killed whole, a lost node, a process that got SIGKILL: the 
 running, the notebook in the store may be older than the end, and the cause is known to somebody
 else (the pod's status, the launcher, a heartbeat that stopped). `amend` writes it down: first the
 notebook, then the record, then a note for the index, then it takes the mark away, so that a crash
-in between is mended by amending once more. What the attempt itself writes is replaced on a condition
-only: one that speaks after all is not overruled.
+in between is mended by amending once more. What the attempt may write too is replaced on a
+condition: one that speaks after all is not overruled.
 """
 
 from __future__ import annotations

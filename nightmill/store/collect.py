@@ -21,6 +21,7 @@ from nightmill.store.active import marked_prefixes
 from nightmill.store.doomed import absolve, doom, doomed
 from nightmill.store.interface import Backend, Entry, Remnant
 from nightmill.store.keys import NOTEBOOK, RECORD, SPILLED, attempt_names, code_key
+from nightmill.store.orphans import orphans
 from nightmill.store.retention import YOUNG, Circumstances, Verdict, in_days, is_current, judge
 from nightmill.store.survey import (
     THREADS,
@@ -91,6 +92,7 @@ def collect(store: Backend, order: Order) -> Iterator[Collected]:
     gc = _Collection(store, order, found, verdict, running, doomed(store))
     yield from gc.bundles()  # soon after the survey, which knows who needs them
     yield from gc.attempts()
+    yield from gc.orphans()
     yield from gc.absolved()
     yield from gc.parts()
     yield from gc.published()
@@ -108,10 +110,18 @@ class _Collection:
     verdict: Verdict
     running: frozenset[str]
     marks: Mapping[str, datetime]
+    deleted: set[str] = field(default_factory=set)
 
     def attempts(self) -> Iterator[Collected]:
         """Mark attempts, or delete those that were marked before."""
         yield from self._each(self._attempt, self.verdict.doomed.items())
+
+    def orphans(self) -> Iterator[Collected]:
+        """Delete what the index tells, and people noted, of attempts that are gone."""
+        left = self.found.attempts.keys() - self.deleted
+        told = (one for name in self.order.rules for one in orphans(self.store, name, left))
+        old = (one for one in told if self._is_old(one[1].modified))
+        yield from self._each(self._orphan, old)
 
     def bundles(self) -> Iterator[Collected]:
         """Mark, or delete, the code that no attempt names; none while a record is unreadable."""
@@ -195,6 +205,12 @@ class _Collection:
         self._delete_files(prefix, lambda part: part != RECORD)
         self.store.delete(f"{prefix}/{RECORD}")
         absolve(self.store, prefix)
+        self.deleted.add(prefix)
+
+    def _orphan(self, told: tuple[str, Entry]) -> Collected:
+        (what, entry), why = told, "its attempt is gone"
+        thing = Collected(what, entry.key, why, Fate.LEFT, Size(1, entry.size))
+        return self._act(thing, Fate.DELETED, partial(self.store.delete, entry.key))
 
     def _delete_marked(self, key: str) -> None:
         self.store.delete(key)
