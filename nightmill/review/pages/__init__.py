@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from nightmill.review.pages import landing
+from nightmill.review.pages import attempt, landing, metrics
 from nightmill.review.views import Action, Document, Part, View
 
-PAGES: tuple[View | Action | Document | Part, ...] = (*landing.ROUTES,)
+PAGES: tuple[View | Action | Document | Part, ...] = (
+    *attempt.ROUTES,
+    *landing.ROUTES,
+    *metrics.ROUTES,
+)

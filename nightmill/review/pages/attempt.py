@@ -1,0 +1,265 @@
+"""An attempt and its executed notebook.
+
+The page is ours; the notebook in its frame is a document of its own in an opaque origin, which may
+run nothing, load nothing from elsewhere and is given no cookie. What is too large to be in it is
+loaded by signed addresses.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from nightmill.errors import UsageError
+from nightmill.review.commands import Command, replays
+from nightmill.review.links import Links
+from nightmill.review.pages.decide import DecisionView, decision_of
+from nightmill.review.pages.live import LiveView, live_of
+from nightmill.review.render import (
+    POLICY,
+    VERSION,
+    NotebookPage,
+    asset_of,
+    render,
+    render_too_large,
+)
+from nightmill.review.rendered import Rendered
+from nightmill.review.signing import RENEWED_S, signed
+from nightmill.review.site import Site
+from nightmill.review.views import ATTEMPT, Document, Part, View
+from nightmill.review.visit import Visit
+from nightmill.spec.record import AttemptState, Failure, Record
+from nightmill.spec.summary import Standing
+from nightmill.store.amend import read_progress, read_record
+from nightmill.store.interface import Store
+from nightmill.store.keys import NOTEBOOK, RECORD, decode, encode
+
+SANDBOX = {
+    "content-security-policy": f"{POLICY}; frame-ancestors 'self'",
+    # The document has no origin, so to the browser everything it loads is another site's.
+    "cross-origin-resource-policy": "cross-origin",
+}
+
+_NONE = "This attempt has left no executed notebook."
+_OTHERS = 20
+_RENDERED = Rendered()
+
+
+class OtherAttempt(BaseModel):
+    """Another attempt at the same step in the same run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    attempt: int
+    address: str
+
+
+class AttemptPage(BaseModel):
+    """One attempt: how it stands, why, and where its notebook is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pipeline: str
+    partition: str
+    run: str
+    step: str
+    member: str
+    attempt: int
+    label: str
+    zone: str
+    standing: Standing
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None
+    duration_s: float | None
+    peak_bytes: int | None
+    limit_bytes: int | None
+    pool: str | None
+    failure: Failure | None
+    warnings: tuple[str, ...]
+    notebook: str | None
+    notebook_bytes: int | None
+    frame: str | None
+    run_page: str
+    compare_page: str
+    others: tuple[OtherAttempt, ...]
+    commands: tuple[Command, ...]
+    live: LiveView
+    decision: DecisionView | None
+
+
+def attempt_page(visit: Visit) -> AttemptPage:
+    """Tell everything about the attempt that the address names."""
+    store, prefix, links = visit.site.store, visit.prefix, visit.links
+    record = _record(store, prefix)
+    progress = read_progress(store, prefix) if record.state is AttemptState.RUNNING else None
+    size, _stamp = _notebook(store, prefix)
+    cell = record.failure.cell if record.failure else None
+    at_cell = f"#cell-{cell}" if cell is not None else ""
+    memory = record.memory
+    return AttemptPage(
+        **record.model_dump(include=_SHOWN),
+        label=record.label,
+        zone=visit.site.specs.zone_of(record),
+        standing=Standing.of(record),
+        peak_bytes=memory.peak_bytes if memory else None,
+        limit_bytes=memory.limit_bytes if memory else None,
+        notebook=store.address(f"{prefix}/{NOTEBOOK}") if size is not None else None,
+        notebook_bytes=size,
+        frame=links.attempt("notebook", prefix) + at_cell if size is not None else None,
+        run_page=links.run(prefix),
+        compare_page=links.attempt("compare", prefix),
+        others=_others(store, links, prefix),
+        commands=tuple(replays(record)),
+        live=live_of(visit, record, progress),
+        decision=decision_of(visit, record),
+    )
+
+
+_SHOWN = {
+    "pipeline", "partition", "run", "step", "member", "attempt", "started_at", "ended_at",
+    "duration_s", "pool", "failure", "warnings",
+}  # fmt: skip
+
+
+def notebook_document(visit: Visit) -> Response:
+    """Send the executed notebook as a document that can do nothing."""
+    site, prefix = visit.site, visit.prefix
+    record = _record(site.store, prefix)
+    size, stamp = _notebook(site.store, prefix)
+    if size is None:
+        raise HTTPException(404, _NONE)
+    page = _notebook_page(visit, record)
+    if size > page.limits.notebook_bytes:  # it is not even read: it would fill the memory
+        return StreamingResponse(render_too_large(size, page), 413, SANDBOX, "text/html")
+    made = _made(site.store, prefix, page)
+    is_over = record.state is not AttemptState.RUNNING
+    chunks = _RENDERED.document(_key(visit, record, stamp), made) if is_over else made
+    return StreamingResponse(chunks, media_type="text/html", headers=SANDBOX)
+
+
+def _made(store: Store, prefix: str, page: NotebookPage) -> Iterator[str]:
+    yield from render(_data(store, prefix), page)
+
+
+def _key(visit: Visit, record: Record, stamp: str) -> str:
+    """Name all that a document depends on; its signed addresses are those of an hour."""
+    hour = int(time.time() // RENEWED_S)
+    facts = (visit.prefix, visit.links.base, stamp, len(record.amendments), VERSION, hour)
+    return "|".join(map(str, facts))
+
+
+def part_of_notebook(site: Site, names: Mapping[str, str]) -> Response:
+    """Send one large output of a notebook, for the document that holds the signed address."""
+    parts = [names[one] for one in _ATTEMPT_PARTS if one in names]
+    prefix = "/".join(["runs", *parts])
+    cell, output, mimetype = int(names["cell"]), int(names["output"]), decode(names["mimetype"])
+    found = asset_of(_data(site.store, prefix), cell, output, mimetype)
+    if found is None:
+        raise HTTPException(404, "The notebook has no such output any more.")
+    data, media_type = found
+    return Response(data, media_type=media_type, headers=SANDBOX)
+
+
+_ATTEMPT_PARTS = ("pipeline", "partition", "run", "step", "member", "attempt")
+
+
+def download(visit: Visit) -> Response:
+    """Send the executed notebook as a file."""
+    store, key = visit.site.store, f"{visit.prefix}/{NOTEBOOK}"
+    path, task = store.local_path(key), None
+    if path is None:  # of any size: not through memory
+        folder = tempfile.mkdtemp(prefix="nightmill-download-")
+        path, task = Path(folder) / NOTEBOOK, BackgroundTask(shutil.rmtree, folder)
+        store.get_file(key, path)
+    elif not path.is_file():
+        raise HTTPException(404, _NONE)
+    names = (visit.parts[one] for one in ("pipeline", "partition", "step", "attempt"))
+    return FileResponse(
+        path,
+        media_type="application/x-ipynb+json",
+        filename="-".join(names) + path.suffix,
+        headers=SANDBOX,
+        background=task,
+    )
+
+
+def record_file(visit: Visit) -> Response:
+    """Send the record as it is in the store."""
+    blob = visit.site.store.read(f"{visit.prefix}/{RECORD}")
+    if blob is None:
+        raise _unknown(visit.prefix)
+    return Response(blob.data, media_type="application/json", headers=SANDBOX)
+
+
+def _record(store: Store, prefix: str) -> Record:
+    record = read_record(store, prefix)
+    if record is None:
+        raise _unknown(prefix)
+    return record
+
+
+def _unknown(prefix: str) -> UsageError:
+    return UsageError(
+        "there is no record of this attempt, or it cannot be read",
+        where=prefix,
+        advice="`nightmill gc` may have deleted it; `nightmill runs` lists what there is",
+    )
+
+
+def _notebook(store: Store, prefix: str) -> tuple[int | None, str]:
+    """Return size and stamp of the executed notebook without reading it; None if there is none."""
+    key = f"{prefix}/{NOTEBOOK}"
+    entry = next(iter(store.list(prefix, start_after=key[:-1])), None)
+    if entry is None or entry.key != key:
+        return None, ""
+    return entry.size, f"{entry.size}-{entry.modified.isoformat()}"
+
+
+def _data(store: Store, prefix: str) -> bytes:
+    blob = store.read(f"{prefix}/{NOTEBOOK}")
+    if blob is None:
+        raise HTTPException(404, _NONE)
+    return blob.data
+
+
+def _notebook_page(visit: Visit, record: Record) -> NotebookPage:
+    prefix, secret, base = visit.prefix, visit.site.secret, visit.links.base
+
+    def asset(cell: int, output: int, mimetype: str) -> str:
+        path = Links().attempt("part", prefix)
+        return base + signed(secret, f"{path}/{cell}/{output}/{encode(mimetype)}")
+
+    return NotebookPage(
+        title=f"{record.pipeline} {record.partition}: {record.label}",
+        cells={one.number: one for one in record.cells if not one.injected},
+        failing=record.failure.cell if record.failure else None,
+        asset=asset,
+        timezone=visit.site.specs.zone_of(record),
+        live=record.state is AttemptState.RUNNING,
+    )
+
+
+def _others(store: Store, links: Links, prefix: str) -> tuple[OtherAttempt, ...]:
+    above, own = prefix.rsplit("/", 1)
+    numbers = sorted(int(one) for one in store.children(above) if one.isdigit() and one != own)
+    return tuple(
+        OtherAttempt(attempt=one, address=links.attempt("runs", f"{above}/{one}"))
+        for one in numbers[-_OTHERS:]
+    )
+
+
+ROUTES = (
+    View(f"/runs/{ATTEMPT}", "attempt.html", attempt_page),
+    Document(f"/notebook/{ATTEMPT}", notebook_document),
+    Document(f"/download/{ATTEMPT}", download),
+    Document(f"/record/{ATTEMPT}", record_file),
+    Part(f"/part/{ATTEMPT}/{{cell:int}}/{{output:int}}/{{mimetype:part}}", part_of_notebook),
+)
