@@ -5,6 +5,7 @@ from __future__ import annotations
 from nightmill import __version__
 from nightmill.cli import (
     amend,
+    approve,
     check,
     doctor,
     gc,
@@ -13,6 +14,7 @@ from nightmill.cli import (
     pod,
     repair,
     replay,
+    review,
     run,
     step,
     versions,
@@ -27,11 +29,15 @@ app.command("check")(check.check)
 app.command("runs")(history.runs)
 app.command("show")(history.show)
 app.command("replay")(replay.replay)
+app.command("review")(review.review)
 app.command("amend")(amend.amend)
 app.command("sweep")(amend.sweep)
 app.command("versions")(versions.versions)
 app.command("rollback")(versions.rollback)
 app.command("promote")(versions.promote)
+app.command("approve")(approve.approve)
+app.command("reject")(approve.reject)
+app.command("note")(approve.note)
 app.command("gc")(gc.gc)
 app.command("repair")(repair.repair)
 app.command("pod")(pod.pod)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from nightmill.cli.terminal import address, cell_text, duration, size, state_text
+from nightmill.spec.held import review_line, standing
 from nightmill.spec.progress import SILENT_AFTER, Progress
 from nightmill.spec.record import Amendment, AttemptState, CheckResult, CheckState, Record
 from nightmill.spec.retry import outlook
@@ -53,8 +54,10 @@ class AttemptView:
 
     @property
     def state(self) -> Text:
-        """The attempt's state in its colour."""
-        return Text("silent", style="bold red") if self.is_silent else state_text(self.record.state)
+        """The attempt's state, or what its review makes of it, in its colour."""
+        if self.is_silent:
+            return Text("silent", style="bold red")
+        return state_text(standing(self.record))
 
     @property
     def elapsed_s(self) -> float | None:
@@ -85,6 +88,7 @@ class AttemptView:
                 place = f"{address(whole.address)} ({size(whole.size)})"
                 yield f'cut in cell {cell.number} "{cell.title}", whole: {place}'
         yield from _checks(record.checks)
+        yield from _review(record)
         for warning in record.warnings:
             yield Text(f"warning: {' '.join(warning.split())}", style="yellow")
         if record.failure:
@@ -123,6 +127,11 @@ def _cell(progress: Progress | None) -> str:
 def _of_usual(spent_s: float | None, usual_s: float | None) -> str:
     usual = f" of usually {duration(usual_s)}" if usual_s is not None else ""
     return duration(spent_s) + usual
+
+
+def _review(record: Record) -> Iterator[Text]:
+    if record.review:
+        yield Text(review_line(record), style=state_text(standing(record)).style)
 
 
 def _checks(results: Sequence[CheckResult]) -> Iterator[str | Text]:

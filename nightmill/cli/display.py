@@ -137,7 +137,7 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
         run = status.planned.run
         said = {
             "started": "started" if run.attempt == 1 else f"attempt {run.attempt} started",
-            "blocked": "not run",
+            "blocked": status.state,
             "awaiting": _waiting(status.wait),
             "cell_started": cell_text(status.cell),
             "upload": _transfer(event),
@@ -190,6 +190,8 @@ def _print_attempt(status: StepStatus, *, among: int) -> None:
     name = f"{run.label} {run.partition} " + (f"attempt {run.attempt} " if among > 1 else "")
     for warning in status.warnings:
         say(Text(f"{name}warning: ", style="yellow"), warning)
+    if status.review:
+        say(Text(name, style=state_text(status.state).style), status.review)
     if status.message:
         say("\n".join(["", *(f"  | {line}" for line in status.tail)]))
         say(Text(name, style=STATE_STYLES["failed"]), _line(status))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC
 from typing import Annotated
 
 import typer
@@ -24,9 +25,10 @@ from nightmill.errors import UsageError
 from nightmill.spec.problems import shown, suggest
 from nightmill.store import history
 from nightmill.store.interface import Store
+from nightmill.store.notes import Notes, notes
 
 _LISTED = 5
-_GRAVEST_FIRST = ("failed", "silent", "running", "succeeded")
+_GRAVEST_FIRST = ("failed", "silent", "rejected", "running", "held for review", "succeeded")
 
 
 def runs(
@@ -79,7 +81,7 @@ def show(
     partition: Annotated[str | None, typer.Option(help="Only a run for this partition.")] = None,
     store: StoreOption = None,
 ) -> None:
-    """Show a run: its steps, outputs, metrics, and why it failed."""
+    """Show a run: its steps, outputs, metrics, why it failed, and the notes on it."""
     opened = open_chosen(store)
     pipeline, partition, name = find_run(opened, run, pipeline, partition)
     found = history.records(opened, pipeline, partition, name)
@@ -100,6 +102,15 @@ def show(
         _print_details(view, is_one_of_several=attempts[view.record.label] > 1)
     for place in found.unreadable:
         say(Text("\nunreadable record: ", style="bold red"), address(place))
+    _print_notes(notes(opened, pipeline, partition, name))
+
+
+def _print_notes(written: Notes) -> None:
+    for note in written.found:
+        when = f"{note.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        say(Text(f"\nnote by {note.by} at {when}", style="bold"), f"\n{note.text}")
+    for place in written.damaged:
+        say(Text("\nunreadable note: ", style="bold red"), address(place))
 
 
 def find_run(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import platform
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nightmill.errors import UsageError
+from nightmill.errors import SpecError, UsageError
+from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import Faults, shown
-from nightmill.spec.project import find_root
+from nightmill.spec.project import Project, find_root
 from nightmill.spec.units import parse_duration
 from nightmill.store.interface import Backend
 from nightmill.store.open import open_store
@@ -46,6 +50,23 @@ def read_span(text: str, option: str) -> timedelta:
     except Faults as error:
         fault = error.faults[0]
         raise UsageError(fault.problem, where=option, advice=fault.advice) from None
+
+
+def acting() -> str:
+    """Name whoever acts; a container may have no name for its user."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"user {os.getuid()}"
+    return f"{user} on {platform.node()}"
+
+
+def spec_here(pipeline: str) -> PipelineSpec | None:
+    """Return what the project around this folder says of a pipeline; None where there is none."""
+    try:
+        return Project.load(find_root(Path.cwd())).pipeline(pipeline).spec
+    except (UsageError, SpecError):  # no project here, or none that can be read
+        return None
 
 
 def _base(store: str | None) -> Path:

@@ -19,7 +19,7 @@ from nightmill.run.aftermath import amend_death
 from nightmill.run.awaiting import Awaited
 from nightmill.run.launcher import Launcher
 from nightmill.run.plan import PlannedStep, Request, build_plan, default_as_of
-from nightmill.run.status import StepState, StepStatus
+from nightmill.run.status import FAILURES, StepState, StepStatus
 from nightmill.signals import stop_signals
 from nightmill.spec.check import require_step
 from nightmill.spec.names import label
@@ -50,7 +50,7 @@ def run(
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Steps at once; as many as cores by default.")
     ] = os.cpu_count() or 1,
-    rerun: Annotated[bool, typer.Option("--rerun", help="Also run what is committed.")] = False,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Also what is committed or held.")] = False,
     as_of: Annotated[
         str | None, typer.Option(help="The ISO date for today; the partition by default.")
     ] = None,
@@ -64,9 +64,10 @@ def run(
 ) -> None:
     """Run a pipeline on this machine.
 
-    Steps that are committed already are left alone, and a step that fails stops only those that
-    read its outputs. The cause decides whether another attempt is worth it. Exit codes: 0 all
-    succeeded, 1 a step failed or an error, 2 wrong usage, 130 stopped by Ctrl-C or SIGTERM.
+    Steps that are committed or held for review are left alone, and a step that fails or is held
+    stops only those that read its outputs. The cause decides whether another attempt is worth it.
+    Exit codes: 0 all succeeded or await a review, 1 a step failed or an error, 2 wrong usage, 130
+    stopped by Ctrl-C or SIGTERM.
     """
     project = Project.load(find_root(Path.cwd()))
     found = project.pipeline(pipeline)
@@ -100,7 +101,7 @@ def run(
     print_result(statuses)
     succeeded = [one.planned for one in statuses if one.state is StepState.SUCCEEDED]
     _print_outputs(opened, succeeded)
-    failed = any(one.state in (StepState.FAILED, StepState.BLOCKED) for one in statuses)
+    failed = any(one.state in FAILURES for one in statuses)
     raise typer.Exit(EXIT_INTERRUPTED if launcher.stopped else EXIT_FAILED if failed else 0)
 
 

@@ -35,6 +35,7 @@ def _end(event: Mapping[str, Any]) -> list[str]:
     figures = f"{duration(event['duration_s'])}, {size(event['peak_bytes']) or 'no kernel'}"
     notebook = address(event["notebook"] or "")
     if not event["cause"]:
-        return [words.tell(f"{event['state']} ({figures})", notebook=notebook)]
+        line = words.tell(f"{event['state']} ({figures})", notebook=notebook)
+        return [line, *filter(None, [event["review"]])]
     line = words.tell(event["message"], notebook=notebook, cell=event["cell"])
     return [f"{event['state']} ({figures})", f"{words.ERROR}{line}"]

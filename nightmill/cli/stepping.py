@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from nightmill.cli.step_log import log_lines
 from nightmill.errors import StoreError
+from nightmill.spec.held import review_line
 from nightmill.spec.record import Record
 from nightmill.spec.result import result_of, result_of_error
 from nightmill.step.attempt import Attempt
@@ -47,6 +48,7 @@ def _last_event(record: Record) -> dict[str, Any]:
         "duration_s": record.duration_s,
         "peak_bytes": record.memory.peak_bytes if record.memory else None,
         "notebook": record.notebook,
+        "review": review_line(record),
         "outputs": {name: output.address for name, output in record.outputs.items()},
     }
 

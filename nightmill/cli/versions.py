@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.options import StoreOption, acting, open_chosen, spec_here
 from nightmill.cli.terminal import add_row, address, new_table, print_table, say, size
-from nightmill.errors import EXIT_FAILED, SpecError, UsageError
+from nightmill.errors import EXIT_FAILED, UsageError
 from nightmill.publish.publish import publish_current, warnings
-from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.held import standing
 from nightmill.spec.problems import shown, suggest
-from nightmill.spec.project import Project, find_root
 from nightmill.spec.record import AttemptState
 from nightmill.store import history
 from nightmill.store.decision import decide, prepare
@@ -116,7 +111,7 @@ def _decide(
     pipeline, name = _split(store, output)
     found = _of_members(find_versions(store, pipeline, name, partition), member)
     chosen = [(one, one.choose(to)) for one in found]
-    move = Move(kind=kind, by=_who(), reason=reason)
+    move = Move(kind=kind, by=acting(), reason=reason)
     # All are prepared, and so known to be possible, before the first one is changed.
     prepared = [
         (one, prepare(store, version, one.current, move))
@@ -140,7 +135,7 @@ def _publish(store: Store, pointers: Sequence[Pointer]) -> None:
     Only the project knows what is published.
     """
     first = pointers[0]
-    spec = _spec_of(first.pipeline)
+    spec = spec_here(first.pipeline)
     if spec is None or first.step not in spec.steps:
         command = f"nightmill repair {first.pipeline} --partition {first.partition}"
         say(f"To publish it where its outputs are published, run `{command}` in the project.")
@@ -157,13 +152,6 @@ def _publish(store: Store, pointers: Sequence[Pointer]) -> None:
         say(Text("warning: ", style="yellow"), text)
     if told:
         raise typer.Exit(EXIT_FAILED)
-
-
-def _spec_of(pipeline: str) -> PipelineSpec | None:
-    try:
-        return Project.load(find_root(Path.cwd())).pipeline(pipeline).spec
-    except (UsageError, SpecError):  # no project here, or none that can be read
-        return None
 
 
 def _split(store: Store, output: str) -> tuple[str, str]:
@@ -202,15 +190,6 @@ def _of_members(found: Sequence[Versions], member: str | None) -> list[Versions]
     return [found[known.index(member)]]
 
 
-def _who() -> str:
-    """Name whoever decides; a container may have no name for its user."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"user {os.getuid()}"
-    return f"{user} on {platform.node()}"
-
-
 def _cells(version: Version, optional: Sequence[str]) -> list[str | Text]:
     record, stored = version.record, version.stored
     rows = "" if version.rows is None else f"{version.rows:,}"
@@ -229,7 +208,7 @@ def _state(version: Version) -> Text:
         return Text("was current", style="dim")
     if record.state is AttemptState.RUNNING:
         return Text("no end in its record", style="cyan")
-    why = record.failure.cause if record.failure else record.state
+    why = record.failure.cause if record.failure else standing(record)
     return Text(f"never current: {why}", style="yellow")
 
 

@@ -8,6 +8,7 @@ from nightmill.causes import Cause
 from nightmill.errors import NightmillError
 from nightmill.run.status import StepState, StepStatus
 from nightmill.spec.amended import first_record
+from nightmill.spec.held import review_line
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.store.amend import amend, prefix_of
 from nightmill.store.interface import Store
@@ -35,7 +36,8 @@ def amend_death(store: Store, status: StepStatus) -> None:
 
 def _take_over(status: StepStatus, record: Record) -> None:
     if record.state is AttemptState.SUCCEEDED:
-        status.state, status.cause, status.message = StepState.SUCCEEDED, "", ""
+        status.state = StepState.HELD if record.is_held else StepState.SUCCEEDED
+        status.cause, status.message, status.review = "", "", review_line(record)
     elif record.failure is not None:
         status.cause, status.message = record.failure.cause.value, record.failure.message
         status.failed_cell = record.failure.cell

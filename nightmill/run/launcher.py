@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nightmill.causes import Cause
 from nightmill.run.plan import Key, PlannedStep
 from nightmill.run.process import NIGHTMILL, StepProcess
-from nightmill.run.status import StepState, StepStatus
+from nightmill.run.status import FAILURES, WITHHELD, StepState, StepStatus
 from nightmill.spec import words
 from nightmill.spec.retry import Retry
 
@@ -50,6 +50,8 @@ class Launcher:
         for status in self.statuses.values():
             if status.planned.committed is not None:
                 status.state = StepState.COMMITTED
+            elif status.planned.held:
+                status.state, status.review = StepState.HELD, status.planned.held
         self.stopped = False
         self._root = root
         self._workers = workers
@@ -86,15 +88,19 @@ class Launcher:
             if self.stopped and status.retry_at is not None:
                 status.state, status.retry_at, status.decision = StepState.FAILED, None, STOPPED
                 self._observer(status, {"event": "over"})
-            elif self.stopped or self._lacks(status):
-                status.state, status.wait = StepState.BLOCKED, None
-                self._observer(status, {"event": "blocked"})
+            elif self.stopped or self._lacks(status, FAILURES):
+                self._block(status, StepState.BLOCKED)
+            elif self._lacks(status, WITHHELD):
+                self._block(status, StepState.UNREVIEWED)
             elif self._has_room(status) and self._is_ready(status) and self._may_begin(status):
                 self._start(status, selector)
 
-    def _lacks(self, status: StepStatus) -> bool:
-        needed = [self.statuses[key] for key in status.planned.needs]
-        return any(one.state in (StepState.FAILED, StepState.BLOCKED) for one in needed)
+    def _lacks(self, status: StepStatus, ends: Collection[StepState]) -> bool:
+        return any(self.statuses[key].state in ends for key in status.planned.needs)
+
+    def _block(self, status: StepStatus, state: StepState) -> None:
+        status.state, status.wait = state, None
+        self._observer(status, {"event": "blocked"})
 
     def _is_ready(self, status: StepStatus) -> bool:
         if status.retry_at is not None:

@@ -14,15 +14,19 @@ from typing import Any
 
 from nightmill.errors import UsageError
 from nightmill.spec.graph import InputSource
+from nightmill.spec.held import review_line
+from nightmill.spec.outputs import reviewed
 from nightmill.spec.partition import previous_partition
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.problems import suggest
 from nightmill.spec.project import Project
+from nightmill.spec.record import Record
 from nightmill.spec.retry import Retries
 from nightmill.spec.steprun import StepRun
 from nightmill.store.inputs import find_lack
 from nightmill.store.interface import Store
 from nightmill.store.pointer import Pointer, read_pointer
+from nightmill.store.versions import partition_records
 
 USUAL_DELAY = timedelta(seconds=10)  # between attempts, where somebody may be looking
 
@@ -31,7 +35,7 @@ Key = tuple[str, str, str]  # partition, step, member ("" for a step without)
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One step for one partition: committed already, or to run.
+    """One step for one partition: committed already, held for review (in words how), or to run.
 
     It runs after everything in `needs` has succeeded and everything in `waits_for` has ended, and
     when those inputs that it may wait for, `awaits`, are there.
@@ -42,6 +46,7 @@ class PlannedStep:
     waits_for: frozenset[Key] = frozenset()
     awaits: tuple[InputSource, ...] = ()
     committed: Pointer | None = None
+    held: str = ""
     retries: Retries = field(default_factory=Retries)
 
     @property
@@ -81,24 +86,45 @@ class Request:
         )
 
 
+@dataclass(frozen=True)
+class _Past:
+    """What the store knows of earlier runs; the records of a partition are read once."""
+
+    store: Store
+    _records: dict[str, list[Record]] = field(default_factory=dict)
+
+    def held(self, request: Request, run: StepRun) -> str:
+        """Say how the review stands that the step's last attempt waits for; empty if for none."""
+        if not reviewed(request.pipeline.spec.steps[run.step].outputs):
+            return ""
+        if run.partition not in self._records:
+            found = partition_records(self.store, run.pipeline, run.partition)
+            self._records[run.partition] = found
+        records = self._records[run.partition]
+        own = (one for one in records if (one.step, one.member) == (run.step, run.member))
+        newest = next(own, None)
+        return review_line(newest) if newest is not None and newest.is_held else ""
+
+
 def build_plan(project: Project, request: Request, store: Store) -> list[PlannedStep]:
     """Return every planned step, in an order in which each comes after what it needs.
 
-    A committed step is left alone unless `rerun`, or unless a step that it reads in the same
-    partition is to run (optional inputs count). Raises InputError for an input that nobody has
-    committed or will make, unless the step may wait for it.
+    A step that is committed, or whose last attempt is held for review, is left alone unless
+    `rerun`, or unless a step that it reads in the same partition is to run (optional inputs count).
+    Raises InputError for an input that nobody has committed or will make, unless the step may wait
+    for it.
     """
     chosen = _chosen_steps(project, request)
     sources = {step: project.inputs(request.pipeline, step) for step in chosen}
     planned: list[PlannedStep] = []
     running: set[Key] = set()
-    now = datetime.now(UTC)
+    now, past = datetime.now(UTC), _Past(store)
     for offset, partition in enumerate(request.partitions):
         identity = new_run(now, offset)
         for step in chosen:
             for member in request.pipeline.spec.steps[step].members or ("",):
                 run = _step_run(request, (partition, step, member), store, identity)
-                planned.append(_plan_step(request, run, sources[step], running, store))
+                planned.append(_plan_step(request, run, sources[step], running, past))
             running |= {one.key for one in planned if one.committed is None}
     return planned
 
@@ -149,7 +175,7 @@ def _plan_step(
     run: StepRun,
     sources: Iterable[InputSource],
     running: Collection[Key],
-    store: Store,
+    past: _Past,
 ) -> PlannedStep:
     needs: set[Key] = set()
     waits_for: set[Key] = set()
@@ -159,11 +185,14 @@ def _plan_step(
         (needs if _must_succeed(source) else waits_for).update(makers)
         if not makers:
             outside.append(source)
-    committed = read_pointer(store, run.pipeline, run.step, run.partition, member=run.member)
+    committed = read_pointer(past.store, run.pipeline, run.step, run.partition, member=run.member)
     upstream_runs = any(key[0] == run.partition for key in needs | waits_for)
-    if committed is not None and not request.rerun and not upstream_runs:
+    is_settled = not request.rerun and not upstream_runs
+    if is_settled and committed is not None:
         return PlannedStep(run, committed=committed)
-    lack = find_lack(store, outside, run.partition)
+    if is_settled and (held := past.held(request, run)):
+        return PlannedStep(run, held=held)
+    lack = find_lack(past.store, outside, run.partition)
     if lack is not None and not lack.left:
         raise lack.error
     return PlannedStep(

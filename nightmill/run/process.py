@@ -73,7 +73,8 @@ class StepProcess:
         stderr = self._stderr.read()[-_STDERR_TAIL:].decode(errors="replace")
         self._stderr.close()
         status = self.status
-        status.state = StepState.SUCCEEDED if code == 0 else StepState.FAILED
+        done = StepState.HELD if status.review else StepState.SUCCEEDED
+        status.state = done if code == 0 else StepState.FAILED
         if code and not status.cause:
             status.died = True
             cause = _cause_of(code)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from nightmill.run.plan import PlannedStep
+from nightmill.spec.held import HELD
 
 
 class StepState(StrEnum):
@@ -17,11 +18,19 @@ class StepState(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    HELD = HELD
     COMMITTED = "committed before"
     BLOCKED = "not run"
+    UNREVIEWED = "not run: awaits a review"
 
 
-_OVER = {StepState.SUCCEEDED, StepState.FAILED, StepState.COMMITTED, StepState.BLOCKED}
+FAILURES = {StepState.FAILED, StepState.BLOCKED}
+"""How a step ends that did not do what the run was for."""
+
+WITHHELD = {StepState.HELD, StepState.UNREVIEWED}
+"""How a step ends whose outputs a person may yet bring about."""
+
+_OVER = {StepState.SUCCEEDED, StepState.COMMITTED, *FAILURES, *WITHHELD}
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class StepStatus:
 
     `earlier` holds what was known of the attempts before. `decision` says what follows a failure;
     where another attempt does, `retry_at` is when, on the monotonic clock. `wait` is there while
-    an input is not.
+    an input is not. `review` says how the review of its outputs stands, if they have one.
     """
 
     planned: PlannedStep
@@ -65,6 +74,7 @@ class StepStatus:
     decision: str = ""
     retry_at: float | None = None
     wait: Wait | None = None
+    review: str = ""
     earlier: tuple[StepStatus, ...] = field(default=())
 
     @property
@@ -99,4 +109,5 @@ class StepStatus:
                 self.peak_bytes = event["peak_bytes"]
                 self.notebook = event["notebook"] or ""
                 self.cause, self.message = event["cause"] or "", event["message"] or ""
+                self.review = event.get("review") or ""
                 self.failed_cell = event.get("cell")

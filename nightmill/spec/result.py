@@ -11,6 +11,7 @@ from typing import Any
 
 from nightmill.errors import NightmillError
 from nightmill.spec import words
+from nightmill.spec.held import review_line
 from nightmill.spec.record import Record
 
 
@@ -18,6 +19,8 @@ def result_of(record: Record, record_address: str) -> dict[str, Any]:
     """Return what whoever launched the step wants to know of it."""
     failure = record.failure
     message = failure.message if failure else str(record.state)
+    if record.is_held or record.is_rejected:
+        message = review_line(record)
     cell = failure.cell if failure else None
     return {
         "state": record.state.value,
@@ -25,6 +28,7 @@ def result_of(record: Record, record_address: str) -> dict[str, Any]:
         "message": words.shortened(words.one_line(message), words.MESSAGE_CHARACTERS),
         "cell": cell,
         "committed": record.committed,
+        "held": record.is_held,
         "record": record_address,
         "notebook": record.notebook,
         "outputs": {name: output.address for name, output in record.outputs.items()},

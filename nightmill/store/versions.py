@@ -7,7 +7,7 @@ as its attempt is kept. Only a person looks for them: a reader takes what the po
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nightmill.errors import UsageError
@@ -138,7 +138,7 @@ def find_versions(store: Store, pipeline: str, output: str, partition: str) -> l
 
     Raises UsageError where there is none, StoreError where the store fails.
     """
-    records = _records(store, pipeline, partition)
+    records = partition_records(store, pipeline, partition)
     having = [one for one in records if output in one.outputs]
     if not having:
         known = sorted({name for one in records for name in one.outputs})
@@ -153,13 +153,11 @@ def find_versions(store: Store, pipeline: str, output: str, partition: str) -> l
     return [_of_member(store, output, [one for one in own if one.member == m]) for m in members]
 
 
-def _records(store: Store, pipeline: str, partition: str) -> list[Record]:
+def partition_records(store: Store, pipeline: str, partition: str) -> list[Record]:
     """Read the records of all of a partition's attempts, the newest first."""
-    runs = store.children(partition_prefix(pipeline, partition))
-    found: Iterable[Record] = (
-        record
-        for run in runs
-        for record in history.records(store, pipeline, partition, decode(run)).records
+    names = map(decode, store.children(partition_prefix(pipeline, partition)))
+    found = (
+        one for run in names for one in history.records(store, pipeline, partition, run).records
     )
     return sorted(found, key=lambda one: (one.order, one.attempt), reverse=True)
 
