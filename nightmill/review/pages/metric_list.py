@@ -1,0 +1,95 @@
+"""The steps whose notebooks report metrics, each with those of its newest night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from nightmill.review.pages.nights import by_step, nights_of, number_in, zone_of
+from nightmill.review.pages.run_lines import lines_of, spec_of
+from nightmill.review.views import View
+from nightmill.review.visit import Visit
+from nightmill.spec.summary import Scalar, Summary
+from nightmill.store.index_line import Line
+
+_PIPELINES = 50  # on a page
+_TRIED = 3  # newest partitions of a step, of which one should have reported
+_NAMED = 6  # metrics of a step
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Reporter(_Part):
+    """A step that reported metrics: those of its newest night, the first few of them."""
+
+    pipeline: str
+    step: str
+    address: str
+    partition: str
+    ended_at: AwareDatetime | None
+    zone: str
+    metrics: dict[str, Scalar]
+    left_out: int
+
+
+class MetricList(_Part):
+    """The steps that reported metrics, pipeline by pipeline; `more` is the address of the rest."""
+
+    steps: tuple[Reporter, ...]
+    has_runs: bool
+    more: str | None
+
+
+def build_list(visit: Visit) -> MetricList:
+    """List the steps that reported metrics in one of their newest nights."""
+    pipelines = visit.pipelines()
+    first = number_in(visit.query("from"))
+    shown_here = pipelines[first : first + _PIPELINES]
+    lines = lines_of(visit.site, shown_here)
+    tried = {
+        (pipeline, step): _newest(found, step)
+        for pipeline in shown_here
+        for step, found in by_step(lines[pipeline]).items()
+    }
+    summaries = visit.site.index.summaries([line for some in tried.values() for line in some])
+    zones = {one: zone_of(spec_of(visit.site, one, lines[one])) for one in shown_here}
+    steps = (
+        _reporter(visit, line, summaries[line.prefix], zones[pipeline])
+        for (pipeline, _step), some in tried.items()
+        for line in islice((one for one in some if _has_metrics(summaries, one)), 1)
+    )
+    rest = first + _PIPELINES
+    more = visit.links.page("metrics", **{"from": rest}) if rest < len(pipelines) else None
+    return MetricList(steps=tuple(steps), has_runs=bool(pipelines), more=more)
+
+
+def _newest(lines: Iterable[Line], step: str) -> list[Line]:
+    nights = nights_of(lines, step)
+    first = nights.members[0]
+    wanted = ((partition, first) for partition in nights.partitions[:_TRIED])
+    return [line for key in wanted if (line := nights.lines.get(key)) is not None]
+
+
+def _has_metrics(summaries: Mapping[str, Summary], line: Line) -> bool:
+    found = summaries.get(line.prefix)
+    return found is not None and bool(found.metrics)
+
+
+def _reporter(visit: Visit, line: Line, summary: Summary, zone: str) -> Reporter:
+    return Reporter(
+        pipeline=line.pipeline,
+        step=line.step,
+        address=visit.links.page("metrics", line.pipeline, line.step),
+        partition=line.partition,
+        ended_at=line.ended_at,
+        zone=zone,
+        metrics=dict(islice(summary.metrics.items(), _NAMED)),
+        left_out=max(len(summary.metrics) - _NAMED, 0),
+    )
+
+
+LIST = View("/metrics", "metric_list.html", build_list)

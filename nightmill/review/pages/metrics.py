@@ -1,0 +1,259 @@
+"""The metrics that notebooks reported (`sb.glue`), over the nights: as words, charts and a table.
+
+Everything comes from the index: no record and no notebook is opened.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from nightmill.errors import UsageError
+from nightmill.review.pages import metric_list
+from nightmill.review.pages.chart import Chart
+from nightmill.review.pages.nights import Nights, by_step, nights_of, number_in, slots_of, zone_of
+from nightmill.review.pages.run_lines import spec_of
+from nightmill.review.pages.tracks import Figure, Series
+from nightmill.review.pages.usual import Told
+from nightmill.review.views import Document, View
+from nightmill.review.visit import Visit
+from nightmill.spec.problems import shown, suggest
+from nightmill.spec.summary import Scalar, Standing, Summary
+from nightmill.store.index_line import Line
+from nightmill.store.keys import encode
+
+SPANS = (30, 60, 120, 365)
+"""How many of the newest partitions a reader may choose to see."""
+
+_CHARTS = 24  # on a page
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Metric(_Part):
+    """One metric in words; `chart` is drawn on the page, and its numbers are in the rows."""
+
+    name: str
+    address: str
+    told: tuple[Told, ...]
+    is_unusual: bool
+    chart: Chart | None = Field(exclude=True)
+
+
+class Row(_Part):
+    """A partition, and member, with the values of its metrics; without a standing it did not run.
+
+    Of more than eight members `label` tells which of their values it is.
+    """
+
+    partition: str
+    label: str
+    standing: Standing | None = None
+    run: str = ""
+    address: str = ""
+    ended_at: AwareDatetime | None = None
+    values: tuple[Scalar, ...] = ()
+
+
+class StepMetrics(_Part):
+    """The metrics of a step: `names` are the columns of the rows, the newest partition first.
+
+    `names_left_out` are on other pages. `older` and `newer` are addresses of other windows.
+    """
+
+    pipeline: str
+    step: str
+    zone: str
+    noun: str
+    spans: tuple[int, ...]
+    last: int
+    metric: str
+    members: int
+    known: tuple[str, ...]
+    names: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    rows: tuple[Row, ...]
+    partitions: int
+    missing: int
+    names_left_out: int
+    more: str | None
+    older_count: int
+    older: str | None
+    newer: str | None
+    csv: str
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a visit asks for, and what the index says about it."""
+
+    pipeline: str
+    step: str
+    last: int
+    metric: str
+    nights: Nights
+    series: Series
+    zone: str
+    summaries: Mapping[str, Summary]
+
+    @property
+    def known(self) -> list[str]:
+        """All metrics of the window, those of the newest night first."""
+        names: dict[str, None] = {}
+        for partition in self.nights.partitions:
+            for member in self.nights.members:
+                line = self.nights.lines.get((partition, member))
+                names |= dict.fromkeys(self._metrics(line))
+        return list(names)
+
+    def figure(self, name: str) -> Figure:
+        """Follow one metric."""
+        return self.series.figure(name, lambda line: self._metrics(line).get(name))
+
+    def _metrics(self, line: Line | None) -> Mapping[str, Scalar]:
+        summary = self.summaries.get(line.prefix) if line else None
+        return summary.metrics if summary else {}
+
+
+def build_step(visit: Visit) -> StepMetrics:
+    """Follow the metrics of a step over its partitions."""
+    asked = _ask(visit)
+    known = asked.known
+    chosen = [asked.metric] if asked.metric else known
+    first = number_in(visit.query("from"))
+    names = chosen[first : first + _CHARTS]
+    figures = [asked.figure(name) for name in names]
+    rest = first + len(names)
+    nights = asked.nights
+    return StepMetrics(
+        pipeline=asked.pipeline,
+        step=asked.step,
+        zone=asked.zone,
+        noun=nights.noun,
+        spans=tuple(sorted({*SPANS, asked.last})),
+        last=asked.last,
+        metric=asked.metric,
+        members=len(nights.members),
+        known=tuple(sorted(known)),
+        names=tuple(names),
+        metrics=tuple(_metrics(visit, asked, figures)),
+        rows=tuple(_rows(asked, figures)),
+        partitions=len(nights.partitions),
+        missing=len(asked.series.slots) - len(nights.partitions),
+        names_left_out=len(chosen) - len(names),
+        more=_here(visit, asked, **{"from": rest}) if rest < len(chosen) else None,
+        older_count=nights.older,
+        older=_older(visit, asked),
+        newer=_here(visit, asked) if nights.newer else None,
+        csv=visit.links.page("csv", asked.pipeline, asked.step, last=asked.last),
+    )
+
+
+def respond_csv(visit: Visit) -> Response:
+    """Answer with the table of all metrics as a file for a spreadsheet."""
+    asked = _ask(visit)
+    figures = [asked.figure(name) for name in asked.known]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    columns = ("partition", "member", "standing", "run", "ended_at")
+    writer.writerow([*columns, *(_guarded(one.name) for one in figures)])
+    for row in _rows(asked, figures):
+        names = (row.partition, row.label, row.standing or "", row.run)
+        ended = row.ended_at.isoformat() if row.ended_at else ""
+        writer.writerow([*map(_guarded, names), ended, *map(_guarded, row.values)])
+    file = f"{encode(asked.pipeline)}-{encode(asked.step)}-metrics.csv"
+    return Response(
+        text.getvalue(),
+        media_type="text/csv; charset=utf-8",
+        headers={"content-disposition": f'attachment; filename="{file}"'},
+    )
+
+
+def _ask(visit: Visit) -> _Asked:
+    """Read what the index has of the step; raises UsageError where it never ran."""
+    pipeline, step = visit.name("pipeline"), visit.name("step")
+    lines = visit.site.index.attempts(pipeline)
+    known = by_step(lines)
+    if step not in known:
+        problem = f"no attempt of a step {shown(step)} of {shown(pipeline)} is in the index"
+        raise UsageError(problem, advice=suggest(step, list(known), noun="its steps"))
+    last = min(max(number_in(visit.query("last"), SPANS[1]), 1), SPANS[-1])
+    nights = nights_of(known[step], step).window(last, visit.query("until"))
+    spec = spec_of(visit.site, pipeline, lines)
+    return _Asked(
+        pipeline=pipeline,
+        step=step,
+        last=last,
+        metric=visit.query("metric"),
+        nights=nights,
+        series=Series(nights, slots_of(nights, spec), visit.links),
+        zone=zone_of(spec),
+        summaries=visit.site.index.summaries(list(nights.lines.values())),
+    )
+
+
+def _metrics(visit: Visit, asked: _Asked, figures: Sequence[Figure]) -> Iterator[Metric]:
+    """Give the metrics in words, the unusual ones first."""
+    for one in sorted(figures, key=lambda figure: not figure.is_unusual):
+        yield Metric(
+            name=one.name,
+            address=visit.links.page(
+                "metrics", asked.pipeline, asked.step, last=asked.last, metric=one.name
+            ),
+            told=one.told,
+            is_unusual=one.is_unusual,
+            chart=one.chart,
+        )
+
+
+def _rows(asked: _Asked, figures: Sequence[Figure]) -> Iterator[Row]:
+    for slot in reversed(asked.series.slots):
+        there = [number for number, one in enumerate(asked.series.tracks) if slot in one.lines]
+        if not there:
+            yield Row(partition=slot, label="")
+        for number in there:
+            track = asked.series.tracks[number]
+            line = track.lines[slot]
+            yield Row(
+                partition=slot,
+                label=track.label,
+                standing=line.standing,
+                run=line.run,
+                address=asked.series.address(track, slot),
+                ended_at=line.ended_at,
+                values=tuple(one.values[number].get(slot) for one in figures),
+            )
+
+
+def _older(visit: Visit, asked: _Asked) -> str | None:
+    """Return the address of the nights before the window."""
+    if not asked.nights.older:
+        return None
+    return _here(visit, asked, until=asked.nights.before)
+
+
+def _here(visit: Visit, asked: _Asked, **query: str | int | None) -> str:
+    given = {"last": asked.last, "metric": asked.metric or None, **query}
+    return visit.links.page("metrics", asked.pipeline, asked.step, **given)
+
+
+def _guarded(value: Scalar) -> Scalar:
+    """Keep a spreadsheet from taking text for a formula."""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value
+
+
+ROUTES: tuple[View | Document, ...] = (
+    metric_list.LIST,
+    View("/metrics/{pipeline:part}/{step:part}", "metrics.html", build_step),
+    Document("/csv/{pipeline:part}/{step:part}", respond_csv),
+)
