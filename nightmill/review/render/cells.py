@@ -74,9 +74,10 @@ def cells_of(sheet: Sheet, page: NotebookPage) -> list[Cell]:
 
 def failing_cell(cells: Sequence[Cell], page: NotebookPage) -> Cell | None:
     """Find the cell at which the notebook ended early, if it did so in a cell."""
-    named = [one for one in cells if one.number == page.failing and one.kind == "code"]
-    ended = [one for one in cells if one.state in _ENDED]
-    if page.failing is not None and named:
+    own = [one for one in cells if one.kind == "code" and one.number is not None]
+    named = [one for one in own if one.number == page.failing]
+    ended = [one for one in own if one.state in _ENDED]
+    if named:
         return next((one for one in named if one in ended), named[-1])
     return ended[-1] if ended else None
 
@@ -84,7 +85,7 @@ def failing_cell(cells: Sequence[Cell], page: NotebookPage) -> Cell | None:
 def _described(found: Sequence[Any], page: NotebookPage) -> Iterator[Cell]:
     authors, taken = 0, set[str]()
     for index, raw in enumerate(found):
-        cell = raw if isinstance(raw, Mapping) else {"cell_type": "unknown", "source": str(raw)}
+        cell = raw if isinstance(raw, Mapping) else {"cell_type": "unknown", "source": joined(raw)}
         role = _role(cell)
         authors += role not in (Role.INJECTED, Role.MARKER)
         number = None if role is Role.MARKER else _number(cell, max(1, authors))

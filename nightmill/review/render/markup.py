@@ -37,10 +37,10 @@ def show_reordering(html: str) -> str:
 
 
 def joined(value: object) -> str:
-    """Return the text of a field that nbformat lets be text or a list of lines."""
+    """Return the text of a field that may be text or a list of lines, as valid Unicode."""
     if isinstance(value, list):
-        return "".join(one for one in value if isinstance(one, str))
-    return value if isinstance(value, str) else ""
+        value = "".join(one for one in value if isinstance(one, str))
+    return valid_unicode(value) if isinstance(value, str) else ""
 
 
 def shortened(text: str, most: int) -> str:

@@ -39,7 +39,7 @@ def error_of(output: Mapping[str, Any]) -> Error:
     """Read an error output as far as it is one."""
     lines = output.get("traceback")
     shown = lines if isinstance(lines, list) else [joined(lines)]
-    text = "\n".join(one for one in shown if isinstance(one, str))
+    text = "\n".join(map(joined, shown))
     name = shortened(joined(output.get("ename")), 200) or "Error"
     return Error(name, joined(output.get("evalue")), text)
 
