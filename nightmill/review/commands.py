@@ -21,15 +21,33 @@ class Command(BaseModel):
 
 def replays(record: Record) -> Iterator[Command]:
     """Return the commands that run an attempt once more, or open it."""
-    named = {
-        "--pipeline": record.pipeline,
-        "--partition": record.partition,
-        "--step": record.step,
-        "--member": record.member,
-        "--attempt": str(record.attempt),
-        "--store": record.store,
-    }
-    options = [word for name, value in named.items() if value for word in (name, value)]
-    line = shlex.join(["nightmill", "replay", record.run, *options])
+    line = _line("replay", record, **_step(record), attempt=str(record.attempt))
     yield Command(purpose="Open a copy in JupyterLab, at the failing cell", text=f"{line} --open")
     yield Command(purpose="Run it again and compare", text=line)
+
+
+def shows(record: Record) -> Command:
+    """Return the command that tells in a terminal what the page of a record's run does."""
+    return Command(purpose="Show this run in a terminal", text=_line("show", record))
+
+
+def decides(record: Record) -> Iterator[Command]:
+    """Return the commands that decide about what an attempt is held for."""
+    for verb, purpose in (("approve", "Approve it"), ("reject", "Reject it")):
+        yield Command(purpose=purpose, text=_line(verb, record, **_step(record)))
+
+
+def _step(record: Record) -> dict[str, str]:
+    return {"step": record.step, "member": record.member}
+
+
+def _line(verb: str, record: Record, **options: str) -> str:
+    """Return a command about a record's run that means no other one."""
+    named = {
+        "pipeline": record.pipeline,
+        "partition": record.partition,
+        **options,
+        "store": record.store,
+    }
+    words = [word for name, value in named.items() if value for word in (f"--{name}", value)]
+    return shlex.join(["nightmill", verb, record.run, *words])

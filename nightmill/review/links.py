@@ -33,7 +33,7 @@ class Links:
         path = "/".join(encode(part) for part in parts)
         return f"{self.base}/{path}{_query(query)}"
 
-    def attempt(self, page: str, prefix: str, **query: str | int | None) -> str:
+    def attempt(self, page: str, prefix: str, /, **query: str | int | None) -> str:
         """Return the address of a page about an attempt, or a run, by its prefix in the store."""
         return f"{self.base}/{page}/{prefix.removeprefix(f'{RUNS}/')}{_query(query)}"
 

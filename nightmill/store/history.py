@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from nightmill.store.keys import (
     run_prefix,
 )
 from nightmill.store.pointer import read_pointer
+
+_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,27 @@ def runs(store: Store, pipeline: str) -> list[tuple[str, str]]:
 
 def records(store: Store, pipeline: str, partition: str, run: str) -> RunRecords:
     """Read the record of every attempt of a run."""
-    prefix = run_prefix(pipeline, partition, run)
+    return records_below(store, run_prefix(pipeline, partition, run))
+
+
+def records_below(store: Store, prefix: str) -> RunRecords:
+    """Read the record of every attempt of the run with this prefix, some at once."""
+    keys = [entry.key for entry in store.list(prefix) if _is_record(entry.key, prefix)]
     found: list[Record] = []
     unreadable: list[str] = []
-    for entry in store.list(prefix):
-        below = entry.key.removeprefix(f"{prefix}/")
-        # An output may have the name of a record.
-        if below.endswith(f"/{RECORD}") and "/outputs/" not in below:
-            blob = store.read(entry.key)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for key, blob in zip(keys, pool.map(store.read, keys), strict=True):
             try:
                 found += [Record.from_json(blob.data)] if blob else []
             except ValueError:  # no JSON, or another shape: pydantic's error is one too
-                unreadable.append(store.address(entry.key))
+                unreadable.append(store.address(key))
     return RunRecords(tuple(sorted(found, key=lambda one: one.started_at)), tuple(unreadable))
+
+
+def _is_record(key: str, prefix: str) -> bool:
+    below = key.removeprefix(f"{prefix}/")
+    # An output may have the name of a record.
+    return below.endswith(f"/{RECORD}") and "/outputs/" not in below
 
 
 def recent_records(
