@@ -1,0 +1,144 @@
+"""Decisions about outputs that are held for review: what a page shows of them, and the act.
+
+A person's approval is the commit (see `store.approval`), so what is approved is published at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import AwareDatetime
+
+from nightmill.errors import UsageError
+from nightmill.publish.publish import publish_current
+from nightmill.review.commands import Command, decides
+from nightmill.review.pages.attempt_facts import CheckFact, OutputFact, checks_of, outputs_of
+from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.notes import who
+from nightmill.review.pages.now_current import NowCurrent
+from nightmill.review.views import ATTEMPT, Action
+from nightmill.review.visit import Visit
+from nightmill.spec.problems import shown
+from nightmill.spec.record import CheckState, Record
+from nightmill.spec.remarks import TEXT_CHARACTERS, make_decision
+from nightmill.store.approval import approve, reject
+from nightmill.store.history import prefix_of
+from nightmill.store.keys import encode
+
+BEHIND = "behind"
+"""Says in a query that what was approved could not be published."""
+
+Verdict = Literal["held", "approved", "unfinished", "rejected"]
+
+
+class DecisionView(Fact):
+    """An attempt that needs a person's approval: what it made, and what was decided, if it was.
+
+    `unfinished` is one whose approval was cut off before its commit. `outputs` and `checks` are for
+    whoever has to decide.
+    """
+
+    anchor: str
+    label: str
+    attempt: int
+    page: str
+    compare_page: str
+    required: tuple[str, ...]
+    verdict: Verdict
+    by: str = ""
+    at: AwareDatetime | None = None
+    comment: str = ""
+    outputs: tuple[OutputFact, ...] = ()
+    checks: tuple[CheckFact, ...] = ()
+    checks_passed: int = 0
+    zone: str
+    action: str
+    may_act: bool
+    asks_name: bool
+    commands: tuple[Command, ...] = ()
+    most_characters: int = TEXT_CHARACTERS
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something left to do."""
+        return self.verdict in ("held", "unfinished")
+
+
+def decision_of(visit: Visit, record: Record) -> DecisionView | None:
+    """Tell what is to be decided about an attempt, or was; None where nothing needs a review."""
+    review = record.review
+    if review is None or not (record.is_held or review.decision):
+        return None
+    links, prefix = visit.links, prefix_of(record)
+    decision = review.decision.model_dump(exclude={"approved"}) if review.decision else {}
+    return DecisionView(
+        anchor=anchor_of(record),
+        label=record.label,
+        attempt=record.attempt,
+        page=links.attempt("runs", prefix),
+        compare_page=links.attempt("compare", prefix),
+        required=review.required,
+        verdict=_verdict(record),
+        zone=visit.site.specs.zone_of(record),
+        action=links.attempt("decide", prefix),
+        may_act=visit.may_act(record.pipeline),
+        asks_name=not visit.user.name,
+        **decision,
+        **(_to_decide(visit, record) if record.is_held else {}),
+    )
+
+
+def anchor_of(record: Record) -> str:
+    """Name the place on the run's page where a decision is shown."""
+    return f"review-{encode(record.label)}-{record.attempt}"
+
+
+def _verdict(record: Record) -> Verdict:
+    if record.is_rejected:
+        return "rejected"
+    if record.review and record.review.decision:
+        return "unfinished" if record.is_held else "approved"
+    return "held"
+
+
+def _to_decide(visit: Visit, record: Record) -> dict[str, object]:
+    """Tell what somebody has to look at before they decide."""
+    return {
+        "outputs": outputs_of(visit, record, NowCurrent()),
+        "checks": checks_of([one for one in record.checks if one.state is not CheckState.PASSED]),
+        "checks_passed": sum(one.state is CheckState.PASSED for one in record.checks),
+        "commands": tuple(decides(record)),
+    }
+
+
+def _decide(visit: Visit, form: Mapping[str, str]) -> str:
+    """Do what a form says; return the address of the run's page, where it is to be seen."""
+    verdict = form.get("verdict", "")
+    if verdict not in ("approve", "reject"):
+        problem = f"{shown(verdict)} is no verdict" if verdict else "there is no verdict"
+        raise UsageError(problem, advice="send `verdict` as approve or reject")
+    is_approval = verdict == "approve"
+    decision = make_decision(
+        approved=is_approval, by=who(visit, form), comment=form.get("comment", "")
+    )
+    act = approve if is_approval else reject
+    record = act(visit.site.store, visit.prefix, decision)
+    is_behind = is_approval and not _publish(visit, record)
+    query = f"?{BEHIND}=1" if is_behind else ""
+    return f"{visit.links.run(visit.prefix)}{query}#{anchor_of(record)}"
+
+
+def _publish(visit: Visit, record: Record) -> bool:
+    """Publish what has become current; say whether all of it was."""
+    specs, code = visit.site.specs, record.code
+    spec = specs.now().get(record.pipeline) or specs.ran(
+        record.pipeline, code.bundle if code else None
+    )
+    if spec is None or record.step not in spec.steps:
+        return not record.outputs
+    where = {"step": record.step, "partition": record.partition, "member": record.member}
+    return not any(one.problem for one in publish_current(visit.site.store, spec, **where))
+
+
+ROUTES = (Action(f"/decide/{ATTEMPT}", _decide),)

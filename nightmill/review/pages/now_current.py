@@ -1,0 +1,81 @@
+"""What is current now, for pages about attempts of the past.
+
+A bounded number of pointers is read, some at once. An input of a pipeline that whoever asks may not
+see is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nightmill.errors import StoreError, UsageError
+from nightmill.review.pages.parallel import in_parallel
+from nightmill.review.visit import Visit
+from nightmill.spec.record import InputRecord, Record
+from nightmill.store.history import prefix_of
+from nightmill.store.interface import Store
+from nightmill.store.keys import attempt_names, pointer_key_of
+from nightmill.store.pointer import read_current
+
+_LOOKED_AT = 200
+
+
+@dataclass(frozen=True)
+class NowCurrent:
+    """The prefix of the attempt that is current, by the key of its pointer; empty for none.
+
+    A pointer that was not looked at, or cannot be read, is not there.
+    """
+
+    found: Mapping[str, str] = field(default_factory=dict)
+    root: str = ""
+
+    @classmethod
+    def of(cls, visit: Visit, records: Iterable[Record]) -> NowCurrent:
+        """Look at what is current of the steps of these records, and of what they have read."""
+        store = visit.site.store
+        root = store.address("x").removesuffix("x")
+        keys = list(dict.fromkeys(_keys(visit, list(records), root)))[:_LOOKED_AT]
+        prefixes = in_parallel(lambda key: _current(store, key), keys)
+        pairs = zip(keys, prefixes, strict=True)
+        return cls({key: prefix for key, prefix in pairs if prefix is not None}, root)
+
+    def is_current(self, prefix: str) -> bool:
+        """Say whether it is this attempt that is current of its step."""
+        return self.found.get(pointer_key_of(prefix)) == prefix
+
+    def is_behind(self, given: InputRecord) -> bool | None:
+        """Say whether another version than the given one is current by now; None if unknown."""
+        prefix = _prefix_of_input(given, self.root)
+        current = self.found.get(pointer_key_of(prefix)) if prefix else None
+        return None if current is None else current != prefix
+
+
+def _keys(visit: Visit, records: list[Record], root: str) -> Iterator[str]:
+    yield from (pointer_key_of(prefix_of(one)) for one in records if one.outputs)
+    for record in records:
+        for found in record.inputs.values():
+            prefix = _prefix_of_input(found, root) if found else ""
+            if found and prefix and visit.may_read(found.pipeline):
+                yield pointer_key_of(prefix)
+
+
+def _prefix_of_input(given: InputRecord, root: str) -> str:
+    """Name the attempt that made an input's version; empty where the store has moved since."""
+    if not given.address.startswith(root):
+        return ""
+    prefix = given.address.removeprefix(root).partition("/outputs/")[0]
+    try:
+        attempt_names(prefix)
+    except UsageError:
+        return ""
+    return prefix
+
+
+def _current(store: Store, key: str) -> str | None:
+    try:
+        pointer = read_current(store, key).pointer
+    except StoreError:  # damaged, or of a later Nightmill: the page has other things to say
+        return None
+    return pointer.attempt_prefix if pointer else ""

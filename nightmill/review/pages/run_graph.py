@@ -1,0 +1,69 @@
+"""The steps of a run as pipeline.yaml had them when it ran, also those that did not run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nightmill.review.pages.run_steps import StepCard, StepRecords, card_of
+from nightmill.review.pages.run_words import NOT_RUN, why_not
+from nightmill.review.pages.step_graph import edges_of, edges_seen
+from nightmill.review.visit import Visit
+from nightmill.spec.graph import Graph, find_cycle, ordered
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.record import Record
+
+
+@dataclass(frozen=True)
+class RunGraph:
+    """What each step needs; without a pipeline.yaml it is what the steps have read."""
+
+    needs: Graph
+    spec: PipelineSpec | None
+
+    @classmethod
+    def of(cls, spec: PipelineSpec | None, records: Sequence[Record]) -> RunGraph:
+        """Find the graph of a run."""
+        ran: Graph = {record.step: () for record in records}
+        needs = {**ran, **(edges_of(spec) if spec else edges_seen(records))}
+        return cls(ran if find_cycle(needs) else needs, spec)
+
+    def members(self, step: str) -> int:
+        """Count the members that a step has by pipeline.yaml."""
+        known = self.spec.steps.get(step) if self.spec else None
+        return len(known.members) if known else 0
+
+    def cards(self, visit: Visit, steps: Mapping[str, StepRecords]) -> tuple[StepCard, ...]:
+        """Tell every step in short, each after those that it needs."""
+        reused = self._reused(visit, steps)
+        found: dict[str, StepCard] = {}
+        for step in ordered(self.needs):
+            needs = self.needs[step]
+            if step in steps:
+                found[step] = card_of(visit, steps[step], needs, self.members(step))
+                continue
+            states = {one: found[one].state for one in needs}
+            run, page = reused.get(step, ("", ""))
+            found[step] = StepCard(
+                step=step,
+                state=NOT_RUN,
+                note=f"as run {run} left it" if run else why_not(needs, states),
+                address=page,
+                needs=tuple(needs),
+            )
+        return tuple(found.values())
+
+    def _reused(
+        self, visit: Visit, steps: Mapping[str, StepRecords]
+    ) -> Mapping[str, tuple[str, str]]:
+        """Name the runs whose outputs of steps that did not run were read instead."""
+        found: dict[str, tuple[str, str]] = {}
+        own = (visit.name("pipeline"), visit.name("partition"))
+        for one in steps.values():
+            for given in one.gravest.inputs.values():
+                if given is None or (given.pipeline, given.partition) != own:
+                    continue
+                maker = self.spec.maker(given.output) if self.spec else None
+                if maker and maker not in steps:
+                    found[maker] = (given.run, visit.links.page("runs", *own, given.run))
+        return found
