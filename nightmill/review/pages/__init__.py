@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from nightmill.review.pages import attempt, landing, metrics
+from nightmill.review.pages import attempt, landing, metrics, tonight
 from nightmill.review.views import Action, Document, Part, View
 
 PAGES: tuple[View | Action | Document | Part, ...] = (
+    *tonight.ROUTES,
     *attempt.ROUTES,
     *landing.ROUTES,
     *metrics.ROUTES,

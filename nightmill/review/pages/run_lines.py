@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Literal
 
 from nightmill.causes import Cause
+from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.site import Site
 from nightmill.spec.names import label
 from nightmill.spec.pipeline import PipelineSpec
@@ -34,7 +34,6 @@ _RANK = {state: rank for rank, state in enumerate(GRAVEST_FIRST)}
 _ASKED = 200  # heartbeats on a page; whoever has more at once has a page that is slow, not wrong
 _RUN_PARTS = 4  # runs, pipeline, partition, run
 _TRIED = 3  # newest attempts, of which one should have kept its code
-_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -147,8 +146,7 @@ def runs_of(lines: Iterable[Line], silent: frozenset[str] = frozenset()) -> list
 def lines_of(site: Site, pipelines: Iterable[str]) -> Mapping[str, tuple[Line, ...]]:
     """Read the index of several pipelines side by side; raises StoreError."""
     names = list(pipelines)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(names, pool.map(site.index.attempts, names), strict=True))
+    return dict(zip(names, in_parallel(site.index.attempts, names), strict=True))
 
 
 def silent_of(store: Store, lines: Iterable[Line]) -> frozenset[str]:
@@ -164,13 +162,12 @@ def silent_of(store: Store, lines: Iterable[Line]) -> frozenset[str]:
         if line.standing is Standing.RUNNING and now - line.started_at > SILENT_AFTER
     ]
     asked = sorted(asked, key=lambda line: line.started_at, reverse=True)[:_ASKED]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda line: read_progress(store, line.prefix), asked)
-        return frozenset(
-            line.prefix
-            for line, progress in zip(asked, found, strict=True)
-            if progress is None or now - progress.heartbeat > SILENT_AFTER
-        )
+    found = in_parallel(lambda line: read_progress(store, line.prefix), asked)
+    return frozenset(
+        line.prefix
+        for line, progress in zip(asked, found, strict=True)
+        if progress is None or now - progress.heartbeat > SILENT_AFTER
+    )
 
 
 def state_of(line: Line, silent: frozenset[str]) -> RunState:

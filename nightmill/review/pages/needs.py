@@ -1,0 +1,129 @@
+"""What needs a person: one line each, with a link straight to where it can be understood."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from nightmill.causes import SUMMARY, Cause
+from nightmill.review.pages.lateness import day_in_words
+from nightmill.review.pages.partitions import FOR_PEOPLE, Course, Partition, PartitionState
+from nightmill.review.visit import Visit
+from nightmill.review.words import moment
+from nightmill.spec.names import label
+from nightmill.spec.progress import SILENT_AFTER
+from nightmill.spec.summary import Summary
+from nightmill.spec.words import span
+from nightmill.store.index_line import Line
+
+
+class Need(BaseModel):
+    """Partitions of a pipeline that stand in the same bad way; the newest one is told.
+
+    `address` leads to the notebook, at its failing cell where there is one, `run_address` to the
+    run. `more` counts the other partitions, at `more_address`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    state: PartitionState
+    pipeline: str
+    owner: str
+    partition: str
+    partition_in_words: str
+    step: str
+    cause: Cause | None
+    cell: int | None
+    message: str
+    at: AwareDatetime
+    zone: str
+    address: str
+    run_address: str | None
+    more: int
+    more_address: str
+
+
+def needs_of(visit: Visit, course: Course) -> tuple[Need, ...]:
+    """Find what of a pipeline needs a person, the gravest first; raises StoreError."""
+    found: dict[PartitionState, list[Partition]] = defaultdict(list)
+    for one in course.partitions.values():
+        found[one.state].append(one)
+    newest = [found[state][0] for state in FOR_PEOPLE if state in found]
+    lines = [one.ran.gravest for one in newest if one.ran]
+    summaries = visit.site.index.summaries(lines)
+    teller = _Teller(visit, course, summaries)
+    return tuple(teller.need(one, more=len(found[one.state]) - 1) for one in newest)
+
+
+@dataclass(frozen=True)
+class _Teller:
+    """Tells the needs of one pipeline."""
+
+    visit: Visit
+    course: Course
+    summaries: Mapping[str, Summary]
+
+    def need(self, one: Partition, *, more: int) -> Need:
+        """Tell what is wrong with a partition."""
+        line = one.ran.gravest if one.ran else None
+        summary = self.summaries.get(line.prefix) if line else None
+        cell = summary.cell if summary else None
+        is_late = one.state == "late"
+        return Need(
+            state=one.state,
+            pipeline=one.pipeline,
+            owner=self.course.owner,
+            partition=one.name,
+            partition_in_words=day_in_words(one.name),
+            step=label(line.step, line.member) if line and not is_late else "",
+            cause=line.cause if line else None,
+            cell=cell,
+            message=self._message(one, line, summary),
+            at=_at(one, line),
+            zone=self.course.zone,
+            address=self._address(one, line, cell),
+            run_address=self.visit.links.run(line.prefix) if line else None,
+            more=more,
+            more_address=self._more(one),
+        )
+
+    def _message(self, one: Partition, line: Line | None, summary: Summary | None) -> str:
+        zone = self.course.zone
+        if one.state == "late":
+            why = f" ({one.grace.why})" if one.grace else ""
+            return f"{one.in_words()}, expected by {moment(one.expected_by, zone)}{why}"
+        if line is None:
+            return ""
+        if one.state == "silent":
+            silence = span(SILENT_AFTER.total_seconds())
+            since = moment(line.started_at, zone)
+            return f"running since {since}, without a sign of life for {silence} or longer"
+        if one.state == "held":
+            return f"waits for a decision since {moment(line.ended_at, zone)}"
+        known = SUMMARY[line.cause] if line.cause else "failed"
+        return summary.message if summary and summary.message else known
+
+    def _address(self, one: Partition, line: Line | None, cell: int | None) -> str:
+        links = self.visit.links
+        if line is None:
+            return links.page("pipelines", one.pipeline)
+        if one.state == "late":
+            return links.run(line.prefix)
+        return links.attempt("runs", line.prefix) + (f"#cell-{cell}" if cell else "")
+
+    def _more(self, one: Partition) -> str:
+        links = self.visit.links
+        if one.state == "late":
+            return links.page("pipelines", one.pipeline)
+        return links.page("runs", pipeline=one.pipeline, state=one.state)
+
+
+def _at(one: Partition, line: Line | None) -> datetime:
+    """Tell since when it needs somebody."""
+    if one.due_at and (one.state == "late" or line is None):
+        return one.due_at
+    return (line.ended_at or line.started_at) if line else datetime.now(UTC)

@@ -1,0 +1,241 @@
+"""The first page: what needs a person this morning, and how the newest partitions stand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import chain
+from typing import Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from nightmill.review.links import RUNS
+from nightmill.review.pages.asked import number_of, one_of, same_page
+from nightmill.review.pages.lateness import day_of
+from nightmill.review.pages.needs import Need, needs_of
+from nightmill.review.pages.parallel import in_parallel
+from nightmill.review.pages.partitions import (
+    FOR_PEOPLE,
+    GRAVEST_FIRST,
+    Course,
+    Partition,
+    PartitionState,
+    Window,
+    course_of,
+)
+from nightmill.review.pages.run_lines import lines_of, silent_of
+from nightmill.review.views import View
+from nightmill.review.visit import Visit
+from nightmill.review.words import counted
+
+_DAYS, _MOST_DAYS = 14, 92
+_ROWS = 60
+_NEEDS = 40
+_ZONES = 6
+_QUIET: tuple[PartitionState, ...] = ("succeeded", "due", "running")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Column(_Part):
+    """A day of the grid."""
+
+    partition: str
+    day: date
+
+
+class Cell(_Part):
+    """A partition of a pipeline; `sentence` says all that the sign does."""
+
+    partition: str
+    state: PartitionState
+    sentence: str
+    address: str
+
+    @classmethod
+    def of(cls, visit: Visit, one: Partition) -> Self:
+        """Make the cell of a partition; what has not run leads to its pipeline."""
+        links = visit.links
+        address = (
+            links.run(one.ran.gravest.prefix) if one.ran else links.page("pipelines", one.pipeline)
+        )
+        return cls(partition=one.name, state=one.state, sentence=one.sentence(), address=address)
+
+
+class Row(_Part):
+    """A pipeline in the grid: a cell for each column, None where there is nothing to say.
+
+    `cells` of a pipeline whose partitions are no days are its newest ones, whatever the columns.
+    """
+
+    pipeline: str
+    owner: str
+    zone: str
+    address: str
+    is_quiet: bool
+    next_due: AwareDatetime | None
+    cells: tuple[Cell | None, ...]
+
+
+class ZoneClock(_Part):
+    """What the clocks of a zone say."""
+
+    zone: str
+    now: AwareDatetime
+
+
+class Filters(_Part):
+    """What the page was asked for."""
+
+    pipeline: str
+    owner: str
+    state: str
+    days: int
+    page: int
+
+
+class TonightPage(_Part):
+    """What needs a person, and the grid of the rest.
+
+    `rows` are of pipelines whose partitions are days, `texts` of the others. `summary` says it in
+    one sentence. `hidden_needs` and `hidden_rows` count what is left out.
+    """
+
+    summary: str
+    now: AwareDatetime
+    zones: tuple[ZoneClock, ...]
+    filters: Filters
+    owners: tuple[str, ...]
+    states: tuple[str, ...]
+    needs: tuple[Need, ...]
+    hidden_needs: int
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    texts: tuple[Row, ...]
+    hidden_rows: int
+    next_page: str | None
+    pipelines: int
+    has_unindexed: bool
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A pipeline, and what of it needs a person."""
+
+    course: Course
+    needs: tuple[Need, ...]
+
+    def is_asked_for(self, filters: Filters) -> bool:
+        """Say whether the filters let it through."""
+        name = filters.pipeline.casefold() in self.course.pipeline.casefold()
+        owner = filters.owner in ("", self.course.owner)
+        states = {one.state for one in self.course.partitions.values()}
+        return name and owner and (not filters.state or filters.state in states)
+
+
+def build(visit: Visit) -> TonightPage:
+    """Tell how all pipelines that whoever asks may see stand; raises StoreError."""
+    now = datetime.now(UTC)
+    filters = _filters(visit)
+    every = _told(visit, filters.days, now)
+    told = [one for one in every if one.is_asked_for(filters)]
+    needs = [need for one in told for need in one.needs if filters.state in ("", need.state)]
+    needs.sort(key=lambda one: (FOR_PEOPLE.index(one.state), -one.at.timestamp()))
+    shown, left = _shown(told, filters.page)
+    columns = _columns(shown, filters.days)
+    return TonightPage(
+        summary=_summary(told, needs),
+        now=now,
+        zones=_zones(shown, now),
+        filters=filters,
+        owners=tuple(sorted({one.course.owner for one in every} - {""})),
+        states=GRAVEST_FIRST,
+        needs=tuple(needs[:_NEEDS]),
+        hidden_needs=max(len(needs) - _NEEDS, 0),
+        columns=columns,
+        rows=tuple(_row(visit, one, columns, now) for one in shown if one.are_days),
+        texts=tuple(_row(visit, one, None, now) for one in shown if not one.are_days),
+        hidden_rows=left,
+        next_page=same_page(visit, "", page=filters.page + 1) if left else None,
+        pipelines=len(every),
+        has_unindexed=not every and bool(visit.site.store.children(RUNS)),
+    )
+
+
+def _filters(visit: Visit) -> Filters:
+    return Filters(
+        pipeline=visit.query("pipeline").strip(),
+        owner=visit.query("owner"),
+        state=one_of(visit, "state", GRAVEST_FIRST),
+        days=number_of(visit, "days", _DAYS, most=_MOST_DAYS),
+        page=number_of(visit, "page", 1),
+    )
+
+
+def _shown(told: Iterable[_Told], page: int) -> tuple[Sequence[Course], int]:
+    """Choose the rows of a page, those that need somebody first, and count what comes after."""
+    ordered = sorted(told, key=lambda one: (not one.needs, one.course.pipeline))
+    end = page * _ROWS
+    return [one.course for one in ordered[end - _ROWS : end]], max(len(ordered) - end, 0)
+
+
+def _told(visit: Visit, days: int, now: datetime) -> list[_Told]:
+    """Look at every pipeline that ran or is in the project, side by side."""
+    planned = [name for name in visit.site.specs.now() if visit.may_read(name)]
+    lines = lines_of(visit.site, visit.pipelines())
+    silent = silent_of(visit.site.store, chain.from_iterable(lines.values()))
+    window = Window(days, now, silent)
+
+    def tell(name: str) -> _Told:
+        course = course_of(visit.site, name, lines.get(name, ()), window)
+        return _Told(course, needs_of(visit, course))
+
+    return in_parallel(tell, sorted({*planned, *lines}))
+
+
+def _summary(told: Sequence[_Told], needs: Sequence[Need]) -> str:
+    """Say it in one sentence: 2 of 9 pipelines need you: 1 failed, 1 late."""
+    needing = len({need.pipeline for need in needs})
+    if not needing:
+        return f"Nothing needs you in {counted(len(told), 'pipeline')}"
+    states = Counter(need.state for need in needs)
+    found = ", ".join(f"{states[state]} {state}" for state in FOR_PEOPLE if states[state])
+    verb = "needs" if needing == 1 else "need"
+    return f"{needing} of {counted(len(told), 'pipeline')} {verb} you: {found}"
+
+
+def _columns(courses: Iterable[Course], most: int) -> tuple[Column, ...]:
+    """Choose the newest days on which anything ran or was due."""
+    names = {name for one in courses if one.are_days for name in one.partitions}
+    days = ((name, day_of(name)) for name in sorted(names, reverse=True)[:most])
+    return tuple(Column(partition=name, day=day) for name, day in days if day)
+
+
+def _row(visit: Visit, course: Course, columns: Sequence[Column] | None, now: datetime) -> Row:
+    names = course.partitions if columns is None else [one.partition for one in columns]
+    shown = [course.partitions.get(name) for name in names]
+    return Row(
+        pipeline=course.pipeline,
+        owner=course.owner,
+        zone=course.zone,
+        address=visit.links.page("pipelines", course.pipeline),
+        is_quiet=all(one is None or one.state in _QUIET for one in shown),
+        next_due=course.next_due(now),
+        cells=tuple(one and Cell.of(visit, one) for one in shown),
+    )
+
+
+def _zones(courses: Iterable[Course], now: datetime) -> tuple[ZoneClock, ...]:
+    zones = Counter(one.zone for one in courses) | Counter({"UTC": 1})
+    return tuple(
+        ZoneClock(zone=zone, now=now.astimezone(ZoneInfo(zone)))
+        for zone, _count in zones.most_common(_ZONES)
+    )
+
+
+ROUTES = (View("/", "tonight.html", build),)
