@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import Lock
 
 from nightmill.spec.record import AttemptState, Record
@@ -20,21 +20,42 @@ from nightmill.spec.summary import Summary, summarize
 from nightmill.store.history import prefix_of
 from nightmill.store.index_bodies import Bodies
 from nightmill.store.index_book import Book
-from nightmill.store.index_line import INDEX, Line, entry_key
+from nightmill.store.index_line import INDEX, Line, entry_key, entry_of, milliseconds
 from nightmill.store.index_running import Running, Snapshot
 from nightmill.store.interface import Store
 from nightmill.store.keys import decode
 
 
-def note(store: Store, record: Record, *, prefix: str = "") -> None:
+def note(
+    store: Store, record: Record, *, prefix: str = "", at: datetime | None = None
+) -> str | None:
     """Tell the index how an attempt ended, by its record as it is in the store; one request.
 
-    `prefix` is the attempt's, where the names in its record do not tell it. Nothing is noted of one
-    that runs. Raises StoreError.
+    `prefix` is the attempt's, where the names in its record do not tell it; `at` is when that is
+    said to have been told, by default now. Return the key of the entry: None for an attempt that
+    runs, of which nothing is noted. Raises StoreError.
     """
-    if record.state is not AttemptState.RUNNING:
-        summary = summarize(record, prefix or prefix_of(record))
-        store.write(entry_key(summary, written_ms=time.time_ns() // 10**6), summary.to_json())
+    if record.state is AttemptState.RUNNING:
+        return None
+    summary = summarize(record, prefix or prefix_of(record))
+    key = entry_key(summary, written_ms=milliseconds(at or datetime.now(UTC)))
+    store.write(key, summary.to_json())
+    return key
+
+
+def attempt_told(store: Store, key: str, pipeline: str) -> str | None:
+    """Name the attempt that the entry with this key tells of; None where nothing can be read.
+
+    The store is asked only where the name of the entry does not tell. Raises StoreError.
+    """
+    entry = entry_of(key, pipeline)
+    if entry is not None and entry.line is not None:
+        return entry.line.prefix
+    blob = store.read(key) if entry else None
+    try:
+        return Summary.from_json(blob.data).prefix if blob else None
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ lies behind it. Clocks of writers differ, so each refresh reads back to some tim
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import takewhile
 from threading import Lock, Thread
 
 from nightmill.errors import StoreError
 from nightmill.store.index_bodies import Bodies
-from nightmill.store.index_line import Entry, Line, entry_of, last_key, newest, told
+from nightmill.store.index_line import Entry, Line, entry_of, last_key, milliseconds, newest, told
 from nightmill.store.interface import Store
 from nightmill.store.keys import index_prefix
 
@@ -57,7 +57,7 @@ class Book:
             self._change(without=keys)
 
     def _refresh(self) -> None:
-        read_at, read_ms = self._clock(), time.time_ns() // 10**6
+        read_at, read_ms = self._clock(), milliseconds(datetime.now(UTC))
         last = last_key(self._pipeline, self._read_ms - _CLOCKS_DIFFER_MS)
         self._change(self._new(takewhile(lambda key: key <= last, self._keys())))
         if self._read_at is None:

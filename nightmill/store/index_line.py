@@ -30,6 +30,7 @@ _SUFFIX = ".json"
 _FIELDS = 12
 _DIGEST_LENGTH = 32
 _MILLISECOND = timedelta(milliseconds=1)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,11 @@ def told(entry: Entry, summary: Summary) -> Entry:
     return Entry(entry.key, entry.written_ms, summary.revision, line)
 
 
+def milliseconds(moment: datetime) -> int:
+    """Return the whole milliseconds since the epoch."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
 def _fields(summary: Summary, written_ms: int) -> Iterator[str]:
     ended_at = summary.ended_at or _moment(written_ms)
     yield f"{_END_OF_TIME_MS - written_ms:0{_DIGITS}}"
@@ -146,7 +152,7 @@ def _fields(summary: Summary, written_ms: int) -> Iterator[str]:
     yield summary.standing
     yield summary.cause or ""
     yield "" if summary.duration_s is None else f"{summary.duration_s:.3f}"
-    yield str((_moment(written_ms) - ended_at) // _MILLISECOND)
+    yield str(written_ms - milliseconds(ended_at))
 
 
 def _line(key: str, pipeline: str, others: list[str], written_ms: int) -> Line:
@@ -173,5 +179,5 @@ def _line(key: str, pipeline: str, others: list[str], written_ms: int) -> Line:
     )
 
 
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+def _moment(written_ms: int) -> datetime:
+    return _EPOCH + written_ms * _MILLISECOND

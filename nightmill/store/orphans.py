@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from nightmill.spec.summary import Summary
-from nightmill.store.index_line import entry_of
+from nightmill.store.index import attempt_told
 from nightmill.store.interface import Entry, Store
 from nightmill.store.keys import encode, index_prefix
 
@@ -19,8 +18,9 @@ def orphans(store: Store, pipeline: str, attempts: Collection[str]) -> Iterator[
 
 
 def _entries(store: Store, pipeline: str, attempts: Collection[str]) -> Iterator[Entry]:
+    """Find entries; one that cannot be read tells of nobody, and stays."""
     for listed in store.list(index_prefix(pipeline)):
-        prefix = _attempt_of(store, listed.key, pipeline)
+        prefix = attempt_told(store, listed.key, pipeline)
         if prefix and prefix not in attempts:
             yield listed
 
@@ -30,15 +30,3 @@ def _notes(store: Store, pipeline: str, attempts: Collection[str]) -> Iterator[E
     for listed in store.list(f"notes/{encode(pipeline)}"):
         if tuple(listed.key.split("/")[_RUN]) not in runs:
             yield listed
-
-
-def _attempt_of(store: Store, key: str, pipeline: str) -> str | None:
-    """Name the attempt that an entry tells of; None where it cannot be read: it stays."""
-    entry = entry_of(key, pipeline)
-    if entry is not None and entry.line is not None:
-        return entry.line.prefix
-    blob = store.read(key) if entry else None
-    try:
-        return Summary.from_json(blob.data).prefix if blob else None
-    except ValueError:
-        return None
