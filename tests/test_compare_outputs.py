@@ -11,8 +11,9 @@ import pytest
 
 from nightmill.review.compare.budget import Budget
 from nightmill.review.compare.compare import compare
+from nightmill.review.compare.contents import read_cells
 from nightmill.review.compare.model import Change
-from tests.compared import cells_of, code, data, error, printed, shown, side
+from tests.compared import cells_of, code, data, error, markdown, notebook, printed, shown, side
 
 STYLER = """<style type="text/css">#T_{id}_row0_col0 {{color: red;}}</style>
 <table id="T_{id}"><thead><tr><th class="blank">&nbsp;</th><th>auc</th></tr></thead>
@@ -133,9 +134,12 @@ def test_a_picture_is_told_by_hash_type_size_and_place():
     (output,) = compared([printed("x"), data("image/png", old)], [data("image/png", new)])[1:]
     assert output.kind == "picture"
     image = output.image.before
-    assert (image.mime, image.size, image.cell, image.output) == ("image/png", 360, 0, 1)
+    assert (image.mime, image.size) == ("image/png", 360)
     assert image.sha256 != output.image.after.sha256
-    assert "old" not in output.model_dump_json()
+    assert old not in output.model_dump_json()
+    placed = notebook(markdown("# Plots"), code("x", printed("x"), data("image/png", new)))
+    (_text, cell) = read_cells(placed, lambda *place: "/".join(map(str, place)))
+    assert cell.outputs[1].image.address == "1/1/image/png"
 
 
 def test_other_types_of_one_picture():

@@ -81,9 +81,9 @@ def _brief(cell: CellChange) -> CellChange:
 
 
 def _notes(before: Side, after: Side, shown: int) -> list[str]:
-    sides = (("earlier", before), ("later", after))
+    sides = (("the other attempt", before), ("this attempt", after))
     notes = [
-        f"cells are not compared: the {name} attempt {side.why}"
+        f"cells are not compared: {name} {side.why}"
         for name, side in sides
         if side.cells is None
     ]

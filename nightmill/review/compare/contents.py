@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, Literal, cast
 
 from nightmill.review.compare import volatile
 from nightmill.review.compare.model import Image
 from nightmill.spec import executed, words
 
-MAX_BYTES = 150 << 20
+MAX_BYTES = 64 << 20
 MAX_TEXT = 200_000
 MAX_CELLS = 10_000
 _MAX_OUTPUTS = 1000  # of one cell
@@ -31,6 +32,8 @@ PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", _SVG)
 
 _UNSEEN = ("application/scrapbook", "application/papermill")
 """Beginnings of types that hold metrics, which are told from the record."""
+
+_PlacedAddress = Callable[[int, str], str]
 
 CellKind = Literal["code", "markdown", "raw"]
 
@@ -65,9 +68,8 @@ class Output:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell by its author's number; `place` is its 0-based one in the notebook's JSON."""
+    """One cell by its author's number."""
 
-    place: int
     kind: CellKind
     number: int
     title: str
@@ -77,7 +79,15 @@ class Cell:
     outputs: tuple[Output, ...] = field(default=(), repr=False)
 
 
-def read_cells(data: bytes) -> tuple[Cell, ...] | None:
+Address = Callable[[int, int, str], str]
+"""Names where a picture can be seen: by the 0-based places of its cell and output, and its type."""
+
+
+def _nowhere(_cell: int, _output: int, _mime: str) -> str:
+    return ""
+
+
+def read_cells(data: bytes, address: Address = _nowhere) -> tuple[Cell, ...] | None:
     """Read the author's cells of an executed notebook; None for what is no notebook.
 
     What papermill added is left out: the parameters are told from the record, an error in its cell.
@@ -90,30 +100,32 @@ def read_cells(data: bytes) -> tuple[Cell, ...] | None:
     ]
     own = [one for one in cells if "nightmill" in _part(one[1], "metadata")] or cells
     authors = [one for one in own if "injected-parameters" not in _tags(one[1])]
-    return tuple(_cell(place, at, cell) for at, (place, cell) in enumerate(authors[:MAX_CELLS]))
+    return tuple(
+        _cell(cell, at + 1, partial(address, place))
+        for at, (place, cell) in enumerate(authors[:MAX_CELLS])
+    )
 
 
-def _cell(place: int, at: int, cell: Mapping[str, Any]) -> Cell:
+def _cell(cell: Mapping[str, Any], position: int, address: _PlacedAddress) -> Cell:
     source, mine = _text(cell.get("source")), _part(_part(cell, "metadata"), "nightmill")
     kind, number, name = cell.get("cell_type"), mine.get("number"), cell.get("id")
     is_number = isinstance(number, int) and not isinstance(number, bool)
     return Cell(
-        place=place,
         kind=cast("CellKind", kind if kind in ("code", "markdown") else "raw"),
-        number=number if is_number and isinstance(number, int) else at + 1,
+        number=number if is_number and isinstance(number, int) else position,
         title=words.shortened(words.one_line(_text(mine.get("title")) or source[:500]), 80),
         id=name if isinstance(name, str) else None,
         source=source[:MAX_TEXT],
         sha256=_hash(source),
-        outputs=tuple(_outputs(place, cell)) if kind == "code" else (),
+        outputs=tuple(_outputs(cell, address)) if kind == "code" else (),
     )
 
 
 # -- outputs --------------------------------------------------------------------------------------
 
 
-def _outputs(cell: int, found: Mapping[str, Any]) -> Iterator[Output]:
-    outputs = found.get("outputs")
+def _outputs(cell: Mapping[str, Any], address: _PlacedAddress) -> Iterator[Output]:
+    outputs = cell.get("outputs")
     outputs = outputs[:_MAX_OUTPUTS] if isinstance(outputs, list) else []
     known = [(at, one) for at, one in enumerate(outputs) if isinstance(one, Mapping)]
     yield from _printed([one for _at, one in known if one.get("output_type") == "stream"])
@@ -121,7 +133,7 @@ def _outputs(cell: int, found: Mapping[str, Any]) -> Iterator[Output]:
         if one.get("output_type") == "error":
             yield _of_text(Kind.ERROR, _error(one))
         elif bundle := _part(one, "data"):
-            yield from _of_bundle(bundle, cell, at)
+            yield from _of_bundle(bundle, partial(address, at))
 
 
 def _printed(streams: Sequence[Mapping[str, Any]]) -> Iterator[Output]:
@@ -138,11 +150,11 @@ def _error(output: Mapping[str, Any]) -> str:
     return "\n".join([said, *(line for line in traceback if words.plain(line) != said)])
 
 
-def _of_bundle(bundle: Mapping[str, Any], cell: int, output: int) -> Iterator[Output]:
+def _of_bundle(bundle: Mapping[str, Any], address: Callable[[str], str]) -> Iterator[Output]:
     seen = {str(mime): value for mime, value in bundle.items() if not str(mime).startswith(_UNSEEN)}
     mime = next((one for one in PICTURES if one in seen), None)
     if mime is not None:
-        yield _of_image(mime, _text(seen[mime]), cell, output)
+        yield _of_image(mime, _text(seen[mime]), address(mime))
     elif structured := [one for one in seen if _is_structured(one)]:
         yield _of_data(seen[structured[0]])
     elif "text/html" in seen:
@@ -161,14 +173,14 @@ def _is_structured(mime: str) -> bool:
     return mime == "application/json" or mime.endswith("+json")
 
 
-def _of_image(mime: str, data: str, cell: int, output: int) -> Output:
+def _of_image(mime: str, data: str, address: str) -> Output:
     if mime == _SVG:
         size, found = len(data.encode()), volatile.svg(data[:_MAX_SVG])
         steady = _hash(found.text + data[_MAX_SVG:])
     else:
         data = "".join(data.split())
         size, found, steady = len(data.rstrip("=")) * 3 // 4, volatile.Steady(""), ""
-    image = Image(sha256=_hash(data), mime=mime, size=size, cell=cell, output=output)
+    image = Image(sha256=_hash(data), mime=mime, size=size, address=address)
     return Output(Kind.IMAGE, image.sha256, image=image, steady=steady, without=found.without)
 
 

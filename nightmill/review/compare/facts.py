@@ -62,7 +62,6 @@ def outcome(before: Record, after: Record) -> Iterator[Fact]:
     yield _told("cause", _cause(before), _cause(after))
     yield _told("message", _message(before), _message(after))
     yield _told("committed", _committed(before), _committed(after))
-    yield _told("partition", before.partition, after.partition)
     yield _told("node pool", before.pool, after.pool)
     yield _told("warnings", _lines(before.warnings), _lines(after.warnings))
 

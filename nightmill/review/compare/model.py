@@ -56,6 +56,11 @@ class Facts(_Part):
     shown: tuple[Fact, ...] = ()
     same: int = 0
 
+    @property
+    def differing(self) -> int:
+        """How many differ."""
+        return sum(fact.change is not Change.SAME for fact in self.shown)
+
 
 # -- text, tables and pictures --------------------------------------------------------------------
 
@@ -111,14 +116,13 @@ class TableChange(_Part):
 class Image(_Part):
     """A picture in an executed notebook, known by its hash alone; size in bytes.
 
-    `cell` and `output` are 0-based places in the notebook's JSON.
+    `address` is where it can be seen: empty where nobody serves it.
     """
 
     sha256: str
     mime: str
     size: int
-    cell: int
-    output: int
+    address: str
 
 
 class ImageChange(_Part):
@@ -220,3 +224,8 @@ class Comparison(_Part):
     cells: tuple[CellChange, ...]
     counts: Counts
     notes: tuple[str, ...] = ()
+
+    @property
+    def notable_costs(self) -> int:
+        """How many cells, and the whole, took notably more or less."""
+        return sum(cost.notable for cost in (self.total, *self.costs))

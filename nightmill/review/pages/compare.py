@@ -1,0 +1,218 @@
+"""What differs between an attempt and another one: the last good one, unless a reader names it.
+
+Everything that a notebook holds arrives here as plain text, numbers and addresses (see `compare`),
+and the template writes it into markup of ours: so this page needs no sandbox.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Sequence
+from datetime import datetime
+
+from nightmill.errors import StoreError, UsageError
+from nightmill.review.compare.baseline import Named, find, last_good, peers
+from nightmill.review.compare.compare import Side, bundle_files, compare
+from nightmill.review.compare.contents import MAX_BYTES, read_cells
+from nightmill.review.compare.facts import Files
+from nightmill.review.compare.model import Comparison
+from nightmill.review.links import RUNS, Links
+from nightmill.review.pages.fact import Fact
+from nightmill.review.signing import signed
+from nightmill.review.views import ATTEMPT, View
+from nightmill.review.visit import Visit
+from nightmill.spec.record import AttemptState, Record
+from nightmill.spec.summary import Standing
+from nightmill.spec.words import amount
+from nightmill.store.amend import read_record
+from nightmill.store.bundle import fetch
+from nightmill.store.index_line import Line
+from nightmill.store.interface import Store
+from nightmill.store.keys import NOTEBOOK, encode
+
+_CHOICES = 40
+_ATTEMPT_DIGITS = 9
+
+
+class Compared(Fact):
+    """One of the two attempts; `notebook` is where its executed notebook is, if it has one."""
+
+    prefix: str
+    partition: str
+    run: str
+    attempt: int
+    standing: Standing
+    started_at: datetime
+    page: str
+    notebook: str | None
+
+
+class Choice(Fact):
+    """Another attempt that this one may be compared with."""
+
+    partition: str
+    run: str
+    attempt: int
+    standing: Standing
+    started_at: datetime
+    address: str
+    is_chosen: bool
+
+
+class ComparePage(Fact):
+    """Two attempts and what differs; nothing earlier that was good: `before` is None.
+
+    `is_last_good` tells that nobody chose the earlier one. `other_extent` is this page with all
+    that is equal as well, or without.
+    """
+
+    pipeline: str
+    step: str
+    member: str
+    label: str
+    zone: str
+    before: Compared | None
+    after: Compared
+    is_last_good: bool
+    whole: bool
+    other_extent: str
+    choices: tuple[Choice, ...]
+    comparison: Comparison | None
+
+
+def compare_page(visit: Visit) -> ComparePage:
+    """Compare the attempt that the address names with the one that the query names."""
+    site, named = visit.site, _named(visit)
+    record = _record(site.store, visit.prefix)
+    others = peers(site.index, record, visit.prefix)
+    prefix = last_good(site.store, others, record) if named is None else find(others, named)
+    earlier = None if prefix is None else _record(site.store, prefix)
+    whole = visit.query("all") == "1"
+    comparison = None
+    if prefix is not None and earlier is not None:
+        bundles = _bundles(site.store, earlier, record)
+        before = _side(visit, prefix, earlier, bundles[0])
+        after = _side(visit, visit.prefix, record, bundles[1])
+        comparison = compare(before, after, whole=whole)
+    return ComparePage(
+        **record.model_dump(include={"pipeline", "step", "member"}),
+        label=record.label,
+        zone=site.specs.zone_of(record),
+        before=None if prefix is None or earlier is None else _told(visit, prefix, earlier),
+        after=_told(visit, visit.prefix, record),
+        is_last_good=named is None,
+        whole=whole,
+        other_extent=_address(visit, named, whole=not whole),
+        choices=tuple(_choices(visit, others, prefix, whole=whole)),
+        comparison=comparison,
+    )
+
+
+# -- what the address says ------------------------------------------------------------------------
+
+
+def _named(visit: Visit) -> Named | None:
+    """Return the attempt that the query names; None where it names none."""
+    partition, run = visit.query("with_partition"), visit.query("with_run")
+    attempt = visit.query("with_attempt")
+    if not (partition or run or attempt):
+        return None
+    is_number = attempt.isascii() and attempt.isdigit() and len(attempt) <= _ATTEMPT_DIGITS
+    if attempt and not is_number:
+        raise UsageError(f"with_attempt={attempt!r} is no number of an attempt")
+    return Named(partition, run, int(attempt or 0))
+
+
+def _address(visit: Visit, named: Named | None, *, whole: bool) -> str:
+    chosen = named or Named()
+    return visit.links.attempt(
+        "compare",
+        visit.prefix,
+        with_partition=chosen.partition or None,
+        with_run=chosen.run or None,
+        with_attempt=chosen.attempt or None,
+        all=1 if whole else None,
+    )
+
+
+def _choices(
+    visit: Visit, others: Sequence[Line], chosen: str | None, *, whole: bool
+) -> list[Choice]:
+    return [
+        Choice(
+            partition=line.partition,
+            run=line.run,
+            attempt=line.attempt,
+            standing=line.standing,
+            started_at=line.started_at,
+            address=_address(visit, Named(line.partition, line.run, line.attempt), whole=whole),
+            is_chosen=line.prefix == chosen,
+        )
+        for line in others[:_CHOICES]
+    ]
+
+
+# -- what the store says --------------------------------------------------------------------------
+
+
+def _told(visit: Visit, prefix: str, record: Record) -> Compared:
+    has_notebook = record.notebook is not None
+    return Compared(
+        **record.model_dump(include={"partition", "run", "attempt", "started_at"}),
+        prefix=prefix,
+        standing=Standing.of(record),
+        page=visit.links.attempt(RUNS, prefix),
+        notebook=visit.links.attempt("notebook", prefix) if has_notebook else None,
+    )
+
+
+def _record(store: Store, prefix: str) -> Record:
+    record = read_record(store, prefix)
+    if record is None:
+        raise UsageError(
+            "there is no record of this attempt, or it cannot be read",
+            where=prefix,
+            advice="`nightmill gc` may have deleted it; compare with another one",
+        )
+    return record
+
+
+def _side(visit: Visit, prefix: str, record: Record, files: Files) -> Side:
+    """Read one attempt. Its notebook is let go before the other one is read."""
+    store, key = visit.site.store, f"{prefix}/{NOTEBOOK}"
+    entry = next(iter(store.list(prefix, start_after=key[:-1])), None)
+    if entry is None or entry.key != key:
+        return Side(record, None, "has left no executed notebook", files)
+    if entry.size > MAX_BYTES:
+        why = f"has a notebook of {amount(entry.size)}; at most {amount(MAX_BYTES)} are compared"
+        return Side(record, None, why, files)
+    secret, base, path = visit.site.secret, visit.links.base, Links().attempt("part", prefix)
+
+    def address(cell: int, output: int, mime: str) -> str:
+        return base + signed(secret, f"{path}/{cell}/{output}/{encode(mime)}")
+
+    blob = store.read(key)
+    cells = read_cells(blob.data, address) if blob else None
+    why = "is running" if record.state is AttemptState.RUNNING else "has a damaged notebook"
+    return Side(record, cells, why, files)
+
+
+def _bundles(store: Store, before: Record, after: Record) -> tuple[Files, Files]:
+    """Read what only the bundles know, where they are not the same one."""
+    names = [one.code.bundle if one.code else None for one in (before, after)]
+    if None in names or names[0] == names[1]:
+        return {}, {}
+    then, now = (_files(store, name) for name in names if name is not None)
+    return ({}, {}) if then is None or now is None else (then, now)
+
+
+def _files(store: Store, sha256: str) -> Files | None:
+    """Return the hashes of the files of a bundle; None where it was not kept, or is damaged."""
+    try:
+        bundle = fetch(store, sha256)
+        return bundle_files(bundle) if bundle else None
+    except (StoreError, tarfile.TarError):
+        return None
+
+
+ROUTES = (View(f"/compare/{ATTEMPT}", "compare.html", compare_page),)
