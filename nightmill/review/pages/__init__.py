@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from nightmill.review.pages import attempt, landing, metrics, tonight
+from nightmill.review.pages import attempt, compare, landing, metrics, tonight
 from nightmill.review.views import Action, Document, Part, View
 
 PAGES: tuple[View | Action | Document | Part, ...] = (
     *tonight.ROUTES,
     *attempt.ROUTES,
+    *compare.ROUTES,
     *landing.ROUTES,
     *metrics.ROUTES,
 )
