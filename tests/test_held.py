@@ -317,15 +317,21 @@ def test_another_pipeline_does_not_see_it(files):
     assert "numbers" in lack.told
 
 
-def test_decisions_by_hand(files, cli):
-    """Approve and reject take the step that is held; who, when and why are in the record."""
-    first = record_of(files, "make")
-    none = cli("reject", first.run, "--comment", "no", "--step", "total", cwd=files.root)
+@pytest.mark.usefixtures("first")
+def test_a_rejection_needs_a_step_and_a_reason(files, cli):
+    """Nothing is decided by half a command."""
+    run = record_of(files, "make").run
+    none = cli("reject", run, "--comment", "no", "--step", "total", cwd=files.root)
     assert (none.code, "nothing that is meant" in none.err) == (2, True)
-    assert cli("reject", first.run, cwd=files.root).code == 2
-    done = cli("approve", first.run[:15], "--comment", "looks right", cwd=files.root)
-    assert (done.code, done.err) == (0, "")
-    assert f"make {DAYS[0]}: approved, and current" in done.out
+    assert cli("reject", run, cwd=files.root).code == 2
+    assert cli("reject", run, "--comment", " ", cwd=files.root).code == 2
+    assert record_of(files, "make").review.decision is None
+
+
+def test_decisions_by_hand(files, approved, cli):
+    """The step that is held becomes current; who, when and why are in the record."""
+    assert (approved.code, approved.err) == (0, "")
+    assert f"make {DAYS[0]}: approved, and current" in approved.out
     record = record_of(files, "make")
     assert (record.committed, record.review.decision.comment) == (True, "looks right")
     assert " on " in record.review.decision.by
