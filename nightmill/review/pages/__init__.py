@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from nightmill.review.pages import attempt, compare, landing, metrics, tonight
+from nightmill.review.pages import attempt, compare, landing, metrics, runs, tonight
 from nightmill.review.views import Action, Document, Part, View
 
 PAGES: tuple[View | Action | Document | Part, ...] = (
     *tonight.ROUTES,
+    *runs.ROUTES,
     *attempt.ROUTES,
     *compare.ROUTES,
     *landing.ROUTES,

@@ -95,7 +95,8 @@ class _Teller:
         zone = self.course.zone
         if one.state == "late":
             why = f" ({one.grace.why})" if one.grace else ""
-            return f"{one.in_words()}, expected by {moment(one.expected_by, zone)}{why}"
+            what = one.in_words().removeprefix("late, ")
+            return f"{what}, expected by {moment(one.expected_by, zone)}{why}"
         if line is None:
             return ""
         if one.state == "silent":

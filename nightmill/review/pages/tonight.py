@@ -130,6 +130,12 @@ class _Told:
     course: Course
     needs: tuple[Need, ...]
 
+    @property
+    def rank(self) -> int:
+        """Where its row comes: the gravest first, what needs nobody last."""
+        states = [FOR_PEOPLE.index(need.state) for need in self.needs]
+        return min(states, default=len(FOR_PEOPLE))
+
     def is_asked_for(self, filters: Filters) -> bool:
         """Say whether the filters let it through."""
         name = filters.pipeline.casefold() in self.course.pipeline.casefold()
@@ -179,7 +185,7 @@ def _filters(visit: Visit) -> Filters:
 
 def _shown(told: Iterable[_Told], page: int) -> tuple[Sequence[Course], int]:
     """Choose the rows of a page, those that need somebody first, and count what comes after."""
-    ordered = sorted(told, key=lambda one: (not one.needs, one.course.pipeline))
+    ordered = sorted(told, key=lambda one: (one.rank, one.course.pipeline))
     end = page * _ROWS
     return [one.course for one in ordered[end - _ROWS : end]], max(len(ordered) - end, 0)
 

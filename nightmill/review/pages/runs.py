@@ -1,0 +1,196 @@
+"""The newest runs of all pipelines, and the search through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from math import ceil
+from typing import get_args
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from nightmill.causes import Cause
+from nightmill.review.links import RUNS
+from nightmill.review.pages.asked import number_of, one_of, same_page
+from nightmill.review.pages.parallel import in_parallel
+from nightmill.review.pages.partitions import steps_of
+from nightmill.review.pages.run_lines import RunLines, RunState, lines_of, runs_of, silent_of
+from nightmill.review.site import Site
+from nightmill.review.views import View
+from nightmill.review.visit import Visit
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.store.index_line import Line
+
+_ROWS = 50
+_OPTIONS = 500
+_ENDED = ("failed", "rejected", "silent", "held")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RunRow(_Part):
+    """A run in a list. `done` of `steps` have done their work; `steps` is None where unknown.
+
+    `gravest` names the step that made the run stand as it does, where that is no good news, and
+    `gravest_address` leads to it. `duration_s` is how long it was at work.
+    """
+
+    state: RunState
+    pipeline: str
+    partition: str
+    run: str
+    done: int
+    steps: int | None
+    causes: tuple[Cause, ...]
+    gravest: str
+    gravest_address: str | None
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None
+    duration_s: float
+    zone: str
+    address: str
+    pipeline_address: str
+
+
+class RunFilters(_Part):
+    """What runs are asked for: `first` and `last` bound the partition, all `words` are in it."""
+
+    pipeline: str = ""
+    state: str = ""
+    cause: str = ""
+    step: str = ""
+    first: str = Field(default="", alias="from")
+    last: str = Field(default="", alias="to")
+    words: str = Field(default="", alias="q")
+
+    def wants(self, run: RunLines) -> bool:
+        """Say whether a run is asked for."""
+        return (
+            self.state in ("", run.state)
+            and (not self.first or run.partition >= self.first)
+            and (not self.last or run.partition <= self.last)
+            and (not self.cause or self.cause in run.causes)
+            and (not self.step or any(line.step == self.step for line in run.attempts))
+            and self._has_words(run)
+        )
+
+    def _has_words(self, run: RunLines) -> bool:
+        if not self.words:
+            return True
+        said = [run.pipeline, run.partition, run.run, run.state, *run.newest, *run.causes]
+        text = "\n".join(said).casefold()
+        return all(word in text for word in self.words.casefold().split())
+
+    def in_words(self) -> str:
+        """Say what is searched: pipeline flights, state failed."""
+        given = self.model_dump(by_alias=True)
+        names = {"from": "partition from", "to": "partition up to", "q": "with the words"}
+        return ", ".join(f"{names.get(name, name)} {text}" for name, text in given.items() if text)
+
+
+class RunsPage(_Part):
+    """A page of runs, the newest first. `found` counts all of them, `first` and `last` these."""
+
+    filters: RunFilters
+    searched: str
+    found: int
+    first: int
+    last: int
+    rows: tuple[RunRow, ...]
+    newer: str | None
+    older: str | None
+    pipelines: tuple[str, ...]
+    states: tuple[str, ...]
+    causes: tuple[str, ...]
+    has_unindexed: bool
+
+
+def build(visit: Visit) -> RunsPage:
+    """Find the runs that are asked for; raises StoreError."""
+    known = visit.pipelines()
+    filters = _filters(visit)
+    found = _find(visit, [name for name in known if filters.pipeline in ("", name)], filters)
+    page = min(number_of(visit, "page", 1), max(ceil(len(found) / _ROWS), 1))
+    begin, end = (page - 1) * _ROWS, page * _ROWS
+    shown = found[begin:end]
+    return RunsPage(
+        filters=filters,
+        searched=filters.in_words(),
+        found=len(found),
+        first=begin + bool(shown),
+        last=begin + len(shown),
+        rows=rows_of(visit, shown),
+        newer=same_page(visit, RUNS, page=page - 1) if page > 1 else None,
+        older=same_page(visit, RUNS, page=page + 1) if len(found) > end else None,
+        pipelines=tuple(known[:_OPTIONS]),
+        states=get_args(RunState),
+        causes=tuple(Cause),
+        has_unindexed=not known and bool(visit.site.store.children(RUNS)),
+    )
+
+
+def _filters(visit: Visit) -> RunFilters:
+    texts = {name: visit.query(name).strip() for name in ("pipeline", "step", "from", "to", "q")}
+    state = one_of(visit, "state", get_args(RunState))
+    cause = one_of(visit, "cause", list(Cause))
+    return RunFilters.model_validate({**texts, "state": state, "cause": cause})
+
+
+def _find(visit: Visit, pipelines: Iterable[str], filters: RunFilters) -> list[RunLines]:
+    lines = list(chain.from_iterable(lines_of(visit.site, pipelines).values()))
+    runs = runs_of(lines, silent_of(visit.site.store, lines))
+    return [run for run in runs if filters.wants(run)]
+
+
+def rows_of(visit: Visit, runs: Sequence[RunLines]) -> tuple[RunRow, ...]:
+    """Tell runs as rows of a list; raises StoreError."""
+    specs = _specs(visit.site, runs)
+    return tuple(_row(visit, run, specs.get(run.prefix)) for run in runs)
+
+
+def _row(visit: Visit, run: RunLines, spec: PipelineSpec | None) -> RunRow:
+    line, links = run.gravest, visit.links
+    is_bad = run.state in _ENDED
+    name = next(name for name, one in run.newest.items() if one is line)
+    return RunRow(
+        state=run.state,
+        pipeline=run.pipeline,
+        partition=run.partition,
+        run=run.run,
+        done=run.done,
+        steps=len({*steps_of(spec), *run.newest}) if spec else None,
+        causes=run.causes,
+        gravest=name if is_bad else "",
+        gravest_address=links.attempt(RUNS, line.prefix) if is_bad else None,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        duration_s=run.duration_s,
+        zone=spec.timezone if spec else "UTC",
+        address=links.run(run.prefix),
+        pipeline_address=links.page("pipelines", run.pipeline),
+    )
+
+
+def _specs(site: Site, runs: Sequence[RunLines]) -> Mapping[str, PipelineSpec]:
+    """Find the pipeline of each run as it was then, else as it is now, by the run's prefix."""
+    newest = [(run, next(filter(_has_ended, run.attempts), None)) for run in runs]
+    summaries = site.index.summaries([line for _run, line in newest if line])
+    kept = {
+        run.prefix: (run.pipeline, summaries[line.prefix].bundle)
+        for run, line in newest
+        if line and line.prefix in summaries
+    }
+    every = list(dict.fromkeys(kept.values()))
+    then = dict(zip(every, in_parallel(lambda one: site.specs.ran(*one), every), strict=True))
+    found = {run.prefix: site.specs.now().get(run.pipeline) for run in runs}
+    found |= {prefix: spec for prefix, one in kept.items() if (spec := then[one])}
+    return {prefix: spec for prefix, spec in found.items() if spec}
+
+
+def _has_ended(line: Line) -> bool:
+    return bool(line.key)
+
+
+ROUTES = (View("/runs", "runs.html", build),)
