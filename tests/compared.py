@@ -10,6 +10,10 @@ from typing import Any
 from nightmill.review.compare.compare import Side
 from nightmill.review.compare.contents import Cell, read_cells
 from nightmill.spec.record import AttemptState, Record
+from nightmill.store.history import prefix_of
+from nightmill.store.index import note
+from nightmill.store.interface import Store
+from nightmill.store.keys import NOTEBOOK, RECORD
 
 STARTED = datetime(2026, 11, 26, 2, 30, tzinfo=UTC)
 
@@ -89,3 +93,17 @@ def record(**facts: Any) -> Record:
 def side(notebook_cells: Sequence[Mapping[str, Any]] = (), /, **facts: Any) -> Side:
     """Make one side of a comparison."""
     return Side(record(**facts), cells_of(*notebook_cells))
+
+
+def leave(
+    store: Store, notebook_bytes: bytes | None, *, is_noted: bool = True, **facts: Any
+) -> str:
+    """Leave in a store what an attempt does, noted in the index or not; return its prefix."""
+    made = record(notebook=None if notebook_bytes is None else "noted", **facts)
+    prefix = prefix_of(made)
+    if notebook_bytes is not None:
+        store.write(f"{prefix}/{NOTEBOOK}", notebook_bytes)
+    store.write(f"{prefix}/{RECORD}", made.to_json())
+    if is_noted:
+        note(store, made)
+    return prefix
