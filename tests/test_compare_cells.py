@@ -10,7 +10,7 @@ from nightmill.review.compare.budget import Budget
 from nightmill.review.compare.cells import compare_cells, count, pair_cells
 from nightmill.review.compare.compare import MAX_SHOWN_CELLS, Side, compare
 from nightmill.review.compare.contents import read_cells
-from nightmill.review.compare.model import Change
+from nightmill.review.compare.model import Change, Counts
 from nightmill.review.compare.pairs import in_order, moved, pair
 from tests.compared import cells_of, code, markdown, printed, record, shown, side
 
@@ -26,7 +26,7 @@ def test_what_is_equal_is_not_told():
     cells = [markdown("# Title"), code("a = 1", printed("1")), code("b = 2")]
     found = compare(side(cells), side(cells))
     assert found.cells == ()
-    assert found.counts.model_dump() == {"cells": 3, "source": 0, "outputs": 0, "volatile": 0}
+    assert found.counts == Counts(cells=3)
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with ids", "without ids"])
@@ -190,6 +190,21 @@ def test_an_output_that_came_is_told_as_such():
     kinds = [compare(side(one), side(other)).cells[0].outputs_change for one, other in
              [(bare, full), (full, bare)]]  # fmt: skip
     assert kinds == [Change.ADDED, Change.REMOVED]
+
+
+def test_what_a_failed_attempt_never_came_to_has_no_lost_outputs():
+    """After a failure cells did not run: that is said once, and no output of theirs is missing."""
+    old = [code(f"step_{at}()", printed("x"), number=at) for at in range(1, 4)]
+    new = [
+        code(f"step_{at}()", *([printed("x")] if at == 1 else []), number=at) for at in (1, 2, 3)
+    ]
+    for cell in new[1:]:
+        cell["metadata"]["nightmill"]["state"] = "not_run"
+    for before, after in [(old, new), (new, old)]:
+        found = compare(side(before), side(after))
+        assert found.cells == ()
+        assert found.counts.ran_once == 2
+    assert compare(side(new), side(new)).counts.ran_once == 0
 
 
 def test_the_sources_of_a_budget_come_first():

@@ -58,6 +58,7 @@ def count(cells: Sequence[CellChange]) -> Counts:
         source=sum(cell.moved or cell.source is not Change.SAME for cell in cells),
         outputs=sum(cell.has_other_outputs for cell in cells),
         volatile=sum(not cell.has_other_outputs and _is_volatile(cell) for cell in cells),
+        ran_once=sum(cell.ran_once for cell in cells),
     )
 
 
@@ -73,6 +74,7 @@ def _change(
     if cell is None:
         raise ValueError("a cell of neither side")
     is_same = all(one.change is Change.SAME for one in outputs)
+    ran_once = before is not None and after is not None and before.ran != after.ran
     return CellChange(
         kind=cell.kind,
         title=cell.title,
@@ -80,6 +82,7 @@ def _change(
         number_after=after and after.number,
         source=change_of(before and before.sha256, after and after.sha256),
         moved=moved,
+        ran_once=ran_once,
         lines=lines,
         outputs=outputs,
         outputs_change=Change.SAME if is_same else _side(two),
@@ -102,6 +105,8 @@ def _source(before: Cell | None, after: Cell | None, budget: Budget) -> TextChan
 
 
 def _outputs(before: Cell | None, after: Cell | None, budget: Budget) -> tuple[OutputChange, ...]:
+    if before and after and before.ran != after.ran:
+        return ()
     return compare_outputs(before.outputs if before else (), after.outputs if after else (), budget)
 
 

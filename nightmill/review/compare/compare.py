@@ -83,9 +83,7 @@ def _brief(cell: CellChange) -> CellChange:
 def _notes(before: Side, after: Side, shown: int) -> list[str]:
     sides = (("the other attempt", before), ("this attempt", after))
     notes = [
-        f"cells are not compared: {name} {side.why}"
-        for name, side in sides
-        if side.cells is None
+        f"cells are not compared: {name} {side.why}" for name, side in sides if side.cells is None
     ]
     if any(len(side.cells or ()) >= MAX_CELLS for _name, side in sides):
         notes.append(f"only the first {MAX_CELLS:,} cells were compared")

@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 from nightmill.review.compare import volatile
 from nightmill.review.compare.model import Image
 from nightmill.spec import executed, words
+from nightmill.spec.states import CellState
 
 MAX_BYTES = 64 << 20
 MAX_TEXT = 200_000
@@ -68,7 +69,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell by its author's number."""
+    """One cell by its author's number; `ran` is false where its attempt never came to it."""
 
     kind: CellKind
     number: int
@@ -76,6 +77,7 @@ class Cell:
     id: str | None
     source: str
     sha256: str
+    ran: bool = True
     outputs: tuple[Output, ...] = field(default=(), repr=False)
 
 
@@ -117,6 +119,7 @@ def _cell(cell: Mapping[str, Any], position: int, address: _PlacedAddress) -> Ce
         id=name if isinstance(name, str) else None,
         source=source[:MAX_TEXT],
         sha256=_hash(source),
+        ran=mine.get("state") != CellState.NOT_RUN,
         outputs=tuple(_outputs(cell, address)) if kind == "code" else (),
     )
 

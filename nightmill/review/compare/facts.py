@@ -21,7 +21,7 @@ from nightmill.spec.record import (
 
 _SHOWN = 200
 _SHORT = 12
-_DOUBLED = 10  # beyond, percent are hard to read
+_LEAST, _MOST = 0.00005, 10  # changes that are easy to read as percent
 _VISIBLE = 0.0005
 _TINY, _HUGE = 1e-150, 1e150
 _ROWS = "rows"
@@ -164,7 +164,7 @@ def _changed(name: str, before: Any, after: Any) -> Fact:
     difference = after - before
     relative = difference / abs(before) if before else None
     note = f"{'+' if difference > 0 else ''}{number(difference)}"
-    if relative is not None and abs(relative) < _DOUBLED:
+    if relative is not None and _LEAST <= abs(relative) < _MOST:
         note += f" ({relative:+.2%})"
     known = {"difference": float(difference), "relative": relative, "note": note}
     return fact.model_copy(update=known)

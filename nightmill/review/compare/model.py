@@ -158,6 +158,7 @@ class CellChange(_Part):
     number_after: int | None
     source: Change
     moved: bool = False
+    ran_once: bool = False
     lines: TextChange | None = None
     outputs: tuple[OutputChange, ...] = ()
     outputs_change: Change = Change.SAME
@@ -197,12 +198,16 @@ class Cost(_Part):
 
 
 class Counts(_Part):
-    """How many cells are how; `volatile` have outputs that differ in what differs every night."""
+    """How many cells are how; `volatile` have outputs that differ in what differs every night.
+
+    Of those in `ran_once` the outputs are not compared: only one of both attempts came to them.
+    """
 
     cells: int = 0
     source: int = 0
     outputs: int = 0
     volatile: int = 0
+    ran_once: int = 0
 
 
 class Comparison(_Part):
