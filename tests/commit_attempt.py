@@ -158,10 +158,17 @@ def outputs_of(order: int, number: int) -> Outputs:
     }
 
 
-def run_attempt(site: Site, order: int, number: int = 1, *, wrap: Wrap | None = None) -> Record:
+def run_attempt(
+    site: Site,
+    order: int,
+    number: int = 1,
+    *,
+    wrap: Wrap | None = None,
+    listener: Callable[[Mapping[str, Any]], None] = lambda _event: None,
+) -> Record:
     """Run one attempt in this process; only inside of `no_engine`.
 
-    `wrap` may stand before the store, as this attempt alone sees it.
+    `wrap` may stand before the store, as this attempt alone sees it; `listener` hears its events.
     """
     run = StepRun(
         pipeline=PIPELINE,
@@ -174,9 +181,7 @@ def run_attempt(site: Site, order: int, number: int = 1, *, wrap: Wrap | None = 
         store=site.store_url,
     )
     project, stop = load(site.root), StopRequest()
-    attempt = Attempt(
-        run, project, begin(run, project, Inert()), stop=stop, listener=lambda _event: None
-    )
+    attempt = Attempt(run, project, begin(run, project, Inert()), stop=stop, listener=listener)
     given = _wrap.set(wrap or _wrap.get())
     try:
         return attempt.execute()
