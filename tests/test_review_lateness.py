@@ -108,7 +108,8 @@ def test_next_due(keys, now, expected):
 def test_grace_is_what_the_author_expects():
     """`expect_by` counts from the due time, whatever runs have taken."""
     grace = grace_of(spec(expect_by="3h"), [run(60)])
-    assert (grace.span, grace.why) == (timedelta(hours=3), "expect_by, 3 h")
+    assert (grace.span, grace.why) == (timedelta(hours=3), "expect_by")
+    assert grace.in_words() == "3 h 00 min after it is due (expect_by)"
 
 
 def test_grace_by_the_newest_runs():
@@ -123,7 +124,7 @@ def test_grace_by_the_newest_runs():
 def test_grace_without_a_good_run():
     """What has never succeeded gets three hours, and says why."""
     grace = grace_of(spec(), [run(10, Standing.FAILED, Cause.STORE)])
-    assert (grace.span, grace.why) == (timedelta(hours=3), "3 h, as no run has succeeded yet")
+    assert (grace.span, grace.why) == (timedelta(hours=3), "no run has succeeded yet")
 
 
 @pytest.mark.parametrize(

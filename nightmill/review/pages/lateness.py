@@ -48,6 +48,10 @@ class Grace:
     span: timedelta
     why: str
 
+    def in_words(self) -> str:
+        """Say both: 1 h 30 min after it is due (expect_by)."""
+        return f"{duration(self.span.total_seconds())} after it is due ({self.why})"
+
 
 def due_times(spec: PipelineSpec, days: int, now: datetime) -> Mapping[str, datetime]:
     """Tell by partition when it was or will be due, of so many days back and of today.
@@ -78,11 +82,11 @@ def next_due(spec: PipelineSpec, now: datetime) -> datetime | None:
 def grace_of(spec: PipelineSpec, runs: Iterable[RunLines]) -> Grace:
     """Say how long a partition may take: what its author expects, else by its newest runs."""
     if spec.expect_by is not None:
-        return Grace(spec.expect_by, f"expect_by, {span(spec.expect_by.total_seconds())}")
+        return Grace(spec.expect_by, "expect_by")
     done = (run.duration_s for run in runs if run.state in DONE)
     usual = list(islice(done, _USUAL_OF))
     if not usual:
-        return Grace(_UNKNOWN, f"{span(_UNKNOWN.total_seconds())}, as no run has succeeded yet")
+        return Grace(_UNKNOWN, "no run has succeeded yet")
     slack = span(_SLACK.total_seconds())
     why = f"half more than the usual {duration(median(usual))}, and {slack}"
     return Grace(timedelta(seconds=_FACTOR * median(usual)) + _SLACK, why)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from nightmill.causes import SUMMARY, Cause
+from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.lateness import day_in_words
 from nightmill.review.pages.partitions import FOR_PEOPLE, Course, Partition, PartitionState
 from nightmill.review.visit import Visit
@@ -21,14 +22,12 @@ from nightmill.spec.words import span
 from nightmill.store.index_line import Line
 
 
-class Need(BaseModel):
+class Need(Fact):
     """Partitions of a pipeline that stand in the same bad way; the newest one is told.
 
     `address` leads to the notebook, at its failing cell where there is one, `run_address` to the
     run. `more` counts the other partitions, at `more_address`.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     state: PartitionState
     pipeline: str

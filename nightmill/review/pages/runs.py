@@ -7,11 +7,12 @@ from itertools import chain
 from math import ceil
 from typing import get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from nightmill.causes import Cause
 from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import number_of, one_of, same_page
+from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.partitions import steps_of
 from nightmill.review.pages.run_lines import RunLines, RunState, lines_of, runs_of, silent_of
@@ -26,11 +27,7 @@ _OPTIONS = 500
 _ENDED = ("failed", "rejected", "silent", "held")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class RunRow(_Part):
+class RunRow(Fact):
     """A run in a list. `done` of `steps` have done their work; `steps` is None where unknown.
 
     `gravest` names the step that made the run stand as it does, where that is no good news, and
@@ -54,7 +51,7 @@ class RunRow(_Part):
     pipeline_address: str
 
 
-class RunFilters(_Part):
+class RunFilters(Fact):
     """What runs are asked for: `first` and `last` bound the partition, all `words` are in it."""
 
     pipeline: str = ""
@@ -90,7 +87,7 @@ class RunFilters(_Part):
         return ", ".join(f"{names.get(name, name)} {text}" for name, text in given.items() if text)
 
 
-class RunsPage(_Part):
+class RunsPage(Fact):
     """A page of runs, the newest first. `found` counts all of them, `first` and `last` these."""
 
     filters: RunFilters

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import chain
-from typing import Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import number_of, one_of, same_page
+from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.grid import Cell
 from nightmill.review.pages.lateness import day_of
 from nightmill.review.pages.needs import Need, needs_of
 from nightmill.review.pages.parallel import in_parallel
@@ -21,7 +22,6 @@ from nightmill.review.pages.partitions import (
     FOR_PEOPLE,
     GRAVEST_FIRST,
     Course,
-    Partition,
     PartitionState,
     Window,
     course_of,
@@ -38,36 +38,14 @@ _ZONES = 6
 _QUIET: tuple[PartitionState, ...] = ("succeeded", "due", "running")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Column(_Part):
+class Column(Fact):
     """A day of the grid."""
 
     partition: str
     day: date
 
 
-class Cell(_Part):
-    """A partition of a pipeline; `sentence` says all that the sign does."""
-
-    partition: str
-    state: PartitionState
-    sentence: str
-    address: str
-
-    @classmethod
-    def of(cls, visit: Visit, one: Partition) -> Self:
-        """Make the cell of a partition; what has not run leads to its pipeline."""
-        links = visit.links
-        address = (
-            links.run(one.ran.gravest.prefix) if one.ran else links.page("pipelines", one.pipeline)
-        )
-        return cls(partition=one.name, state=one.state, sentence=one.sentence(), address=address)
-
-
-class Row(_Part):
+class Row(Fact):
     """A pipeline in the grid: a cell for each column, None where there is nothing to say.
 
     `cells` of a pipeline whose partitions are no days are its newest ones, whatever the columns.
@@ -82,14 +60,14 @@ class Row(_Part):
     cells: tuple[Cell | None, ...]
 
 
-class ZoneClock(_Part):
+class ZoneClock(Fact):
     """What the clocks of a zone say."""
 
     zone: str
     now: AwareDatetime
 
 
-class Filters(_Part):
+class Filters(Fact):
     """What the page was asked for."""
 
     pipeline: str
@@ -99,7 +77,7 @@ class Filters(_Part):
     page: int
 
 
-class TonightPage(_Part):
+class TonightPage(Fact):
     """What needs a person, and the grid of the rest.
 
     `rows` are of pipelines whose partitions are days, `texts` of the others. `summary` says it in

@@ -1,0 +1,52 @@
+"""Signs in a grid: how a partition stands, or a step of one, in one character and one sentence."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from nightmill.review.links import RUNS
+from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.lateness import day_in_words
+from nightmill.review.pages.partitions import Partition, PartitionState
+from nightmill.review.pages.run_lines import gravest
+from nightmill.review.visit import Visit
+from nightmill.review.words import counted
+
+
+class Cell(Fact):
+    """A partition of a pipeline, or of a step; `sentence` says all that the sign does."""
+
+    partition: str
+    state: PartitionState
+    sentence: str
+    address: str
+
+    @classmethod
+    def of(cls, visit: Visit, one: Partition) -> Self:
+        """Make the cell of a partition; what has not run leads to its pipeline."""
+        links = visit.links
+        own = links.run(one.ran.gravest.prefix) if one.ran else None
+        address = own or links.page("pipelines", one.pipeline)
+        return cls(partition=one.name, state=one.state, sentence=one.sentence(), address=address)
+
+    @classmethod
+    def of_step(cls, visit: Visit, one: Partition, step: str) -> Self | None:
+        """Make the cell of a step in a partition: of several members the gravest is told."""
+        if one.ran is None:
+            return None
+        states = {
+            name: one.ran.states[name] for name, at in one.ran.newest.items() if at.step == step
+        }
+        if not states:
+            return None
+        state = gravest(states.values())
+        line = next(one.ran.newest[name] for name, found in states.items() if found == state)
+        cause = f", {line.cause}" if line.cause and state == "failed" else ""
+        alike = sum(found == state for found in states.values())
+        some = f", {alike} of {counted(len(states), 'member')}" if len(states) > 1 else ""
+        return cls(
+            partition=one.name,
+            state=state,
+            sentence=f"{step}, {day_in_words(one.name)}: {state}{cause}{some}",
+            address=visit.links.attempt(RUNS, line.prefix),
+        )

@@ -1,0 +1,142 @@
+"""A pipeline: when it runs, how its steps did in the newest partitions, and its newest runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from itertools import chain
+
+from pydantic import AwareDatetime
+
+from nightmill.errors import UsageError
+from nightmill.review.links import RUNS
+from nightmill.review.pages.asked import number_of
+from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.grid import Cell
+from nightmill.review.pages.lateness import day_of, schedule_in_words
+from nightmill.review.pages.needs import Need, needs_of
+from nightmill.review.pages.partitions import Course, Window, course_of
+from nightmill.review.pages.run_lines import runs_of, silent_of
+from nightmill.review.pages.runs import RunRow, rows_of
+from nightmill.review.views import View
+from nightmill.review.visit import Visit
+from nightmill.spec.pipeline import StepSpec
+from nightmill.spec.problems import shown, suggest
+
+_LAST, _MOST = 14, 92
+_RUNS = 20
+_LINES = 2000  # in which the newest runs are looked for
+_TEXT = 4000
+
+
+class Column(Fact):
+    """A partition of the grid; `day` where it is a date."""
+
+    partition: str
+    day: date | None
+
+
+class OutputLink(Fact):
+    """An output and its page."""
+
+    name: str
+    address: str
+
+
+class StepRow(Fact):
+    """A step in the grid. What is not in pipeline.yaml, or no longer, has no `notebook`."""
+
+    step: str
+    notebook: str
+    members: int
+    outputs: tuple[OutputLink, ...]
+    metrics_address: str
+    cells: tuple[Cell | None, ...]
+
+
+class PipelinePage(Fact):
+    """A pipeline. `expected` says how long after it is due a partition may take, and why.
+
+    `has_spec` is false where no pipeline.yaml of it was found.
+    """
+
+    pipeline: str
+    has_spec: bool
+    owner: str
+    description: str
+    tags: tuple[str, ...]
+    schedule: str
+    zone: str
+    next_due: AwareDatetime | None
+    expected: str
+    needs: tuple[Need, ...]
+    last: int
+    columns: tuple[Column, ...]
+    partitions: tuple[Cell, ...]
+    steps: tuple[StepRow, ...]
+    runs: tuple[RunRow, ...]
+    runs_address: str
+
+
+def build(visit: Visit) -> PipelinePage:
+    """Tell all about a pipeline; raises UsageError for an unknown one, StoreError."""
+    name, now = visit.name("pipeline"), datetime.now(UTC)
+    lines = visit.site.index.attempts(name)
+    last = number_of(visit, "last", _LAST, most=_MOST)
+    silent = silent_of(visit.site.store, lines)
+    course = course_of(visit.site, name, lines, Window(last, now, silent))
+    spec = course.spec
+    if spec is None and not lines:
+        raise _unknown(visit, name)
+    return PipelinePage(
+        pipeline=name,
+        has_spec=spec is not None,
+        owner=course.owner,
+        description=spec.description[:_TEXT] if spec else "",
+        tags=spec.tags if spec else (),
+        schedule=schedule_in_words(spec) if spec else "",
+        zone=course.zone,
+        next_due=course.next_due(now),
+        expected=next(
+            (one.grace.in_words() for one in course.partitions.values() if one.grace), ""
+        ),
+        needs=needs_of(visit, course),
+        last=last,
+        columns=tuple(Column(partition=one, day=day_of(one)) for one in course.partitions),
+        partitions=tuple(Cell.of(visit, one) for one in course.partitions.values()),
+        steps=tuple(_steps(visit, course)),
+        runs=rows_of(visit, runs_of(lines[:_LINES], silent)[:_RUNS]),
+        runs_address=visit.links.page(RUNS, pipeline=name),
+    )
+
+
+def _unknown(visit: Visit, name: str) -> UsageError:
+    known = {*visit.pipelines(), *filter(visit.may_read, visit.site.specs.now())}
+    problem = f"no pipeline {shown(name)} has run, and none is in the project"
+    return UsageError(problem, advice=suggest(name, sorted(known), noun="pipelines"))
+
+
+def _steps(visit: Visit, course: Course) -> Iterator[StepRow]:
+    """Tell the steps in the order of the file, then others that ran, as they started."""
+    specs = course.spec.steps if course.spec else {}
+    ran = [one.ran.newest.values() for one in course.partitions.values() if one.ran]
+    for name in dict.fromkeys([*specs, *(line.step for line in chain.from_iterable(ran))]):
+        yield _step(visit, course, name, specs.get(name))
+
+
+def _step(visit: Visit, course: Course, name: str, spec: StepSpec | None) -> StepRow:
+    links, pipeline = visit.links, course.pipeline
+    outputs = spec.outputs if spec else ()
+    return StepRow(
+        step=name,
+        notebook=spec.notebook if spec else "",
+        members=len(spec.members) if spec else 0,
+        outputs=tuple(
+            OutputLink(name=one, address=links.page("outputs", pipeline, one)) for one in outputs
+        ),
+        metrics_address=links.page("metrics", pipeline, name),
+        cells=tuple(Cell.of_step(visit, one, name) for one in course.partitions.values()),
+    )
+
+
+ROUTES = (View("/pipelines/{pipeline:part}", "pipeline.html", build),)
