@@ -95,6 +95,15 @@ def decide(store: Store, pointer: Pointer, *, seen: Current) -> None:
         amend(store, pointer.attempt_prefix, never_used, by=f"nightmill promote, {move.by}")
 
 
+def refusal(version: Version, seen: Current, kind: Kind) -> str:
+    """Say why a version may not become current so, as far as its record tells; empty if it may."""
+    try:
+        _CHECKS[kind](version, seen)
+    except (FencedError, UsageError) as error:
+        return error.problem
+    return ""
+
+
 def _check_approval(version: Version, seen: Current) -> None:
     newer = seen.pointer
     if newer is not None and version.token < newer.token:

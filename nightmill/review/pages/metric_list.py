@@ -7,7 +7,8 @@ from itertools import islice
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from nightmill.review.pages.nights import by_step, nights_of, number_in, zone_of
+from nightmill.review.pages.asked import number_of
+from nightmill.review.pages.nights import by_step, nights_of, zone_of
 from nightmill.review.pages.run_lines import lines_of, spec_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
@@ -47,8 +48,8 @@ class MetricList(_Part):
 def build_list(visit: Visit) -> MetricList:
     """List the steps that reported metrics in one of their newest nights."""
     pipelines = visit.pipelines()
-    first = number_in(visit.query("from"))
-    shown_here = pipelines[first : first + _PIPELINES]
+    page = number_of(visit, "page", 1)
+    shown_here = pipelines[(page - 1) * _PIPELINES : page * _PIPELINES]
     lines = lines_of(visit.site, shown_here)
     tried = {
         (pipeline, step): _newest(found, step)
@@ -62,8 +63,8 @@ def build_list(visit: Visit) -> MetricList:
         for (pipeline, _step), some in tried.items()
         for line in islice((one for one in some if _has_metrics(summaries, one)), 1)
     )
-    rest = first + _PIPELINES
-    more = visit.links.page("metrics", **{"from": rest}) if rest < len(pipelines) else None
+    has_more = page * _PIPELINES < len(pipelines)
+    more = visit.links.page("metrics", page=page + 1) if has_more else None
     return MetricList(steps=tuple(steps), has_runs=bool(pipelines), more=more)
 
 

@@ -15,8 +15,9 @@ from starlette.responses import Response
 
 from nightmill.errors import UsageError
 from nightmill.review.pages import metric_list
+from nightmill.review.pages.asked import number_of
 from nightmill.review.pages.chart import Chart
-from nightmill.review.pages.nights import Nights, by_step, nights_of, number_in, slots_of, zone_of
+from nightmill.review.pages.nights import Nights, by_step, nights_of, slots_of, zone_of
 from nightmill.review.pages.run_lines import spec_of
 from nightmill.review.pages.tracks import Figure, Series
 from nightmill.review.pages.usual import Told
@@ -128,10 +129,10 @@ def build_step(visit: Visit) -> StepMetrics:
     asked = _ask(visit)
     known = asked.known
     chosen = [asked.metric] if asked.metric else known
-    first = number_in(visit.query("from"))
-    names = chosen[first : first + _CHARTS]
+    page = number_of(visit, "page", 1)
+    names = chosen[(page - 1) * _CHARTS : page * _CHARTS]
     figures = [asked.figure(name) for name in names]
-    rest = first + len(names)
+    has_more = page * _CHARTS < len(chosen)
     nights = asked.nights
     return StepMetrics(
         pipeline=asked.pipeline,
@@ -149,7 +150,9 @@ def build_step(visit: Visit) -> StepMetrics:
         partitions=len(nights.partitions),
         missing=len(asked.series.slots) - len(nights.partitions),
         names_left_out=len(chosen) - len(names),
-        more=_here(visit, asked, **{"from": rest}) if rest < len(chosen) else None,
+        more=_here(visit, asked, until=visit.query("until") or None, page=page + 1)
+        if has_more
+        else None,
         older_count=nights.older,
         older=_older(visit, asked),
         newer=_here(visit, asked) if nights.newer else None,
@@ -185,7 +188,7 @@ def _ask(visit: Visit) -> _Asked:
     if step not in known:
         problem = f"no attempt of a step {shown(step)} of {shown(pipeline)} is in the index"
         raise UsageError(problem, advice=suggest(step, list(known), noun="its steps"))
-    last = min(max(number_in(visit.query("last"), SPANS[1]), 1), SPANS[-1])
+    last = number_of(visit, "last", SPANS[1], most=SPANS[-1])
     nights = nights_of(known[step], step).window(last, visit.query("until"))
     spec = spec_of(visit.site, pipeline, lines)
     return _Asked(

@@ -7,24 +7,23 @@ they were run; other partitions in the order of their runs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import datetime, time
+from zoneinfo import ZoneInfo
 
+from nightmill.review.pages.lateness import day_of, due_times
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.summary import Standing
 from nightmill.store.index_line import Line
 
 COUNTING = (Standing.SUCCEEDED, Standing.HELD)
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _RANKS = {Standing.RUNNING: 0, Standing.FAILED: 1, Standing.REJECTED: 1}
 _BEST = 2
 _MOST_LINES = 2000  # whose summaries one page opens
-_DIGITS = 10  # far more than there are
-_SPARSE = 3  # a window with fewer than every third day is no series of nights
-_EVERY_DAY = ("@daily", "@midnight", "@hourly")
+_SPARSE = 3  # a window with fewer than every third night is no series of them
+_MOST_DAYS = 4000  # that a window may span
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def nights_of(lines: Iterable[Line], step: str) -> Nights:
             if known is None or _rank(line) > _rank(known):
                 chosen[key] = line
     names = list(dict.fromkeys(partition for partition, _member in chosen))
-    are_days = bool(names) and all(map(_DAY.fullmatch, names))
+    are_days = bool(names) and all(map(day_of, names))
     return Nights(
         partitions=tuple(sorted(names, reverse=True) if are_days else names),
         members=tuple(sorted({member for _partition, member in chosen})),
@@ -91,39 +90,25 @@ def by_step(lines: Iterable[Line]) -> Mapping[str, list[Line]]:
     return {step: found[step] for step in sorted(found)}
 
 
-def number_in(text: str, default: int = 0) -> int:
-    """Return the number that a query holds, from 0 on; the default for anything else."""
-    is_number = text.isascii() and text.isdigit() and len(text) < _DIGITS
-    return int(text) if is_number else default
-
-
 def zone_of(spec: PipelineSpec | None) -> str:
     """Return the time zone of a pipeline; UTC where nobody knows it."""
     return spec.timezone if spec else "UTC"
 
 
 def slots_of(nights: Nights, spec: PipelineSpec | None) -> list[str]:
-    """Return the partitions, the oldest first, with the nights between them that did not run.
+    """Return the partitions, the oldest first, with those between them that were due and never ran.
 
-    Only of a pipeline that is due every day is it known which are missing.
+    Where far more are missing than there are, it is a backfill of some, and none is called missing.
     """
     known = list(reversed(nights.partitions))
-    if not (nights.are_days and spec and _is_daily(spec)):
+    first, last = (day_of(known[0]), day_of(known[-1])) if nights.are_days else (None, None)
+    if spec is None or first is None or last is None or (last - first).days > _MOST_DAYS:
         return known
-    try:
-        first, last = date.fromisoformat(known[0]), date.fromisoformat(known[-1])
-    except ValueError:  # digits, and no day of the calendar
-        return known
-    days = (last - first).days + 1
-    if days > _SPARSE * len(known):
-        return known
-    return [(first + timedelta(days=number)).isoformat() for number in range(days)]
+    noon = datetime.combine(last, time(12), ZoneInfo(spec.timezone))
+    due = due_times(spec, (last - first).days, noon)
+    slots = sorted({*known, *due})
+    return slots if len(slots) <= _SPARSE * len(known) else known
 
 
 def _rank(line: Line) -> int:
     return _RANKS.get(line.standing, _BEST)
-
-
-def _is_daily(spec: PipelineSpec) -> bool:
-    schedule = spec.schedule or ""
-    return schedule in _EVERY_DAY or schedule.split()[2:] == ["*", "*", "*"]

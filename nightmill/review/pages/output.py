@@ -1,0 +1,260 @@
+"""One output over its partitions: which version is current, how that came, and who reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from nightmill.errors import StoreError
+from nightmill.review.links import RUNS
+from nightmill.review.pages.asked import number_of
+from nightmill.review.pages.catalog import Catalog, Reader
+from nightmill.review.pages.chart import Chart
+from nightmill.review.pages.lateness import schedule_in_words
+from nightmill.review.pages.nights import Nights, nights_of, slots_of
+from nightmill.review.pages.parallel import in_parallel
+from nightmill.review.pages.tracks import Figure, Series
+from nightmill.review.pages.usual import Told
+from nightmill.review.views import View
+from nightmill.review.visit import Visit
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.record import CheckState
+from nightmill.spec.summary import Scalar, Standing, SummarizedOutput, Summary
+from nightmill.store.index_line import Line
+from nightmill.store.keys import attempt_names, pointer_key_of
+from nightmill.store.pointer import Move, Pointer, read_current
+
+_ROWS = 50
+_CHARTED = 60  # partitions
+_MIB = 1 << 20
+_DECIMALS = 3
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class MoveRow(_Part):
+    """A decision about what is current: a rollback, a promotion or an approval."""
+
+    kind: str
+    by: str
+    at: AwareDatetime
+    reason: str
+    replaced: str
+
+
+class PartitionRow(_Part):
+    """A partition, and member, of an output. `version` is current; empty where nothing is.
+
+    `standing` is that of the newest attempt, which may be another one. `checks` counts those of the
+    whole step by state. `address` leads to the versions, where there is one.
+    """
+
+    partition: str
+    member: str
+    standing: Standing
+    newest_address: str
+    version: str = ""
+    version_address: str | None = None
+    address: str | None = None
+    committed_at: AwareDatetime | None = None
+    rows: int | None = None
+    size: int | None = None
+    checks: dict[CheckState, int] = {}
+    moves: tuple[MoveRow, ...] = ()
+    problem: str = ""
+
+
+class OutputPage(_Part):
+    """An output: its partitions, the newest first, and its readers.
+
+    `figure` says of what the words and the chart tell: rows, or MiB where nobody counts rows.
+    """
+
+    pipeline: str
+    output: str
+    step: str
+    step_address: str
+    path: str
+    schedule: str
+    zone: str
+    noun: str
+    has_members: bool
+    is_reviewed: bool
+    figure: str
+    told: tuple[Told, ...]
+    chart: Chart | None = Field(exclude=True)
+    partitions: tuple[PartitionRow, ...]
+    first: int
+    known: int
+    newer: str | None
+    older: str | None
+    readers: tuple[Reader, ...]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The attempts of the step that makes an output."""
+
+    visit: Visit
+    output: str
+    nights: Nights
+    newest: Mapping[tuple[str, str], Line]
+    by_prefix: Mapping[str, Line]
+
+    @classmethod
+    def of(cls, catalog: Catalog, pipeline: str, output: str) -> _Made:
+        step = catalog.maker(pipeline, output)
+        lines = [line for line in catalog.lines[pipeline] if line.step == step]
+        newest: dict[tuple[str, str], Line] = {}
+        for line in lines:
+            newest.setdefault((line.partition, line.member), line)
+        by_prefix = {line.prefix: line for line in lines}
+        return cls(catalog.visit, output, nights_of(lines, step), newest, by_prefix)
+
+    def keys(self) -> list[tuple[str, str]]:
+        """Partitions with their members, the newest partition first."""
+        nights = self.nights
+        every = ((p, member) for p in nights.partitions for member in nights.members)
+        return [key for key in every if key in nights.lines]
+
+
+def build(visit: Visit) -> OutputPage:
+    """Show an output; raises UsageError for one that nothing is known of, and StoreError."""
+    pipeline, output = visit.name("pipeline"), visit.name("output")
+    catalog = Catalog.of(visit)
+    made = _Made.of(catalog, pipeline, output)
+    spec, step = catalog.specs[pipeline], catalog.maker(pipeline, output)
+    meant = spec.steps[step].outputs.get(output) if spec and step in spec.steps else None
+    page, keys, here = number_of(visit, "page", 1), made.keys(), ("outputs", pipeline, output)
+    chosen = keys[(page - 1) * _ROWS : page * _ROWS]
+    figure = _figure(made, spec) if keys else None
+    return OutputPage(
+        pipeline=pipeline,
+        output=output,
+        step=step,
+        step_address=visit.links.page("metrics", pipeline, step),
+        path=meant.path if meant else "",
+        schedule=schedule_in_words(spec) if spec else "",
+        zone=catalog.zone(pipeline),
+        noun=made.nights.noun,
+        has_members=any(made.nights.members),
+        is_reviewed=bool(meant and meant.review),
+        figure=figure.name if figure else "",
+        told=figure.told if figure else (),
+        chart=figure.chart if figure else None,
+        partitions=tuple(_rows(made, chosen)),
+        first=(page - 1) * _ROWS + 1,
+        known=len(keys),
+        newer=visit.links.page(*here, page=page - 1) if page > 1 else None,
+        older=visit.links.page(*here, page=page + 1) if page * _ROWS < len(keys) else None,
+        readers=catalog.readers.get((pipeline, output), ()),
+    )
+
+
+def _figure(made: _Made, spec: PipelineSpec | None) -> Figure:
+    """Follow the rows of the newest partitions, or the size where nobody counts rows."""
+    nights = made.nights.window(_CHARTED)
+    series = Series(nights, slots_of(nights, spec), made.visit.links)
+    summaries = made.visit.site.index.summaries(list(nights.lines.values()))
+
+    def stored(line: Line) -> SummarizedOutput | None:
+        summary = summaries.get(line.prefix)
+        return summary.outputs.get(made.output) if summary else None
+
+    def rows(line: Line) -> Scalar:
+        found = stored(line)
+        return found.rows if found else None
+
+    def mebibytes(line: Line) -> Scalar:
+        found = stored(line)
+        return round(found.size / _MIB, _DECIMALS) if found else None
+
+    if any(rows(line) is not None for line in nights.lines.values()):
+        return series.figure("Rows", rows)
+    return series.figure("MiB", mebibytes)
+
+
+def _rows(made: _Made, keys: Sequence[tuple[str, str]]) -> Iterator[PartitionRow]:
+    """Read what is current of each partition and member, some at once."""
+    pointers = in_parallel(lambda key: _pointer(made, key), keys)
+    current = [
+        made.by_prefix.get(one.attempt_prefix) for one in pointers if isinstance(one, Pointer)
+    ]
+    counted = [made.nights.lines[key] for key in keys]
+    summaries = made.visit.site.index.summaries([*filter(None, current), *counted])
+    for key, found in zip(keys, pointers, strict=True):
+        yield _row(made, key, found, summaries)
+
+
+def _pointer(made: _Made, key: tuple[str, str]) -> Pointer | str | None:
+    """Return the pointer, or what is wrong with it."""
+    line = made.newest[key]
+    try:
+        return read_current(made.visit.site.store, pointer_key_of(line.prefix)).pointer
+    except StoreError as error:
+        return error.problem
+
+
+def _row(
+    made: _Made,
+    key: tuple[str, str],
+    found: Pointer | str | None,
+    summaries: Mapping[str, Summary],
+) -> PartitionRow:
+    newest, links = made.newest[key], made.visit.links
+    counting = summaries.get(made.nights.lines[key].prefix)
+    has_version = bool(counting and made.output in counting.outputs)
+    row = PartitionRow(
+        partition=newest.partition,
+        member=newest.member,
+        standing=newest.standing,
+        newest_address=links.attempt(RUNS, newest.prefix),
+        problem=found if isinstance(found, str) else "",
+        address=_versions(made, newest) if has_version else None,
+    )
+    if not isinstance(found, Pointer) or made.output not in found.outputs:
+        return row
+    facts = _facts(found, made.output, summaries.get(found.attempt_prefix))
+    addresses = {
+        "version_address": links.attempt(RUNS, found.attempt_prefix),
+        "address": _versions(made, newest),
+    }
+    return row.model_copy(update={**facts, **addresses})
+
+
+def _versions(made: _Made, line: Line) -> str:
+    member = line.member or None
+    return made.visit.links.page(
+        "outputs", line.pipeline, made.output, line.partition, member=member
+    )
+
+
+def _facts(pointer: Pointer, output: str, summary: Summary | None) -> dict[str, object]:
+    stored = summary.outputs.get(output) if summary else None
+    return {
+        "version": f"{pointer.run}:{pointer.attempt}",
+        "committed_at": pointer.committed_at,
+        "rows": stored.rows if stored else None,
+        "size": sum(file.size for file in pointer.outputs[output].files),
+        "checks": dict(summary.checks) if summary else {},
+        "moves": tuple(map(move_row, pointer.moves)),
+    }
+
+
+def move_row(move: Move) -> MoveRow:
+    """Tell who decided what is current, when and why."""
+    names = attempt_names(move.replaced) if move.replaced else None
+    return MoveRow(
+        kind=move.kind,
+        by=move.by,
+        at=move.at,
+        reason=move.reason,
+        replaced=f"{names.run}:{names.attempt}" if names else "",
+    )
+
+
+OUTPUT = View("/outputs/{pipeline:part}/{output:part}", "output.html", build)

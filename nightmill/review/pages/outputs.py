@@ -1,0 +1,147 @@
+"""All outputs: how new each is, how large, and who reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from nightmill.review.links import RUNS
+from nightmill.review.pages import output, versions
+from nightmill.review.pages.asked import number_of, same_page
+from nightmill.review.pages.catalog import Catalog
+from nightmill.review.pages.nights import COUNTING, Nights, nights_of
+from nightmill.review.views import View
+from nightmill.review.visit import Visit
+from nightmill.spec.summary import Standing, SummarizedOutput, Summary
+from nightmill.store.index_line import Line
+
+_ROWS = 100
+_MEMBERS = 100  # whose sizes are summed up
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class OutputRow(_Part):
+    """An output in the list. `partition` is the newest that ran, `standing` how it stands.
+
+    `made` is the newest partition that has the output, with its size in bytes and its rows, where
+    they were counted; of all members together.
+    """
+
+    pipeline: str
+    output: str
+    step: str
+    members: int
+    address: str
+    partition: str
+    standing: Standing | None
+    attempt_address: str | None
+    made: str
+    made_at: AwareDatetime | None
+    rows: int | None
+    size: int | None
+    zone: str
+    readers: tuple[str, ...]
+
+
+class OutputList(_Part):
+    """Outputs by pipeline; `more` is the address of the rest."""
+
+    outputs: tuple[OutputRow, ...]
+    known: int
+    has_pipelines: bool
+    more: str | None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The partitions of a step, and the lines of the newest that did its work."""
+
+    nights: Nights
+    made: tuple[Line, ...]
+
+
+def build(visit: Visit) -> OutputList:
+    """List the outputs that may be seen; raises StoreError."""
+    catalog = Catalog.of(visit)
+    page, known = number_of(visit, "page", 1), list(catalog.makers.items())
+    chosen = known[(page - 1) * _ROWS : page * _ROWS]
+    steps = {
+        (pipeline, step): _step(catalog.lines[pipeline], step)
+        for (pipeline, _output), step in chosen
+    }
+    wanted = [line for one in steps.values() for line in one.made[:_MEMBERS]]
+    summaries = visit.site.index.summaries(wanted)
+    return OutputList(
+        outputs=tuple(
+            _row(catalog, (pipeline, name), steps[pipeline, step], summaries)
+            for (pipeline, name), step in chosen
+        ),
+        known=len(known),
+        has_pipelines=bool(catalog.lines),
+        more=same_page(visit, "outputs", page=page + 1) if page * _ROWS < len(known) else None,
+    )
+
+
+def _step(lines: Iterable[Line], step: str) -> _Step:
+    nights = nights_of(lines, step)
+    for partition in nights.partitions:
+        found = [nights.lines.get((partition, member)) for member in nights.members]
+        made = tuple(one for one in found if one and one.standing in COUNTING)
+        if made:
+            return _Step(nights, made)
+    return _Step(nights, ())
+
+
+def _row(
+    catalog: Catalog,
+    key: tuple[str, str],
+    step: _Step,
+    summaries: Mapping[str, Summary],
+) -> OutputRow:
+    (pipeline, name), links = key, catalog.visit.links
+    found = [
+        summary.outputs[name]
+        for line in step.made
+        if (summary := summaries.get(line.prefix)) and name in summary.outputs
+    ]
+    newest = _gravest(step.nights)
+    ends = [line.ended_at for line in step.made if line.ended_at]
+    return OutputRow(
+        pipeline=pipeline,
+        output=name,
+        step=catalog.makers[key],
+        members=len(step.nights.members),
+        address=links.page("outputs", pipeline, name),
+        partition=newest.partition if newest else "",
+        standing=newest.standing if newest else None,
+        attempt_address=links.attempt(RUNS, newest.prefix) if newest else None,
+        made=step.made[0].partition if found else "",
+        made_at=max(ends) if found and ends else None,
+        rows=_rows(found),
+        size=sum(one.size for one in found) if len(found) == len(step.made) and found else None,
+        zone=catalog.zone(pipeline),
+        readers=tuple(one.name for one in catalog.readers.get(key, ())),
+    )
+
+
+def _rows(found: list[SummarizedOutput]) -> int | None:
+    rows = [one.rows for one in found if one.rows is not None]
+    return sum(rows) if found and len(rows) == len(found) else None
+
+
+def _gravest(nights: Nights) -> Line | None:
+    """Choose of the newest partition a member that did not do its work, else any."""
+    lines = [line for (p, _m), line in nights.lines.items() if p == nights.partitions[0]]
+    return next((one for one in lines if one.standing not in COUNTING), next(iter(lines), None))
+
+
+ROUTES: tuple[View, ...] = (
+    View("/outputs", "outputs.html", build),
+    output.OUTPUT,
+    versions.VERSIONS,
+)

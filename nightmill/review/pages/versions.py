@@ -1,0 +1,284 @@
+"""All versions of an output for a partition, and a look into one of them.
+
+The attempts are found in the index; the records of those that stored the output are read, of the
+newest ones only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from nightmill.causes import Cause
+from nightmill.errors import UsageError
+from nightmill.review.commands import Command
+from nightmill.review.links import RUNS
+from nightmill.review.pages.catalog import Catalog
+from nightmill.review.pages.output import MoveRow, move_row
+from nightmill.review.pages.parallel import in_parallel
+from nightmill.review.preview import Preview, preview
+from nightmill.review.reading import changes, reads
+from nightmill.review.views import View
+from nightmill.review.visit import Visit
+from nightmill.spec.outputs import OutputSpec
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.problems import shown, suggest
+from nightmill.spec.record import CheckResult, Decision, Record
+from nightmill.spec.summary import Standing, Summary
+from nightmill.store.index_line import Line
+from nightmill.store.interface import Store
+from nightmill.store.keys import (
+    RECORD,
+    data_partition_prefix,
+    data_prefix,
+    output_prefix,
+    pointer_key_of,
+)
+from nightmill.store.pointer import read_current
+from nightmill.store.versions import Version, Versions
+
+_VERSIONS = 50
+_LOOKED_AT = 300  # attempts of a partition, for those that stored the output
+_FILES = 100
+
+State = Literal["current", "was_current", "held", "rejected", "running", "never_current"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class StoredFile(_Part):
+    """A file of a version; size in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class VersionRow(_Part):
+    """A version: `name` is run and attempt, `digest` the beginning of a hash of its bytes."""
+
+    name: str
+    run: str
+    attempt: int
+    state: State
+    standing: Standing
+    cause: Cause | None
+    decision: Decision | None
+    rows: int | None
+    size: int
+    digest: str
+    ended_at: AwareDatetime | None
+    address: str
+    look: str
+    is_chosen: bool
+
+
+class Chosen(_Part):
+    """The version that is looked into.
+
+    `stored_at` never changes. `published_at` holds what is current; empty where it is not put at a
+    plain address.
+    """
+
+    name: str
+    kind: Literal["file", "directory"]
+    size: int
+    sha256: str
+    files: tuple[StoredFile, ...]
+    files_left_out: int
+    stored_at: str
+    published_at: str
+    published_as: Literal["files", "delta"]
+    checks: tuple[CheckResult, ...]
+    preview: Preview
+    reads: tuple[Command, ...]
+    changes: tuple[Command, ...]
+
+
+class VersionsPage(_Part):
+    """The versions of an output for a partition and member, the newest first."""
+
+    pipeline: str
+    output: str
+    partition: str
+    step: str
+    member: str
+    members: tuple[str, ...]
+    output_address: str
+    zone: str
+    versions: tuple[VersionRow, ...]
+    left_out: int
+    moves: tuple[MoveRow, ...]
+    chosen: Chosen
+
+
+def build(visit: Visit) -> VersionsPage:
+    """Show the versions; raises UsageError where there is none, and StoreError."""
+    pipeline, output, partition = map(visit.name, ("pipeline", "output", "partition"))
+    catalog = Catalog.of(visit, only=pipeline)
+    lines = _storing(visit, catalog.lines[pipeline], partition, output)
+    members = sorted({line.member for line in lines})
+    member = visit.query("member") if visit.query("member") in members else members[0]
+    own = [line for line in lines if line.member == member]
+    found = _versions(visit.site.store, output, own)
+    wanted = visit.query("version")
+    chosen = found.choose(wanted) if wanted else _first(found)
+    pointer = found.current.pointer
+    spec = catalog.specs[pipeline]
+    return VersionsPage(
+        pipeline=pipeline,
+        output=output,
+        partition=partition,
+        step=chosen.record.step,
+        member=member,
+        members=tuple(members),
+        output_address=visit.links.page("outputs", pipeline, output),
+        zone=catalog.zone(pipeline),
+        versions=tuple(_row(visit, one, chosen=chosen) for one in found.found),
+        left_out=max(len(own) - len(found.found), 0),
+        moves=tuple(map(move_row, pointer.moves)) if pointer else (),
+        chosen=_chosen(visit, spec, found, chosen),
+    )
+
+
+def _storing(visit: Visit, lines: Sequence[Line], partition: str, output: str) -> list[Line]:
+    """Find the attempts that stored an output for a partition, the newest run first.
+
+    An output may have moved to another step since: then that one counts.
+    """
+    there = [line for line in lines if line.partition == partition and line.key][:_LOOKED_AT]
+    summaries = visit.site.index.summaries(there)
+    having = [line for line in there if output in _outputs(summaries, line)]
+    if not having:
+        known = sorted({name for line in there for name in _outputs(summaries, line)})
+        raise UsageError(
+            f"no attempt of {shown(visit.name('pipeline'))} has stored the output {shown(output)} "
+            f"for {shown(partition)}",
+            advice=suggest(output, known, noun="outputs there") if known else "",
+        )
+    newest = max(having, key=lambda line: (line.order, line.attempt))
+    return [line for line in having if line.step == newest.step]
+
+
+def _outputs(summaries: Mapping[str, Summary], line: Line) -> Mapping[str, object]:
+    found = summaries.get(line.prefix)
+    return found.outputs if found else {}
+
+
+def _versions(store: Store, output: str, lines: Sequence[Line]) -> Versions:
+    """Read the records of the newest attempts, and of the one that is current.
+
+    Raises UsageError where none of them can be read.
+    """
+    current = read_current(store, pointer_key_of(lines[0].prefix))
+    now = current.pointer.attempt_prefix if current.pointer else ""
+    newest = sorted(lines, key=lambda line: (line.order, line.attempt), reverse=True)
+    wanted = [*newest[:_VERSIONS], *(line for line in newest[_VERSIONS:] if line.prefix == now)]
+    records = in_parallel(lambda line: _record(store, line), wanted)
+    found = tuple(
+        Version(record, output, line.prefix == now)
+        for line, record in zip(wanted, records, strict=True)
+        if record and output in record.outputs
+    )
+    if not found:
+        raise UsageError(
+            "the records of its attempts are gone or cannot be read",
+            where=store.address(lines[0].prefix),
+            advice="`nightmill reindex --all` makes the index anew from what is there",
+        )
+    return Versions(found, current)
+
+
+def _record(store: Store, line: Line) -> Record | None:
+    blob = store.read(f"{line.prefix}/{RECORD}")
+    try:
+        return Record.from_json(blob.data) if blob else None
+    except ValueError:  # damaged, or of a later Nightmill
+        return None
+
+
+def _first(found: Versions) -> Version:
+    """Return what is current, else the newest."""
+    return next((one for one in found.found if one.is_current), found.found[0])
+
+
+def _row(visit: Visit, version: Version, *, chosen: Version) -> VersionRow:
+    record, links = version.record, visit.links
+    names = ("outputs", record.pipeline, version.output, record.partition)
+    return VersionRow(
+        name=version.name,
+        run=record.run,
+        attempt=record.attempt,
+        state=_state(version),
+        standing=Standing.of(record),
+        cause=record.failure.cause if record.failure else None,
+        decision=record.review.decision if record.review else None,
+        rows=version.rows,
+        size=version.stored.size,
+        digest=version.digest,
+        ended_at=record.ended_at,
+        address=links.attempt(RUNS, version.prefix),
+        look=links.page(*names, member=record.member or None, version=version.name),
+        is_chosen=version is chosen,
+    )
+
+
+def _state(version: Version) -> State:
+    if version.is_current:
+        return "current"
+    if version.was_committed:
+        return "was_current"
+    standing = Standing.of(version.record)
+    return _STATES.get(standing, "never_current")
+
+
+_STATES: Mapping[Standing, State] = {
+    Standing.HELD: "held",
+    Standing.REJECTED: "rejected",
+    Standing.RUNNING: "running",
+}
+
+
+def _chosen(visit: Visit, spec: PipelineSpec | None, found: Versions, version: Version) -> Chosen:
+    store, record, stored = visit.site.store, version.record, version.stored
+    prefix = output_prefix(version.prefix, version.output)
+    is_file = stored.kind == "file"
+    stored_at = store.address(f"{prefix}/{stored.files[0].path}" if is_file else prefix)
+    step = spec.steps.get(record.step) if spec else None
+    meant = step.outputs.get(version.output) if step else None
+    return Chosen(
+        name=version.name,
+        kind=stored.kind,
+        size=stored.size,
+        sha256=stored.files[0].sha256 if is_file else "",
+        files=tuple(
+            StoredFile(**file.model_dump(exclude={"etag"})) for file in stored.files[:_FILES]
+        ),
+        files_left_out=max(len(stored.files) - _FILES, 0),
+        stored_at=stored_at,
+        published_at=_published(store, version, meant) if meant and meant.is_published else "",
+        published_as=meant.format if meant else "files",
+        checks=tuple(one for one in record.checks if one.output == version.output),
+        preview=preview(store, version, zone=spec.timezone if spec else "UTC"),
+        reads=tuple(reads(version, stored_at)),
+        changes=tuple(changes(found, version, store.url)),
+    )
+
+
+def _published(store: Store, version: Version, meant: OutputSpec) -> str:
+    """Return the plain address, which readers who know nothing of versions take."""
+    record = version.record
+    if meant.format == "delta":
+        return store.address(data_prefix(record.pipeline, version.output))
+    prefix = data_partition_prefix(
+        record.pipeline, version.output, record.partition, member=record.member
+    )
+    return store.address(f"{prefix}/{PurePosixPath(version.stored.files[0].path).name}")
+
+
+VERSIONS = View("/outputs/{pipeline:part}/{output:part}/{partition:part}", "versions.html", build)

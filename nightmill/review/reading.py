@@ -1,0 +1,74 @@
+"""How to read a stored output elsewhere: lines of Python, and commands that change what counts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+from nightmill.review.commands import Command
+from nightmill.review.rows import PARQUET
+from nightmill.store.decision import refusal
+from nightmill.store.versions import Version, Versions
+
+_LINES = "lines"
+_KINDS: Mapping[str, str] = {
+    **dict.fromkeys(PARQUET, "parquet"),
+    ".csv": "csv",
+    ".jsonl": _LINES,
+    ".ndjson": _LINES,
+}
+_LIBRARIES: Mapping[str, Mapping[str, str]] = {
+    "parquet": {
+        "pandas": "import pandas as pd; df = pd.read_parquet({address})",
+        "polars": "import polars as pl; df = pl.read_parquet({address})",
+        "DuckDB": "import duckdb; rows = duckdb.read_parquet({address})",
+    },
+    "csv": {
+        "pandas": "import pandas as pd; df = pd.read_csv({address})",
+        "polars": "import polars as pl; df = pl.read_csv({address})",
+        "DuckDB": "import duckdb; rows = duckdb.read_csv({address})",
+    },
+    _LINES: {
+        "pandas": "import pandas as pd; df = pd.read_json({address}, lines=True)",
+        "polars": "import polars as pl; df = pl.read_ndjson({address})",
+        "DuckDB": "import duckdb; rows = duckdb.read_json({address})",
+    },
+}
+_ALL_PARTS = "/**/*.parquet"
+
+
+def reads(version: Version, address: str) -> Iterator[Command]:
+    """Return the lines that read a version at an address; none for what is no table."""
+    stored = version.stored
+    is_folder = stored.kind == "directory"
+    names = (PurePosixPath(file.path).suffix.lower() for file in stored.files)
+    kinds = (_KINDS.get(suffix, "") for suffix in names)
+    kind = next((one for one in kinds if not is_folder or one == "parquet"), "")
+    for library, line in _LIBRARIES.get(kind, {}).items():
+        whole = f"{address}{_ALL_PARTS}" if is_folder and library != "pandas" else address
+        yield Command(purpose=library, text=line.format(address=repr(whole)))
+
+
+def changes(versions: Versions, version: Version, store: str) -> Iterator[Command]:
+    """Return the command that makes a version current, where it may become so and is not."""
+    if version.is_current:
+        return
+    if not refusal(version, versions.current, "rollback"):
+        yield _change("rollback", "Make it current again", version, store)
+    elif not refusal(version, versions.current, "promotion"):
+        yield _change("promote", "Make it current, though it never was", version, store)
+
+
+def _change(verb: str, purpose: str, version: Version, store: str) -> Command:
+    record = version.record
+    words = ["nightmill", verb, f"{record.pipeline}.{version.output}"]
+    options = {
+        "partition": record.partition,
+        "member": record.member,
+        "to": version.name,
+        "reason": "...",
+        "store": store,
+    }
+    words += [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    return Command(purpose=purpose, text=shlex.join(words))
