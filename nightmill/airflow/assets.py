@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from airflow import sdk
 from airflow.sdk import Asset, AssetAll
 
+from nightmill.spec.record import Record
 from nightmill.spec.steprun import StepRun
 
 _TIMETABLE = getattr(sdk, "PartitionedAssetTimetable", None)  # None before Airflow 3.2
@@ -36,7 +37,10 @@ def after_schedule(assets: Iterable[Asset]) -> Any:
 
 
 def announce(
-    context: Mapping[str, Any], outlets: Iterable[Any], run: StepRun, result: Mapping[str, Any]
+    context: Mapping[str, Any],
+    outlets: Iterable[Any],
+    run: StepRun | Record,
+    result: Mapping[str, Any],
 ) -> None:
     """Tell those who wait for the outputs which partition was committed, and where it is."""
     outputs = result.get("outputs") or {}

@@ -1,13 +1,14 @@
 """DAGs from a plan: the one place where pipelines become Airflow's own objects.
 
-One DAG a pipeline, one task a step, named alike. What each run is for is decided in `partition`.
+One DAG a pipeline, one task a step, named alike, and one more behind a step whose outputs need a
+review (see `review`). What each run is for is decided in `partition`.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow.sdk import DAG, BaseOperator, Param, get_parsing_context
 
@@ -17,8 +18,10 @@ from nightmill.airflow.local import LocalStepOperator
 from nightmill.airflow.members import announce_members, map_members
 from nightmill.airflow.partition import PARTITION
 from nightmill.airflow.plan import Plan, PlannedPipeline, PlannedStep, make_plan
+from nightmill.airflow.review import make_review
 from nightmill.airflow.steprun_operator import StepRunFields
 from nightmill.airflow.timetable import BoundedCronTimetable
+from nightmill.spec.outputs import reviewed
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import gather
 from nightmill.spec.retry import MAX_DOUBLINGS
@@ -68,10 +71,10 @@ def build_dag(plan: Plan, planned: PlannedPipeline) -> DAG:
         on_success_callback=alerts.callbacks(spec.alerts.success),
         **alerts.deadlines(spec),
     )
-    steps = {one.name: _task(plan, planned, one, dag) for one in planned.steps}
+    steps = {one.name: _tasks(plan, planned, one, dag) for one in planned.steps}
     for one in planned.steps:
         for needed in one.needs:
-            steps[one.name].set_upstream(steps[needed])
+            steps[one.name].first.set_upstream(steps[needed].last)
     return dag
 
 
@@ -88,8 +91,15 @@ def _schedule(plan: Plan, spec: PipelineSpec) -> Any:
     return None
 
 
-def _task(plan: Plan, planned: PlannedPipeline, step: PlannedStep, dag: DAG) -> Any:
-    """Make a step's task, or its mapped tasks and what stands behind them."""
+class _Tasks(NamedTuple):
+    """The task that a step begins with, and the one after which its outputs are there."""
+
+    first: Any
+    last: Any
+
+
+def _tasks(plan: Plan, planned: PlannedPipeline, step: PlannedStep, dag: DAG) -> _Tasks:
+    """Make a step's task, or its mapped tasks, and what stands behind them."""
     kind, own = _kind(plan, planned, step)
     fields = {
         "pipeline": planned.pipeline.name,
@@ -100,12 +110,20 @@ def _task(plan: Plan, planned: PlannedPipeline, step: PlannedStep, dag: DAG) -> 
         **_task_arguments(plan, planned, step),
         "dag": dag,
     }
-    if not step.spec.members:
-        return kind(**fields)
-    mapped = map_members(kind, fields, step.spec.members)
-    if step.spec.outputs:
-        announce_members(fields).set_upstream(mapped)
-    return mapped
+    if reviewed(step.spec.outputs):
+        review = make_review(fields, review_url=plan.platform.review_url)
+        task = _run_task(kind, fields | {"outlets": []}, step)
+        review.set_upstream(task)
+        return _Tasks(task, review)
+    task = _run_task(kind, fields, step)
+    if step.spec.members and step.spec.outputs:
+        announce_members(fields).set_upstream(task)
+    return _Tasks(task, task)
+
+
+def _run_task(kind: type[StepRunFields], fields: dict[str, Any], step: PlannedStep) -> Any:
+    members = step.spec.members
+    return map_members(kind, fields, members) if members else kind(**fields)
 
 
 def _kind(

@@ -45,9 +45,13 @@ class Outcome:
     own: Mapping[Cause, Retry] = field(default_factory=dict)
 
     def committed(self) -> dict[str, Any] | None:
-        """Return the result of this attempt or an earlier one of its run, if it has committed."""
+        """Return the result of this attempt or an earlier one of its run, if it has committed.
+
+        Or if it is held for review: then only a person commits it.
+        """
         try:
-            return self._committed(self._store())
+            store = self._store()
+            return self._committed(store) or self._held(store)
         except _UNAVAILABLE as error:
             log.warning("The worker cannot ask the store what has been committed: %s", error)
             return None
@@ -122,6 +126,13 @@ class Outcome:
         done = {"state": AttemptState.SUCCEEDED, "committed": True, "failure": None}
         address = store.address(self._key(pointer.token.attempt))
         return result_of(record.model_copy(update=done), address)
+
+    def _held(self, store: Store) -> dict[str, Any] | None:
+        for number in range(self.run.attempt, 0, -1):
+            record = self._record(store, number)
+            if record is not None and record.is_held:
+                return result_of(record, store.address(self._key(number)))
+        return None
 
     def _recorded(self, store: Store) -> dict[str, Any] | None:
         record = self._record(store, self.run.attempt)

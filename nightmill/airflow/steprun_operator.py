@@ -40,7 +40,7 @@ class StepRunFields(BaseOperator):
     holds values for parameters (both may be templates). `member` is what a step with members is
     mapped over. `retry_by_cause` is what pipeline.yaml says of causes; `review_url` leads to the
     review pages. Every `outlets` asset of an output is told the partition when the step has
-    succeeded.
+    succeeded, unless a person has yet to approve of it.
     """
 
     template_fields: Sequence[str] = ("store", "given", "member")
@@ -112,10 +112,12 @@ class StepRunFields(BaseOperator):
         context["ti"].xcom_push(RESULT, dict(result))
         if result.get("state") != "succeeded":
             self._fail(context, result)
+        if result.get("held"):
+            self.outlets = []  # nothing is there yet for those who wait for the outputs
         run = self._made or self.make_step_run(context)  # a resumed try begins with an empty self
         announce(context, self.outlets, run, result)
-        record = result.get("record")
-        self.log.info("%s of %s succeeded; record: %s", self.step, self.pipeline, record)
+        told, record = result.get("message"), result.get("record")
+        self.log.info("%s of %s: %s; record: %s", self.step, self.pipeline, told, record)
 
     def tell(self, lines: Iterable[str]) -> None:
         """Repeat lines of a step's own log, each at the level that it carries."""

@@ -37,12 +37,17 @@ def checked_text(text: str, *, what: str) -> str:
     Raises UsageError for one that is too long, or has control characters.
     """
     text = text.replace("\r\n", "\n").strip()
-    for character in text:
-        is_refused = unicodedata.category(character) in _REFUSED and character not in "\n\t"
-        if is_refused or character in _REORDERING:
-            problem = f"{what} has the control character U+{ord(character):04X}"
-            raise UsageError(problem, advice="write plain text")
+    wrong = next(filter(_is_refused, text), "")
+    if wrong:
+        problem = f"{what} has the control character U+{ord(wrong):04X}"
+        raise UsageError(problem, advice="write plain text")
     return _bounded(text, TEXT_CHARACTERS, what)
+
+
+def tidied(text: str, most: int = TEXT_CHARACTERS) -> str:
+    """Return what can be kept of a text that its writer cannot be asked about again."""
+    kept = "".join(" " if _is_refused(one) else one for one in text.replace("\r\n", "\n"))
+    return kept.strip()[:most]
 
 
 def make_decision(
@@ -54,6 +59,11 @@ def make_decision(
         raise UsageError("a rejection needs a comment", advice="say what is wrong with the outputs")
     moment = datetime.now(UTC) if at is None else at.astimezone(UTC)
     return Decision(approved=approved, by=checked_name(by), at=moment, comment=comment)
+
+
+def _is_refused(character: str) -> bool:
+    is_control = unicodedata.category(character) in _REFUSED and character not in "\n\t"
+    return is_control or character in _REORDERING
 
 
 def _bounded(text: str, most: int, what: str) -> str:
