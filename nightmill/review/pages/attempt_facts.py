@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime
 
+from nightmill.review.commands import Command, replays
 from nightmill.review.pages.code_facts import CodeFact, KernelFact, code_of, kernel_of
 from nightmill.review.pages.fact import LISTED, Fact, Value, text, values_of
 from nightmill.review.pages.now_current import NowCurrent
@@ -107,6 +108,7 @@ class AttemptFacts(Fact):
     left_out: tuple[str, ...]
     code: CodeFact | None
     kernel: KernelFact | None
+    commands: tuple[Command, ...]
 
 
 def facts_of(visit: Visit, record: Record, now: NowCurrent, *, state: str) -> AttemptFacts:
@@ -131,6 +133,7 @@ def facts_of(visit: Visit, record: Record, now: NowCurrent, *, state: str) -> At
         left_out=tuple(_left_out(record)),
         code=record.code and code_of(record.code),
         kernel=record.kernel and kernel_of(record.kernel),
+        commands=tuple(replays(record)),
     )
 
 

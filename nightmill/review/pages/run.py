@@ -112,7 +112,7 @@ class _Found:
     def steps(self) -> Mapping[str, StepRecords]:
         """Its attempts by step."""
         silent = frozenset(prefix_of(one) for one, told in self.heard if is_silent(one, told))
-        return by_step(self.records, silent)
+        return by_step(self.records, silent, tuple(self.spec.steps) if self.spec else ())
 
     @cached_property
     def newest(self) -> list[Record]:
@@ -200,7 +200,7 @@ def _sections(visit: Visit, found: _Found, only: str) -> dict[str, object]:
     page = number_of(visit, "page", 1)
     first, most = ((page - 1) * PAGED, PAGED) if only else (0, SHOWN)
     steps = [found.steps[only]] if only else list(found.steps.values())
-    shown = {step.step: step.in_order()[first : first + most] for step in steps}
+    shown = {step.step: step.in_order[first : first + most] for step in steps}
     now = NowCurrent.of(visit, [record for records in shown.values() for record in records])
     has_more = only and len(found.steps[only].records) > first + most
     links, prefix = visit.links, visit.prefix

@@ -17,8 +17,8 @@ from nightmill.spec.retry import outlook
 from nightmill.spec.words import plain
 from nightmill.store.history import prefix_of
 
-MOST = 20
-"""How many failures, warnings or amendments a page tells; the others are counted."""
+MOST = 10
+"""How many failures, reviews, warnings or amendments a page tells; the others are counted."""
 
 _VALUE_CHARACTERS = 2000
 _EVIDENCE_CHARACTERS = 20_000

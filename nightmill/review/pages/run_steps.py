@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from nightmill.review.commands import Command, replays
 from nightmill.review.pages.attempt_facts import AttemptFacts, facts_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.now_current import NowCurrent
@@ -57,7 +56,6 @@ class StepSection(Fact):
     left_out: int
     all_page: str
     metrics_page: str
-    commands: tuple[Command, ...]
 
 
 @dataclass(frozen=True)
@@ -80,22 +78,33 @@ class StepRecords:
         return gravest(self.state_of(one) for one in self.newest.values())
 
     @cached_property
+    def in_state(self) -> Sequence[Record]:
+        """The newest attempts of members that make it stand so, in the members' order."""
+        return [one for one in self.in_order if self._makes_state(one)]
+
+    @property
     def gravest(self) -> Record:
-        """The newest attempt that makes it stand so."""
-        return next(one for one in self.newest.values() if self.state_of(one) == self.state)
+        """The first of these."""
+        return self.in_state[0]
 
     def state_of(self, record: Record) -> RunState:
         """Say how an attempt stands."""
         return "silent" if prefix_of(record) in self.silent else Standing.of(record).value
 
-    def in_order(self) -> list[Record]:
+    def _makes_state(self, record: Record) -> bool:
+        is_newest = self.newest[record.member] is record
+        return is_newest and self.state_of(record) == self.state
+
+    @cached_property
+    def in_order(self) -> Sequence[Record]:
         """Give the attempts, those first that a reviewer looks for."""
         return sorted(self.records, key=self._rank)
 
-    def _rank(self, record: Record) -> tuple[bool, bool, str, int]:
-        is_newest = self.newest[record.member] is record
+    def _rank(self, record: Record) -> tuple[bool, bool, int, str, int]:
+        is_newest, member = self.newest[record.member] is record, record.member
         is_fine = self.state_of(record) in DONE
-        return not (is_newest and not is_fine), not is_newest, record.member, -record.attempt
+        number = int(member) if member.isdecimal() else 0
+        return not is_newest or is_fine, not is_newest, number, member, -record.attempt
 
 
 def card_of(visit: Visit, found: StepRecords, needs: Iterable[str], members: int) -> StepCard:
@@ -139,13 +148,14 @@ def section_of(
         left_out=len(found.records) - len(shown),
         all_page=visit.links.attempt("runs", visit.prefix, step=found.step),
         metrics_page=visit.links.page("metrics", found.gravest.pipeline, found.step),
-        commands=tuple(replays(found.gravest)),
     )
 
 
-def by_step(records: Sequence[Record], silent: frozenset[str]) -> dict[str, StepRecords]:
-    """Put the records of a run together by step, in the order in which steps began."""
-    found: dict[str, list[Record]] = {}
+def by_step(
+    records: Sequence[Record], silent: frozenset[str], order: Sequence[str] = ()
+) -> dict[str, StepRecords]:
+    """Put the records of a run together by step, in that order; others as they began."""
+    found: dict[str, list[Record]] = {step: [] for step in order}
     for record in records:
         found.setdefault(record.step, []).append(record)
-    return {step: StepRecords(step, own, silent) for step, own in found.items()}
+    return {step: StepRecords(step, own, silent) for step, own in found.items() if own}

@@ -27,8 +27,7 @@ _TOLD = {
 
 def sentence_of(steps: Mapping[str, StepRecords], others: Sequence[str]) -> str:
     """Say how a run stands; `others` are steps of the pipeline that it has not run."""
-    told = "; ".join(_parts(steps, others))
-    return f"{told[:1].upper()}{told[1:]}."
+    return "; ".join(_parts(steps, others)) + "."
 
 
 def why_not(needs: Sequence[str], states: Mapping[str, str]) -> str:
@@ -57,6 +56,8 @@ def _failed(failed: Sequence[str], first: StepRecords) -> str:
     failure = record.failure
     if len(failed) > 1 or failure is None:
         return f"{_names(failed)} failed"
+    if len(first.in_state) > 1:
+        return f"{len(first.in_state)} members of {first.step} failed"
     place = "" if failure.cell is None else f" in cell {failure.cell}"
     return f"{record.label} failed{place}: {failure.cause.replace('_', ' ')}"
 
@@ -64,7 +65,7 @@ def _failed(failed: Sequence[str], first: StepRecords) -> str:
 def _succeeded(count: int, of: int) -> str:
     if count < of:
         return f"{count} of {of} steps succeeded"
-    return "the step succeeded" if of == 1 else f"all {of} steps succeeded"
+    return "The step succeeded" if of == 1 else f"All {of} steps succeeded"
 
 
 def _names(names: Sequence[str]) -> str:
