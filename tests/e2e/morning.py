@@ -45,8 +45,7 @@ if renamed:
 flights.to_parquet(features)
 flights.head(8)
 """
-SCORE = r"""
-# %% [markdown]
+SCORE = r"""# %% [markdown]
 # # Scores of the day
 #
 # The probability of a late arrival, from hour and carrier:
