@@ -146,6 +146,8 @@ async def _nightmill_error(request: Request, error: Exception) -> Response:
     if isinstance(found, StoreError):
         title = "The store does not answer"
         return _answer(request, Trouble(502, title, text, found.advice))
+    if request.method == "POST":
+        return _answer(request, Trouble(409, "This was not done", text, found.advice))
     code = 404 if isinstance(found, UsageError) else 409
     return _answer(request, Trouble(code, "This cannot be shown", text, found.advice))
 

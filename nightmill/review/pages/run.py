@@ -117,7 +117,12 @@ class _Found:
     @cached_property
     def newest(self) -> list[Record]:
         """The newest attempt of each step and member."""
-        return [record for step in self.steps.values() for record in step.newest.values()]
+        return [
+            record
+            for step in self.steps.values()
+            for record in step.in_order
+            if step.newest[record.member] is record
+        ]
 
 
 def run_page(visit: Visit) -> RunPage:

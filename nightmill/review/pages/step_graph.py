@@ -17,7 +17,7 @@ from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import Faults
 from nightmill.spec.record import Record
 
-WIDTH, HEIGHT = 216, 92
+WIDTH, HEIGHT = 216, 108
 """Of a step, in pixels of a reader's screen."""
 
 _BETWEEN = 56
@@ -40,6 +40,8 @@ class Drawing(Fact):
 
     width: int
     height: int
+    step_width: int = WIDTH
+    step_height: int = HEIGHT
     places: tuple[Place, ...]
     lines: tuple[str, ...]
 
