@@ -35,6 +35,7 @@ class StepReviewOperator(ReviewFields, ApprovalOperator):
             type=["string", "null"],
             maxLength=TEXT_CHARACTERS,
         )
+        operator.pop("params", None)  # Airflow hands down the DAG's own, which are for a run
         super().__init__(
             pipeline=pipeline,
             step=step,
