@@ -19,7 +19,6 @@ from nightmill.review.site import Site
 from nightmill.spec.names import label
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.progress import SILENT_AFTER
-from nightmill.spec.summary import Standing
 from nightmill.store.amend import read_progress
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
@@ -67,18 +66,15 @@ class RunLines:
         """Where its attempts lie in the store."""
         return "/".join(self.attempts[0].prefix.split("/")[:_RUN_PARTS])
 
-    @cached_property
+    @property
     def order(self) -> int:
         """When it was created, in microseconds since the epoch; 0 where nobody knows."""
-        return max(line.order for line in self.attempts)
+        return self.attempts[0].order
 
     @cached_property
     def newest(self) -> Mapping[str, Line]:
-        """The newest attempt of each step, or member of one, by its label; in starting order."""
-        found: dict[str, Line] = {}
-        for line in self.attempts:
-            found.setdefault(label(line.step, line.member), line)
-        return dict(reversed(found.items()))
+        """The newest attempt of each step, or member of one, by its label, as they first began."""
+        return {label(line.step, line.member): line for line in reversed(self.attempts)}
 
     @cached_property
     def states(self) -> Mapping[str, RunState]:
@@ -100,11 +96,17 @@ class RunLines:
         """How many steps, each member counted, have done their work."""
         return sum(state in DONE for state in self.states.values())
 
-    @property
+    @cached_property
     def causes(self) -> tuple[Cause, ...]:
         """Why steps failed, the most frequent cause first."""
-        found = Counter(line.cause for line in self.newest.values() if line.cause)
-        return tuple(cause for cause, _count in found.most_common())
+        found = [line.cause for line in self.newest.values() if line.cause]
+        return tuple(cause for cause, _count in Counter(found).most_common()) if found else ()
+
+    @cached_property
+    def words(self) -> str:
+        """All that a search looks through, in lower case."""
+        said = [self.pipeline, self.partition, self.run, self.state, *self.newest, *self.causes]
+        return "\n".join(said).casefold()
 
     @property
     def started_at(self) -> datetime:
@@ -140,7 +142,12 @@ def runs_of(lines: Iterable[Line], silent: frozenset[str] = frozenset()) -> list
     for line in lines:
         attempts[line.pipeline, line.partition, line.run].append(line)
     runs = [RunLines(tuple(found), silent) for found in attempts.values()]
-    return sorted(runs, key=lambda one: (one.order, one.run), reverse=True)
+    return sorted(runs, key=newest_first, reverse=True)
+
+
+def newest_first(run: RunLines) -> tuple[int, str]:
+    """Return what to sort runs by, in reverse."""
+    return run.order, run.run
 
 
 def lines_of(site: Site, pipelines: Iterable[str]) -> Mapping[str, tuple[Line, ...]]:
@@ -156,11 +163,7 @@ def silent_of(store: Store, lines: Iterable[Line]) -> frozenset[str]:
     the 200 that began last, to keep a page from waiting for thousands.
     """
     now = datetime.now(UTC)
-    asked = [
-        line
-        for line in lines
-        if line.standing is Standing.RUNNING and now - line.started_at > SILENT_AFTER
-    ]
+    asked = [line for line in lines if not line.key and now - line.started_at > SILENT_AFTER]
     asked = sorted(asked, key=lambda line: line.started_at, reverse=True)[:_ASKED]
     found = in_parallel(lambda line: read_progress(store, line.prefix), asked)
     return frozenset(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import get_args
 
@@ -13,9 +12,10 @@ from nightmill.causes import Cause
 from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import number_of, one_of, same_page
 from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.kept_runs import all_runs
 from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.partitions import steps_of
-from nightmill.review.pages.run_lines import RunLines, RunState, lines_of, runs_of, silent_of
+from nightmill.review.pages.run_lines import RunLines, RunState
 from nightmill.review.site import Site
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
@@ -62,23 +62,21 @@ class RunFilters(Fact):
     last: str = Field(default="", alias="to")
     words: str = Field(default="", alias="q")
 
-    def wants(self, run: RunLines) -> bool:
-        """Say whether a run is asked for."""
-        return (
-            self.state in ("", run.state)
-            and (not self.first or run.partition >= self.first)
-            and (not self.last or run.partition <= self.last)
-            and (not self.cause or self.cause in run.causes)
-            and (not self.step or any(line.step == self.step for line in run.attempts))
-            and self._has_words(run)
-        )
+    def test(self) -> Callable[[RunLines], bool]:
+        """Return what says of a run whether it is asked for."""
+        words = self.words.casefold().split()
 
-    def _has_words(self, run: RunLines) -> bool:
-        if not self.words:
-            return True
-        said = [run.pipeline, run.partition, run.run, run.state, *run.newest, *run.causes]
-        text = "\n".join(said).casefold()
-        return all(word in text for word in self.words.casefold().split())
+        def wants(run: RunLines) -> bool:
+            return (
+                self.state in ("", run.state)
+                and (not self.first or run.partition >= self.first)
+                and (not self.last or run.partition <= self.last)
+                and (not self.cause or self.cause in run.causes)
+                and (not self.step or any(line.step == self.step for line in run.attempts))
+                and (not words or all(word in run.words for word in words))
+            )
+
+        return wants
 
     def in_words(self) -> str:
         """Say what is searched: pipeline flights, state failed."""
@@ -136,9 +134,8 @@ def _filters(visit: Visit) -> RunFilters:
 
 
 def _find(visit: Visit, pipelines: Iterable[str], filters: RunFilters) -> list[RunLines]:
-    lines = list(chain.from_iterable(lines_of(visit.site, pipelines).values()))
-    runs = runs_of(lines, silent_of(visit.site.store, lines))
-    return [run for run in runs if filters.wants(run)]
+    wants = filters.test()
+    return [run for run in all_runs(visit.site, pipelines) if wants(run)]
 
 
 def rows_of(visit: Visit, runs: Sequence[RunLines]) -> tuple[RunRow, ...]:
