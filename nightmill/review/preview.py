@@ -7,7 +7,6 @@ is text. Whatever cannot be shown says why. One file is looked at, of a bounded 
 
 from __future__ import annotations
 
-import base64
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict
 
 from nightmill.errors import NightmillError, StoreError
+from nightmill.review.render.pictures import address, inspect
 from nightmill.review.rows import JSON, PARQUET, Rows, UnreadableRowsError, first_rows, is_table
 from nightmill.spec.record import FileRecord
 from nightmill.spec.words import amount
@@ -28,13 +28,8 @@ _IMAGE_BYTES = 2 << 20
 _TEXT_BYTES = 1 << 20
 _TEXT_CHARACTERS = 4000
 
-_IMAGES = {
-    ".png": ("image/png", b"\x89PNG\r\n\x1a\n"),
-    ".jpg": ("image/jpeg", b"\xff\xd8\xff"),
-    ".jpeg": ("image/jpeg", b"\xff\xd8\xff"),
-    ".webp": ("image/webp", b"RIFF"),
-}
-_WEBP = b"WEBP"  # after the length of what follows
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+_PIXELS = 40_000_000  # four bytes each in the browser
 _TEXTS = (
     ".cfg", ".html", ".ini", ".json", ".log", ".md", ".sql", ".svg", ".toml", ".txt", ".xml",
     ".yaml", ".yml",
@@ -81,7 +76,7 @@ def _look(store: Store, key: str, file: FileRecord, zone: str) -> Preview:
     if not file.size:
         return Preview(file=file.path, note="The file is empty.")
     if suffix in _IMAGES:
-        return _image(store, key, file, suffix)
+        return _image(store, key, file)
     if is_table(file.path):
         return _table(store, key, file, zone)
     if suffix in _TEXTS:
@@ -105,16 +100,17 @@ def _table(store: Store, key: str, file: FileRecord, zone: str) -> Preview:
     return Preview(file=file.path, rows=rows)
 
 
-def _image(store: Store, key: str, file: FileRecord, suffix: str) -> Preview:
+def _image(store: Store, key: str, file: FileRecord) -> Preview:
     if file.size > _IMAGE_BYTES:
         return _too_large(file, _IMAGE_BYTES)
     data = _read(store, key)
-    kind, magic = _IMAGES[suffix]
-    is_one = data.startswith(magic) and (suffix != ".webp" or data[8:12] == _WEBP)
-    if not is_one:
+    picture = inspect(data)
+    if picture is None:
         return Preview(file=file.path, note="The file is not the picture that its name says.")
-    encoded = base64.b64encode(data).decode("ascii")
-    return Preview(file=file.path, image=f"data:{kind};base64,{encoded}")
+    if picture.pixels > _PIXELS:
+        size = f"{picture.width:,} by {picture.height:,} pixels"
+        return Preview(file=file.path, note=f"The picture claims {size}: open it elsewhere.")
+    return Preview(file=file.path, image=address(data, picture.kind))
 
 
 def _text(store: Store, key: str, file: FileRecord) -> Preview:

@@ -42,12 +42,15 @@ def reads(version: Version, address: str) -> Iterator[Command]:
     """Return the lines that read a version at an address; none for what is no table."""
     stored = version.stored
     is_folder = stored.kind == "directory"
-    names = (PurePosixPath(file.path).suffix.lower() for file in stored.files)
-    kinds = (_KINDS.get(suffix, "") for suffix in names)
-    kind = next((one for one in kinds if not is_folder or one == "parquet"), "")
+    names = [PurePosixPath(file.path).name for file in stored.files]
+    kinds = {_KINDS.get(PurePosixPath(name).suffix.lower(), "") for name in names if _is_seen(name)}
+    kind = "parquet" if is_folder and "parquet" in kinds else next(iter(kinds), "")
+    if is_folder and kind != "parquet":
+        return
     for library, line in _LIBRARIES.get(kind, {}).items():
         whole = f"{address}{_ALL_PARTS}" if is_folder and library != "pandas" else address
-        yield Command(purpose=library, text=line.format(address=repr(whole)))
+        if library != "pandas" or len(kinds) == 1:  # it would take other files for Parquet
+            yield Command(purpose=library, text=line.format(address=repr(whole)))
 
 
 def changes(versions: Versions, version: Version, store: str) -> Iterator[Command]:
@@ -72,3 +75,8 @@ def _change(verb: str, purpose: str, version: Version, store: str) -> Command:
     }
     words += [word for name, value in options.items() if value for word in (f"--{name}", value)]
     return Command(purpose=purpose, text=shlex.join(words))
+
+
+def _is_seen(name: str) -> bool:
+    """Say whether readers of a folder look at a file."""
+    return not name.startswith(("_", "."))

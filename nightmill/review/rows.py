@@ -119,7 +119,7 @@ def _lock(connection: duckdb.DuckDBPyConnection, link: Path, zone: str) -> None:
 
 def _select(connection: duckdb.DuckDBPyConnection, source: str, *, is_parquet: bool) -> Rows:
     table = connection.sql(f"FROM {source}")
-    types = [shortened(str(one), CHARACTERS) for one in table.types]
+    types = [shortened(str(one).strip('"'), CHARACTERS) for one in table.types]
     columns = [Column(name=n, type=t) for n, t in zip(table.columns, types, strict=True)]
     kept = columns[:COLUMNS]
     found = table.limit(ROWS).project(", ".join(map(_as_text, kept))).fetchall()
