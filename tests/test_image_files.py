@@ -18,6 +18,8 @@ from nightmill.store.keys import (
     attempt_prefix,
     code_key,
     doomed_key,
+    index_prefix,
+    notes_prefix,
     pointer_key,
 )
 
@@ -102,6 +104,9 @@ def test_locks_name_no_index(lock):
         ("iam-step.json", "s3:PutObject", active_key(OWN), "Allow"),
         ("iam-step.json", "s3:DeleteObject", active_key(OWN), "Allow"),
         ("iam-step.json", "s3:DeleteObject", active_key(OTHER), "nothing"),
+        ("iam-step.json", "s3:PutObject", f"{index_prefix('flight_delays')}/e.json", "Allow"),
+        ("iam-step.json", "s3:PutObject", f"{index_prefix('other')}/e.json", "nothing"),
+        ("iam-step.json", "s3:DeleteObject", f"{index_prefix('flight_delays')}/e.json", "nothing"),
         ("iam-step.json", "s3:GetObject", doomed_key(OWN), "Allow"),
         ("iam-step.json", "s3:PutObject", doomed_key(OWN), "nothing"),
         ("iam-step.json", "s3:DeleteObject", doomed_key(OWN), "nothing"),
@@ -115,6 +120,10 @@ def test_locks_name_no_index(lock):
         ("iam-gc.json", "s3:PutObject", doomed_key(OWN), "Allow"),
         ("iam-gc.json", "s3:DeleteObject", doomed_key(OWN), "Allow"),
         ("iam-gc.json", "s3:DeleteObject", code_key("0" * 64), "Allow"),
+        ("iam-gc.json", "s3:GetObject", f"{index_prefix('other')}/e.json", "Allow"),
+        ("iam-gc.json", "s3:DeleteObject", f"{index_prefix('other')}/e.json", "Allow"),
+        ("iam-gc.json", "s3:DeleteObject", f"{notes_prefix('p', 'd', 'r')}/n.json", "Allow"),
+        ("iam-gc.json", "s3:PutObject", f"{index_prefix('other')}/e.json", "nothing"),
         ("iam-airflow.json", "s3:GetObject", f"{OWN}/{RECORD}", "Allow"),
         ("iam-airflow.json", "s3:GetObject", f"{OWN}/{NOTEBOOK}", "Allow"),
         ("iam-airflow.json", "s3:PutObject", f"{OWN}/{RECORD}", "Allow"),
@@ -123,6 +132,9 @@ def test_locks_name_no_index(lock):
         ("iam-airflow.json", "s3:PutObject", POINTER, "nothing"),
         ("iam-airflow.json", "s3:DeleteObject", f"{OWN}/{RECORD}", "nothing"),
         ("iam-airflow.json", "s3:DeleteObject", active_key(OWN), "Allow"),
+        ("iam-airflow.json", "s3:GetObject", f"{index_prefix('other')}/e.json", "Allow"),
+        ("iam-airflow.json", "s3:PutObject", f"{index_prefix('other')}/e.json", "Allow"),
+        ("iam-airflow.json", "s3:DeleteObject", f"{index_prefix('other')}/e.json", "nothing"),
     ],
 )
 def test_policies_reach_just_the_keys_that_are_needed(policy, action, key, effect):

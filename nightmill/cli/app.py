@@ -12,6 +12,7 @@ from nightmill.cli import (
     history,
     kernels,
     pod,
+    reindex,
     repair,
     replay,
     review,
@@ -39,6 +40,7 @@ app.command("approve")(approve.approve)
 app.command("reject")(approve.reject)
 app.command("note")(approve.note)
 app.command("gc")(gc.gc)
+app.command("reindex")(reindex.reindex)
 app.command("repair")(repair.repair)
 app.command("pod")(pod.pod)
 app.command("doctor")(doctor.doctor)

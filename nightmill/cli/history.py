@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from nightmill.cli.options import StoreOption, open_chosen
 from nightmill.cli.terminal import (
     add_row,
     address,
+    advise,
+    counted,
     duration,
     new_table,
     print_table,
@@ -26,6 +29,7 @@ from nightmill.spec.problems import shown, suggest
 from nightmill.store import history
 from nightmill.store.interface import Store
 from nightmill.store.notes import Notes, notes
+from nightmill.store.runs import RunNames, find_all_runs, find_runs
 
 _LISTED = 5
 _GRAVEST_FIRST = ("failed", "silent", "rejected", "running", "held for review", "succeeded")
@@ -43,23 +47,22 @@ def runs(
         advice = suggest(pipeline, known, noun="pipelines that ran")
         problem = f"no run of the pipeline {shown(pipeline)} in {address(opened.url)}"
         raise UsageError(problem, advice=advice)
-    found = [
-        (run, name, partition)
-        for name in ([pipeline] if pipeline else known)
-        for run, partition in history.runs(opened, name)
-    ]
-    if not found:
+    found = [find_runs(opened, name) for name in ([pipeline] if pipeline else known)]
+    names = {run for one in found for run in (*one.indexed, *one.others)}
+    if not names:
         say(f"No runs yet in {address(opened.url)}.")
         return
     rows = [
         (run, name, partition, *_summary(opened, history.records(opened, name, partition, run)))
-        for run, name, partition in sorted(found, reverse=True)[:limit]
+        for run, name, partition in sorted(names, reverse=True)[:limit]
     ]
     now = ["now"] if any(row[-1] for row in rows) else []
     table = new_table("run", "pipeline", "partition", "state", "steps", "time", *now)
     for row in rows:
         add_row(table, *row[: len(table.columns)])
     print_table(table)
+    if older := sum(len(one.others) for one in found):
+        advise(f"the index does not know {counted(older, 'run')}: `nightmill reindex` tells it")
 
 
 def _summary(store: Store, found: history.RunRecords) -> tuple[Text | str, ...]:
@@ -117,20 +120,16 @@ def find_run(
     store: Store, wanted: str, pipeline: str | None, partition: str | None
 ) -> tuple[str, str, str]:
     """Return pipeline, partition and name of the one run that is meant; raises UsageError."""
-    every = [
-        (name, of, run)
-        for name in history.pipelines(store)
-        if pipeline in (None, name)
-        for run, of in history.runs(store, name)
-        if partition in (None, of)
-    ]
-    found = [one for one in every if one[2] == wanted] or [
-        one for one in every if one[2].startswith(wanted)
-    ]
+    names = [name for name in history.pipelines(store) if pipeline in (None, name)]
+    some_runs = [run for name in names for part in find_runs(store, name) for run in part]
+    found = _matching(some_runs, wanted, partition) or _matching(
+        [run for name in names for run in find_all_runs(store, name)], wanted, partition
+    )
     if len(found) == 1:
-        return found[0]
+        (one,) = found
+        return one.pipeline, one.partition, one.run
     if found:
-        some = ", ".join(f"{run} ({name} {of})" for name, of, run in found[:_LISTED])
+        some = ", ".join(f"{run} ({name} {of})" for run, name, of in found[:_LISTED])
         more = ", ..." if len(found) > _LISTED else ""
         raise UsageError(
             f"{shown(wanted)} names {len(found)} runs: {some}{more}",
@@ -140,6 +139,13 @@ def find_run(
         f"there is no run {shown(wanted)} in {address(store.url)}",
         advice="`nightmill runs` lists them",
     )
+
+
+def _matching(runs: Iterable[RunNames], wanted: str, partition: str | None) -> list[RunNames]:
+    """Return those that have the name, else those whose name begins so."""
+    meant = sorted((one for one in runs if partition in (None, one.partition)), reverse=True)
+    exact = [one for one in meant if one.run == wanted]
+    return exact or [one for one in meant if one.run.startswith(wanted)]
 
 
 def _print_details(view: AttemptView, *, is_one_of_several: bool) -> None:

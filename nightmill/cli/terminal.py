@@ -59,6 +59,11 @@ def _as_text(part: str | Text) -> Text:
     return Text(inert(part.plain), style=part.style, no_wrap=part.no_wrap, overflow=part.overflow)
 
 
+def advise(text: str) -> None:
+    """Print a word of advice beside what was asked for, where no program reads it."""
+    err.print(Text(inert(text), style="dim"), soft_wrap=True)
+
+
 def complain(error: NightmillError) -> None:
     """Print an error: what is wrong and where, then what to do; no secret of the environment."""
     from nightmill.step.redaction import Redactor  # noqa: PLC0415 - only where something is wrong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,12 +44,16 @@ def pipelines(store: Store) -> list[str]:
     return [decode(name) for name in store.children("runs")]
 
 
-def runs(store: Store, pipeline: str) -> list[tuple[str, str]]:
-    """Return run and partition of every run of a pipeline, the newest run first."""
+def runs(store: Store, pipeline: str, *, without: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Return run and partition of every run of a pipeline, the newest run first.
+
+    Asks once for each partition, but not for those `without`, named as they are in keys.
+    """
     prefix = pipeline_prefix(pipeline)
     found = [
         (decode(run), decode(partition))
         for partition in store.children(prefix)
+        if partition not in without
         for run in store.children(f"{prefix}/{partition}")
     ]
     return sorted(found, reverse=True)
