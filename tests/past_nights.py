@@ -1,20 +1,20 @@
 """A morning to look at: a project and a store in which nights went well and badly.
 
 Records are made by hand with the real models, and noted by the store's own functions. All times are
-told from now, since lateness is; where a test depends on the time of day the schedule does, too.
+told from now, since lateness is: pipelines of `nightly` were due two hours ago, whatever the hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from starlette.testclient import TestClient
+
 from nightmill.causes import Cause
-from nightmill.review.access import OwnerAccess
-from nightmill.review.app import make_app
-from nightmill.review.site import Site
+from nightmill.review.access import Access
 from nightmill.spec.progress import Progress
 from nightmill.spec.record import AttemptState, Code, Decision, Failure, Record, Review
 from nightmill.spec.words import describe
@@ -25,8 +25,10 @@ from nightmill.store.index import note
 from nightmill.store.interface import Store
 from nightmill.store.keys import active_key
 from nightmill.store.open import open_store
+from tests.review_client import open_client
 
 NOW = datetime.now(UTC)
+DUE = NOW - timedelta(hours=2)
 _HASH = "0" * 64
 _SECOND = 10**6
 
@@ -44,14 +46,9 @@ class Morning:
         (folder / "project" / "notebooks").mkdir(parents=True)
         return cls(folder / "project", open_store("store", base=folder))
 
-    def site(self, access=None, *, with_project: bool = True) -> Site:
-        """Open the pages' site over it."""
-        root = self.root if with_project else None
-        return Site.open(self.store, access or OwnerAccess("Ada"), root=root)
-
-    def app(self, access=None, *, with_project: bool = True):
-        """Make the application over it."""
-        return make_app(self.site(access, with_project=with_project))
+    def pages(self, access: Access | None = None, *, with_project: bool = True) -> TestClient:
+        """Open the pages over it."""
+        return open_client(self.store, access, root=self.root if with_project else None)
 
     def pipeline(self, name: str, text: str) -> str:
         """Write a pipeline.yaml into the project and its bundle into the store; return its hash."""
@@ -62,7 +59,7 @@ class Morning:
         keep(self.store, bundle)
         return bundle.sha256
 
-    def attempt(  # noqa: PLR0913 - what tests differ in
+    def attempt(
         self,
         pipeline: str,
         partition: str,
@@ -154,6 +151,13 @@ def _code(step: str, bundle: str | None) -> Code:
     )
 
 
-def day(back: int, zone=UTC) -> str:
-    """Name the partition of so many days ago, as the clocks of a zone have it."""
-    return f"{NOW.astimezone(zone) - timedelta(days=back):%Y-%m-%d}"
+def night(back: int) -> str:
+    """Name the partition that was due so many days before the last one."""
+    return f"{DUE - timedelta(days=back):%Y-%m-%d}"
+
+
+def nightly(*keys: str, steps: Sequence[str] = ("ingest", "score")) -> str:
+    """Write what a pipeline.yaml says that was due two hours ago, and every day before."""
+    lines = [f"  {name}: {{notebook: {name}.ipynb}}" for name in steps]
+    schedule = f'schedule: "{DUE.minute} {DUE.hour} * * *"'
+    return "\n".join([schedule, "start: 2013-01-01", *keys, "steps:", *lines, ""])

@@ -1,0 +1,280 @@
+"""The first page: who needs somebody this morning, and how the newest partitions stand."""
+
+from datetime import timedelta
+
+import pytest
+
+from nightmill.causes import Cause
+from nightmill.store.keys import encode
+from nightmill.store.open import open_store
+from tests.many_runs import fill
+from tests.past_nights import DUE, NOW, Morning, night, nightly
+from tests.review_client import Asked, Viewer, open_client
+
+OWNED = "owner: mobility"
+HOURLY = "expect_by: 1h"
+TEXT = "partition: text\nsteps:\n  score: {notebook: score.ipynb}\n"
+HOSTILE = "<script>alert(1)</script> & \u202e"
+
+
+def run_night(morning, pipeline, back, *steps, **last):
+    """Run steps of a night one after another; the last of them ends as it is told."""
+    for number, step in enumerate(steps):
+        facts = last if number == len(steps) - 1 else {}
+        began = DUE - timedelta(days=back) + timedelta(minutes=number)
+        morning.attempt(pipeline, night(back), step, **{"began": began, **facts})
+
+
+@pytest.fixture(scope="module")
+def morning(tmp_path_factory):
+    """Make a project whose pipelines went in all the ways there are."""
+    made = Morning.at(tmp_path_factory.mktemp("morning"))
+    both = ("ingest", "score")
+    for name, *keys in (
+        ("good", OWNED), ("flights", OWNED), ("late", HOURLY), ("half", HOURLY), ("held",),
+        ("silent",), ("busy", "expect_by: 1d"), ("retried",), ("never", HOURLY),
+    ):  # fmt: skip
+        made.pipeline(name, nightly(*keys))
+    for name in ("good", "flights", "late", "half", "held", "silent", "busy", "retried"):
+        run_night(made, name, 1, *both)
+    run_night(made, "good", 0, *both)
+    run_night(made, "flights", 0, *both, fails=Cause.OUT_OF_MEMORY, cell=14)
+    run_night(made, "flights", 2, *both, fails=Cause.CHECK_FAILED)
+    run_night(made, "half", 0, "ingest")
+    run_night(made, "held", 0, *both, held=True)
+    run_night(made, "silent", 0, *both, ends=False, heartbeat=NOW - timedelta(hours=1))
+    run_night(made, "busy", 0, *both, ends=False, heartbeat=NOW + timedelta(hours=1))
+    run_night(made, "retried", 0, *both, fails=Cause.EVICTED)
+    run_night(made, "retried", 0, "score", number=2, began=DUE + timedelta(minutes=20))
+    # A night that failed, and whose step somebody ran again by hand.
+    run_night(made, "good", 2, *both, fails=Cause.STORE)
+    run_night(made, "good", 2, "score", run="by-hand", began=DUE - timedelta(hours=30))
+    return made
+
+
+@pytest.fixture(scope="module")
+def facts(morning):
+    """Ask for the page as JSON."""
+    return morning.pages().get("/api/").json()
+
+
+def test_needs(facts):
+    """What failed, fell silent, is late or held is named, the gravest first, with its cause."""
+    keys = ("state", "pipeline", "partition", "step", "cause", "cell", "more")
+    assert [tuple(need[key] for key in keys) for need in facts["needs"]] == [
+        ("failed", "flights", night(0), "score", "out_of_memory", 14, 1),
+        ("silent", "silent", night(0), "score", None, None, 0),
+        *[("late", name, night(0), "", None, None, 0) for name in ("half", "late", "never")],
+        ("held", "held", night(0), "score", None, None, 0),
+    ]
+
+
+def test_summary(facts):
+    """One sentence tells how many pipelines need somebody, and why."""
+    assert facts["summary"] == "6 of 9 pipelines need you: 1 failed, 1 silent, 3 late, 1 held"
+
+
+def test_messages(facts):
+    """Each need is explained in one line: the failure's own words, and what is late by what."""
+    said = {need["pipeline"]: need["message"] for need in facts["needs"]}
+    failed = 'out_of_memory in cell 14/22 "Score the day": it went wrong'
+    assert said["flights"] == failed
+    due, by = f"due {DUE:%H:%M} UTC", DUE + timedelta(hours=1)
+    expected = f"expected by {by.day} {by:%b %Y, %H:%M} UTC (expect_by)"
+    assert said["late"] == said["never"] == f"nothing has run, {due}, {expected}"
+    assert said["half"] == f"1 of 2 steps done, {due}, {expected}"
+    assert "without a sign of life for 3 min" in said["silent"]
+    assert "waits for a decision since" in said["held"]
+
+
+def test_one_click_to_the_failing_cell(morning, facts):
+    """The first need leads to the page of the failing attempt, at its cell; others to their run."""
+    failed, silent, half, *_others = facts["needs"]
+    prefix = f"/runs/flights/{night(0)}/run-{night(0)}"
+    assert failed["address"] == f"{prefix}/score/1#cell-14"
+    assert failed["run_address"] == prefix
+    assert silent["address"] == f"/runs/silent/{night(0)}/run-{night(0)}/score/1"
+    assert half["address"] == f"/runs/half/{night(0)}/run-{night(0)}"
+    assert facts["needs"][4]["address"] == "/pipelines/never"
+    page = morning.pages()
+    assert all(page.get(need["address"]).status_code == 200 for need in facts["needs"])
+    assert f'href="{failed["address"]}"' in page.get("/").text
+
+
+def cells(facts, pipeline):
+    """Return the states of a row by partition."""
+    row = next(row for row in facts["rows"] if row["pipeline"] == pipeline)
+    return {cell["partition"]: cell["state"] for cell in row["cells"] if cell}
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "states"),
+    [
+        ("good", ["succeeded", "succeeded", "succeeded"]),
+        ("flights", ["failed", "succeeded", "failed"]),
+        ("late", ["late", "succeeded"]),
+        ("half", ["late", "succeeded"]),
+        ("held", ["held", "succeeded"]),
+        ("silent", ["silent", "succeeded"]),
+        ("busy", ["running", "succeeded"]),
+        ("retried", ["succeeded", "succeeded"]),
+        ("never", ["late"]),
+    ],
+)
+def test_grid(facts, pipeline, states):
+    """A partition stands as the newest attempt of each step does, or is late."""
+    found = cells(facts, pipeline)
+    assert [found[night(back)] for back in range(len(states))] == states
+
+
+def test_rows_come_by_gravity_and_good_ones_are_quiet(facts):
+    """Pipelines that need somebody stand first; those whose nights are good are told quietly."""
+    assert [row["pipeline"] for row in facts["rows"]] == [
+        "flights", "silent", "half", "late", "never", "held", "busy", "good", "retried",
+    ]  # fmt: skip
+    quiet = {row["pipeline"] for row in facts["rows"] if row["is_quiet"]}
+    assert quiet == {"busy", "good", "retried"}
+
+
+def test_cells_have_a_sentence_and_a_link(facts):
+    """A sign is also a sentence, and leads to the run that is the reason for it."""
+    rows = {row["pipeline"]: row["cells"] for row in facts["rows"]}
+    newest = next(cell for cell in rows["flights"] if cell["partition"] == night(0))
+    day = f"{DUE.day} {DUE:%B %Y}"
+    assert newest["sentence"] == f"flights, {day}: failed, out_of_memory in score"
+    assert newest["address"] == f"/runs/flights/{night(0)}/run-{night(0)}"
+
+
+@pytest.mark.parametrize(
+    ("query", "pipelines"),
+    [
+        ("pipeline=LAT", ["late"]),
+        ("owner=mobility", ["flights", "good"]),
+        ("state=late", ["half", "late", "never"]),
+        ("state=nonsense&pipeline=good", ["good"]),
+        ("owner=nobody", []),
+    ],
+)
+def test_filters(morning, query, pipelines):
+    """The page can be asked for some pipelines only, by an address."""
+    found = morning.pages().get(f"/api/?{query}").json()
+    assert [row["pipeline"] for row in found["rows"]] == pipelines
+    assert {need["pipeline"] for need in found["needs"]} <= set(pipelines)
+
+
+@pytest.mark.parametrize(
+    ("asked", "columns"), [("1", 1), ("2", 2), ("0", 14), ("x", 14), ("9999", 92)]
+)
+def test_days(morning, asked, columns):
+    """So many days as were asked for are shown, within bounds; only those with something on."""
+    found = morning.pages().get(f"/api/?days={asked}").json()
+    assert found["filters"]["days"] == columns
+    days = [column["partition"] for column in found["columns"]]
+    assert len(days) <= columns
+    assert days == sorted(days, reverse=True)
+
+
+def test_only_what_may_be_seen(morning):
+    """Whoever may see one pipeline is told of no other, planned or run."""
+    page = morning.pages(Viewer("held"))
+    found = page.get("/api/").json()
+    assert found["summary"] == "1 of 1 pipeline needs you: 1 held"
+    assert not any(name in page.get("/").text for name in ("flights", "never", "mobility"))
+
+
+def test_steps_added_later(tmp_path):
+    """A night is judged by the steps that the pipeline had then; one without all is unfinished."""
+    made = Morning.at(tmp_path)
+    then = made.pipeline("grown", "steps:\n  ingest: {notebook: i.ipynb}\n")
+    now = made.pipeline(
+        "grown",
+        "steps:\n  ingest: {notebook: i.ipynb}\n  score: {notebook: s.ipynb}\n"
+        "  tell: {notebook: t.ipynb, inputs: [], trigger_rule: one_failed}\n",
+    )
+    made.attempt("grown", "2013-03-01", "ingest", bundle=then)
+    made.attempt("grown", "2013-03-02", "ingest", bundle=now)
+    made.attempt("grown", "2013-03-03", "ingest", bundle=now)
+    made.attempt("grown", "2013-03-03", "score", bundle=now)
+    for with_project in (True, False):
+        found = made.pages(with_project=with_project).get("/api/").json()
+        assert cells(found, "grown") == {
+            "2013-03-03": "succeeded", "2013-03-02": "unfinished", "2013-03-01": "succeeded",
+        }  # fmt: skip
+        assert found["summary"] == "Nothing needs you in 1 pipeline"
+
+
+def test_other_partitions(tmp_path):
+    """Partitions that are no days stand in a list of their own, the newest run first."""
+    made = Morning.at(tmp_path)
+    made.pipeline("regions", TEXT)
+    for hours, name in enumerate(["north/east", "תל אביב", HOSTILE]):
+        made.attempt(
+            "regions", name, "score", run=f"r{hours}", began=NOW - timedelta(hours=9 - hours)
+        )
+    page = made.pages()
+    found = page.get("/api/").json()
+    (row,) = found["texts"]
+    assert [cell["partition"] for cell in row["cells"]] == [HOSTILE, "תל אביב", "north/east"]
+    assert row["cells"][0]["address"] == f"/runs/regions/{encode(HOSTILE)}/r2"
+    assert not found["rows"]
+    text = page.get("/").text
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_first_run_begins_the_lateness(tmp_path):
+    """A pipeline that began yesterday was not late before; days after its end are not due."""
+    made = Morning.at(tmp_path)
+    made.pipeline("young", nightly(HOURLY))
+    run_night(made, "young", 1, "ingest", "score")
+    made.pipeline("over", nightly(HOURLY, f"end: {night(1)}"))
+    run_night(made, "over", 3, "ingest", "score")
+    found = made.pages().get("/api/").json()
+    assert cells(found, "young").items() >= {night(0): "late", night(1): "succeeded"}.items()
+    assert night(2) not in cells(found, "young")
+    assert cells(found, "over") == {
+        night(1): "late", night(2): "late", night(3): "succeeded",
+    }  # fmt: skip
+    (over,) = (need for need in found["needs"] if need["pipeline"] == "over")
+    assert (over["partition"], over["more"]) == (night(1), 1)
+
+
+def test_times_are_the_pipelines_own(tmp_path):
+    """Times are told in the pipeline's zone, which is named, and the clocks of all are shown."""
+    made = Morning.at(tmp_path)
+    steps = "steps:\n  score: {notebook: score.ipynb}\n"
+    made.pipeline("flights", f"timezone: Asia/Kolkata\n{steps}")
+    made.attempt("flights", "2013-03-01", "score", fails=Cause.STORE)
+    page = made.pages()
+    ended = NOW - timedelta(minutes=59) + timedelta(hours=5, minutes=30)
+    assert f"{ended.day} {ended:%b %Y, %H:%M} IST" in page.get("/").text
+    zones = {one["zone"]: one["now"] for one in page.get("/api/").json()["zones"]}
+    assert set(zones) == {"UTC", "Asia/Kolkata"}
+    assert zones["Asia/Kolkata"].endswith("+05:30")
+
+
+def test_nothing_yet(tmp_path):
+    """With nothing to show the page says how to begin, or how to make the index of an old store."""
+    store = open_store("store", base=tmp_path)
+    page = open_client(store)
+    assert "nightmill run PIPELINE" in page.get("/").text
+    store.write("runs/p/2013-03-01/r/s/1/record.json", b"{}")
+    assert "nightmill reindex" in page.get("/").text
+
+
+def test_bounded_requests(tmp_path):
+    """The page asks a store as little after 900 attempts as after 90, and lists no runs."""
+    counts = []
+    for size in (90, 900):
+        store = Asked(open_store(f"store-{size}", base=tmp_path))
+        fill(store, size, with_records=False, threads=2)
+        page = open_client(store)
+        page.get("/")
+        store.calls.clear()
+        assert page.get("/").status_code == 200
+        counts.append(store.count())
+        assert not [
+            key for name, key in store.calls if name in ("list", "children") and "runs" in key
+        ]
+    assert counts[0] == counts[1]
+    assert sum(counts[0].values()) < 20
