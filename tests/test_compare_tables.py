@@ -185,7 +185,7 @@ def test_tables_keep_to_the_budget():
     """What the budget does not reach is told as such; what no longer fits is at least counted."""
     old, new = (table(frame(["n"], [(at, at * by) for at in range(100)])) for by in (1, 2))
     assert "open both notebooks" in compare_tables(old, new, Budget(work=100)).cut
-    full = compare_tables(old, new, Budget(rows=50))
+    full = compare_tables(old, new, Budget(pieces=150))
     assert (full.rows, full.summary) == ((), "99 cells changed")
     cut = compare_tables(table(frame(["n"], [(at, at) for at in range(400)])), new, Budget())
     assert cut.cut == "only the first 300 rows and 60 columns were compared"

@@ -15,16 +15,19 @@ HTML_WORK = 5
 """Units that it takes to read a character of HTML."""
 
 _WORK = 20_000_000
-_ROWS = 20_000
+_PIECES = 20_000
 _DEADLINE_S = 1.5
 
 
 @dataclass
 class Budget:
-    """What may be spent, and in `spent` and `shown` what has been: units of work, rows shown."""
+    """What may be spent, and in `spent` and `shown` what has been.
+
+    That is units of work, and pieces of the page: lines of texts and cells of tables.
+    """
 
     work: int = _WORK
-    rows: int = _ROWS
+    pieces: int = _PIECES
     deadline_s: float = _DEADLINE_S
     clock: Callable[[], float] = time.monotonic
     spent: int = 0
@@ -41,9 +44,9 @@ class Budget:
         self.spent += work
         return True
 
-    def shows(self, rows: int) -> bool:
-        """Put so many rows of a text or a table on the page, if they still fit."""
-        if self.shown + rows > self.rows:
+    def shows(self, pieces: int) -> bool:
+        """Put so many lines or cells on the page, if they still fit."""
+        if self.shown + pieces > self.pieces:
             return False
-        self.shown += rows
+        self.shown += pieces
         return True

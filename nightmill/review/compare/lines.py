@@ -50,23 +50,25 @@ class _Block(NamedTuple):
 def compare_lines(before: Text, after: Text, budget: Budget) -> TextChange:
     """Compare two texts by line, within the budget."""
     head, tail = _ends(before.compared, after.compared)
-    old, new = (side.compared[head : len(side.compared) - tail] for side in (before, after))
-    sizes = (len(old), len(new))
-    if max(sizes) > _MAX_LINES:
-        told = " and ".join(f"{size:,}" for size in sizes)
-        return TextChange(cut=f"{told} lines lie between the first and the last that differ")
-    if not budget.allows(sizes[0] * sizes[1]):
+    sizes = [len(side.compared) - head - tail for side in (before, after)]
+    old, new = (
+        side.compared[head : head + min(size, _MAX_LINES)]
+        for side, size in zip((before, after), sizes, strict=True)
+    )
+    if not budget.allows(len(old) * len(new)):
         return TextChange(cut=NO_BUDGET)
     matcher = SequenceMatcher(None, old, new, autojunk=True)
-    blocks = [_Block(tag, *(at + head for at in ats)) for tag, *ats in matcher.get_opcodes()]
-    ends = (len(before.shown), len(after.shown))
-    whole = [
-        _Block("equal", 0, head, 0, head),
-        *blocks,
-        _Block("equal", ends[0] - tail, ends[0], ends[1] - tail, ends[1]),
-    ]
-    lines = [line for block in whole for line in _lines(block, before, after, budget)]
-    return _bounded(lines, budget)
+    blocks = [_Block("equal", 0, head, 0, head)]
+    blocks += [_Block(tag, *(at + head for at in ats)) for tag, *ats in matcher.get_opcodes()]
+    is_whole = max(sizes) <= _MAX_LINES
+    if is_whole:
+        ends = (len(before.compared), len(after.compared))
+        blocks.append(_Block("equal", ends[0] - tail, ends[0], ends[1] - tail, ends[1]))
+    told = _bounded(list(_lines(blocks, before, after, budget)), budget)
+    if is_whole or not told.lines:
+        return told
+    counts = " and ".join(f"{size:,}" for size in sizes)
+    return told.model_copy(update={"cut": f"only the beginning of {counts} lines was compared"})
 
 
 def whole_text(text: str, kind: Literal["added", "removed"], budget: Budget) -> TextChange:
@@ -84,38 +86,37 @@ def _ends(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
 
 
 def _bounded(lines: Sequence[Line], budget: Budget) -> TextChange:
-    """Leave out equal lines far from a change, and all beyond what anybody reads."""
-    near: set[int] = set()
-    for at, line in enumerate(lines):
-        if line.kind != "same":
-            near.update(range(at - _AROUND, at + _AROUND + 1))
-    kept = list(_with_gaps(lines, near))
-    hidden = len(kept) - _MAX_SHOWN
-    if not budget.shows(min(len(kept), _MAX_SHOWN)):
+    """Leave out what is beyond what anybody reads, or a page can hold."""
+    hidden = len(lines) - _MAX_SHOWN
+    if not budget.shows(min(len(lines), _MAX_SHOWN)):
         return TextChange(cut=NO_BUDGET)
     cut = f"{hidden:,} more lines" if hidden > 0 else ""
-    return TextChange(lines=tuple(kept[:_MAX_SHOWN]), cut=cut)
+    return TextChange(lines=tuple(lines[:_MAX_SHOWN]), cut=cut)
 
 
-def _with_gaps(lines: Sequence[Line], near: set[int]) -> Iterator[Line]:
-    skipped = 0
-    for at, line in enumerate(lines):
-        if at not in near:
-            skipped += 1
-            continue
-        if skipped:
-            yield Line(kind="gap", skipped=skipped)
-            skipped = 0
-        yield line
-    if skipped:
-        yield Line(kind="gap", skipped=skipped)
+def _lines(blocks: Sequence[_Block], before: Text, after: Text, budget: Budget) -> Iterator[Line]:
+    found = [block for block in blocks if block.i2 > block.i1 or block.j2 > block.j1]
+    for at, block in enumerate(found):
+        old, new = before.shown[block.i1 : block.i2], after.shown[block.j1 : block.j2]
+        if block.tag == "equal":
+            yield from _equal(new, follows=at > 0, leads=at < len(found) - 1)
+        else:
+            yield from _different(old, new, budget)
 
 
-def _lines(block: _Block, before: Text, after: Text, budget: Budget) -> Iterator[Line]:
-    if block.tag == "equal":
-        yield from (_line("same", line) for line in after.shown[block.j1 : block.j2])
+def _equal(lines: Sequence[str], *, follows: bool, leads: bool) -> Iterator[Line]:
+    """Show the equal lines that stand near a change before or after them, and count the others."""
+    first, last = _AROUND * follows, _AROUND * leads
+    hidden = len(lines) - first - last
+    if hidden <= 1:
+        yield from (_line("same", line) for line in lines)
         return
-    old, new = before.shown[block.i1 : block.i2], after.shown[block.j1 : block.j2]
+    yield from (_line("same", line) for line in lines[:first])
+    yield Line(kind="gap", skipped=hidden)
+    yield from (_line("same", line) for line in lines[len(lines) - last :])
+
+
+def _different(old: Sequence[str], new: Sequence[str], budget: Budget) -> Iterator[Line]:
     if len(old) == len(new):
         marked = [_words(*both, budget) for both in zip(old, new, strict=True)]
         yield from (Line(kind="removed", spans=spans) for spans, _ in marked)

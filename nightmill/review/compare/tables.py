@@ -38,7 +38,7 @@ def compare_tables(
     columns = list(in_order(pair(heads[0], heads[1], lambda name: name), *map(len, heads)))
     rows = [_row(places, sides, columns) for places in _rows(*sides)]
     shown = rows if whole else list(_with_gaps(rows))
-    if not budget.shows(len(shown)):
+    if not budget.shows(len(shown) * len(columns)):
         return TableChange(summary=_summary(rows, columns), cut=NO_BUDGET)
     names = [dict(enumerate(head)) for head in heads]
     return TableChange(
