@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from nightmill.causes import Cause
-from nightmill.spec.record import AttemptState, CheckState, InputRecord, Record
+from nightmill.spec.record import CheckState, InputRecord, Record
 from nightmill.spec.words import MESSAGE_CHARACTERS, TITLE_CHARACTERS, one_line, shortened
 
 METRICS_KEPT = 100
@@ -37,14 +37,10 @@ class Standing(StrEnum):
 
     @classmethod
     def of(cls, record: Record) -> Standing:
-        """Tell how the attempt of a record stands.
-
-        What was approved is still held until its commit is written.
-        """
-        if record.state is not AttemptState.SUCCEEDED or record.committed or not record.review:
-            return cls(record.state.value)
-        decision = record.review.decision
-        return cls.REJECTED if decision and not decision.approved else cls.HELD
+        """Tell how the attempt of a record stands; what succeeded is committed, or was once."""
+        if record.is_held:
+            return cls.HELD
+        return cls.REJECTED if record.is_rejected else cls(record.state.value)
 
 
 class _Part(BaseModel):
@@ -139,7 +135,7 @@ def summarize(record: Record, prefix: str) -> Summary:
         else None,
         peak_bytes=memory and memory.peak_bytes,
         limit_bytes=memory and memory.limit_bytes,
-        metrics=dict(list(_scalars(record.metrics))[:METRICS_KEPT]),
+        metrics=_scalars(record.metrics),
         inputs={name: _input(found) for name, found in record.inputs.items()},
         outputs=dict(_outputs(record)),
         checks=Counter(one.state for one in record.checks),
@@ -159,16 +155,19 @@ _AS_RECORDED = {
 }  # fmt: skip
 
 
-def _scalars(metrics: Mapping[str, object]) -> Iterator[tuple[str, Scalar]]:
-    """Give the metrics that are one value each, what JSON cannot say as text."""
+def _scalars(metrics: Mapping[str, object]) -> dict[str, Scalar]:
+    """Keep the metrics that are one value each; what JSON cannot say as text, as in the record."""
+    found: dict[str, Scalar] = {}
     for name, value in metrics.items():
-        key = _text(name)
-        if value is None or isinstance(value, bool | int):
-            yield key, value
-        elif isinstance(value, float):
-            yield key, value if math.isfinite(value) else json.dumps(value)
-        elif isinstance(value, str):
-            yield key, _text(value)
+        if len(found) < METRICS_KEPT and isinstance(value, bool | int | float | str | None):
+            found[_text(name)] = _scalar(value)
+    return found
+
+
+def _scalar(value: Scalar) -> Scalar:
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    return _text(value) if isinstance(value, str) else value
 
 
 def _text(text: str) -> str:
