@@ -373,7 +373,7 @@ def test_a_form_of_our_own_page(site, enter):
     headers = {"Sec-Fetch-Site": site} if site else {}
     for one in ACTING:
         answer = client.post(one.of(SHOWN), data=COMPLETE | {"proof": OURS}, headers=headers)
-        assert (one.path, answer.status_code) == (one.path, 404)  # let in; it asked for nothing
+        assert (one.path, answer.status_code) == (one.path, 409)  # let in; it asked for nothing
 
 
 def test_a_page_gives_the_proof_that_its_forms_need(enter):
@@ -391,7 +391,7 @@ def test_a_program_needs_no_proof_but_its_token(enter):
     client = enter(TokenAccess(TOKEN), Authorization=f"Bearer {TOKEN}")
     for one in ACTING:
         path = one.of(SHOWN)
-        assert client.post(path, json=COMPLETE).status_code == 404  # let in, as above
+        assert client.post(path, json=COMPLETE).status_code == 409  # let in, as above
         headers = {"Sec-Fetch-Site": "cross-site"}
         assert client.post(path, json=COMPLETE, headers=headers).status_code == 403
 
@@ -404,8 +404,8 @@ def test_a_program_needs_no_proof_but_its_token(enter):
         (b"{", {"Content-Type": "application/json"}, 400),
         (b'{"text": "\\ud800"}', {"Content-Type": "application/json"}, 400),
         (b"\xff", {"Content-Type": "application/json"}, 400),
-        (b"[1]", {"Content-Type": "application/json"}, 404),
-        (b'{"text": 7}', {"Content-Type": "application/json"}, 404),
+        (b"[1]", {"Content-Type": "application/json"}, 409),
+        (b'{"text": 7}', {"Content-Type": "application/json"}, 409),
         (b"a=1" + b"&a=1" * 60, {"Content-Type": "application/x-www-form-urlencoded"}, 400),
         (b"--x", {"Content-Type": "multipart/form-data"}, 400),
         (
@@ -413,7 +413,7 @@ def test_a_program_needs_no_proof_but_its_token(enter):
             {"Content-Type": "multipart/form-data; boundary=x"},
             400,
         ),
-        (b"text=%ff%00", {"Content-Type": "application/x-www-form-urlencoded"}, 404),
+        (b"text=%ff%00", {"Content-Type": "application/x-www-form-urlencoded"}, 409),
     ],
 )
 def test_bodies_that_are_no_forms(body, headers, code, enter):
