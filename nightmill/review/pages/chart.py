@@ -17,7 +17,7 @@ from nightmill.spec.words import shortened
 WIDTH, HEIGHT = 380, 160
 _TOP, _RIGHT, _BELOW = 10, 10, 24
 _CHARACTER = 6.8  # the width of a digit in the size of the axes
-_TICKS = 4
+_TICKS = 5
 _ROUND = (1, 2, 2.5, 5, 10)
 _LABEL_CHARACTERS = 16
 _MANY = 90  # more points than this are drawn small

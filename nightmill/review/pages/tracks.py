@@ -14,7 +14,7 @@ from functools import cached_property
 from nightmill.review.links import RUNS, Links
 from nightmill.review.pages.chart import Chart, Curve, Mark, draw
 from nightmill.review.pages.nights import COUNTING, Nights
-from nightmill.review.pages.usual import Told, Usual, finite, tell, usual
+from nightmill.review.pages.usual import Told, Usual, is_number, tell, usual
 from nightmill.review.words import counted
 from nightmill.spec.summary import Scalar, Standing
 from nightmill.store.index_line import Line
@@ -132,7 +132,7 @@ class Series:
         curves = [
             Curve(
                 label=track.label,
-                values=[finite(one) for one in values],
+                values=[one if is_number(one) else None for one in values],
                 addresses=[self.address(track, slot) for slot in self.slots],
             )
             for track, values in zip(self.tracks, counting, strict=True)
@@ -146,7 +146,7 @@ class Series:
             for track, values in zip(self.tracks, counting, strict=True):
                 line, value = track.lines.get(slot), values[number]
                 is_bad = line is not None and line.standing in _BAD
-                if line and (is_bad or (value is not None and finite(value) is None)):
+                if line and (is_bad or (value is not None and not is_number(value))):
                     said = line.standing if is_bad else f"{value}, no number"
                     yield Mark(number, f"{slot}: {said}", self.address(track, slot))
                     break
@@ -154,7 +154,7 @@ class Series:
 
 def _together(values: Sequence[Scalar], choose: Callable[[Sequence[float]], float]) -> Scalar:
     """Put the values of many members together; what is no number only where all have the same."""
-    numbers = [number for one in values if (number := finite(one)) is not None]
+    numbers = [one for one in values if is_number(one)]
     if numbers:
         return choose(numbers)
     others = {one for one in values if one is not None}

@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from pydantic import BaseModel, ConfigDict
 
@@ -55,6 +56,11 @@ def finite(value: Scalar) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def is_number(value: Scalar) -> TypeGuard[int | float]:
+    """Say whether a value can be drawn and compared."""
+    return finite(value) is not None
+
+
 def usual(values: Sequence[float]) -> Usual | None:
     """Say what is usual, by all values but the newest, which comes last; None for too few."""
     if len(values) <= _LEAST:
@@ -73,7 +79,7 @@ def tell(label: str, values: Sequence[tuple[str, Scalar]], noun: str) -> Told | 
     if not present:
         return None
     partition, last = present[-1]
-    numbers = [found for _partition, value in present if (found := finite(value)) is not None]
+    numbers = [value for _partition, value in present if is_number(value)]
     if finite(last) is None:
         said, is_unusual = "no number" if numbers else "", bool(numbers)
     else:

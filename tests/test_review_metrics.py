@@ -1,0 +1,293 @@
+"""The pages about metrics: which attempts count, what is said of them, and what they cost."""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from nightmill.review.access import OwnerAccess
+from nightmill.review.pages.nights import nights_of
+from nightmill.store.index import Index
+from nightmill.store.open import open_store
+from tests import many_runs
+from tests.faulty_store import FaultyStore
+from tests.reviewed_nights import Night, add, keep_code, open_pages
+
+SPEC = """
+pipeline: flights
+schedule: "30 2 * * 1-5"
+timezone: America/New_York
+start: 2013-01-01
+steps:
+  score: {notebook: score.ipynb}
+"""
+LONG = "a_metric_whose_name_nobody_would_read_to_its_end_" * 3
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory):
+    """Fill a store with two weeks of a step's metrics, some of them odd."""
+    folder = tmp_path_factory.mktemp("metrics")
+    store = open_store("store", base=folder)
+    bundle = keep_code(store, folder, SPEC)
+    for number in range(3, 15):  # 4 March 2013 is a Monday
+        if number in (5, 8):  # a Wednesday and a Saturday
+            continue
+        state = "failed" if number == 6 else "succeeded"
+        metrics = {"auc": 0.75 + number / 1000, "rows": 1000 + number, "calibrated": number > 5}
+        metrics |= {"note": "=1+1"} if number == 14 else {}
+        metrics |= {"auc": float("nan")} if number == 10 else {}
+        metrics |= {"auc": 0.5, LONG: -1.0} if number == 14 else {}
+        add(store, Night(number=number, state=state, metrics=metrics, bundle=bundle))
+    add(store, Night(number=12, attempt=2, state="failed", metrics={"auc": 0.1}, bundle=bundle))
+    add(store, Night(number=13, attempt=2, state="held", metrics={"auc": 0.77}, bundle=bundle))
+    add(store, Night(pipeline="quiet", step="report"))
+    return store
+
+
+@pytest.fixture(scope="module")
+def pages(flights):
+    """Open the pages of that store."""
+    return open_pages(flights)
+
+
+def get(pages, address, **query):
+    answer = pages.get(f"/api{address}", params=query or None)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def values_of(page, name):
+    column = page["names"].index(name)
+    return {row["partition"]: row["values"][column] for row in page["rows"] if row["values"]}
+
+
+def test_the_list_names_steps_that_reported(pages):
+    """A step stands in the list with its newest metrics; one that reported none does not."""
+    (step,) = get(pages, "/metrics")["steps"]
+    assert (step["pipeline"], step["step"], step["partition"]) == ("flights", "score", "2013-03-15")
+    assert step["metrics"]["auc"] == 0.5
+    assert step["zone"] == "America/New_York"
+    assert step["address"] in pages.get("/metrics").text
+
+
+def test_the_attempt_that_counts(pages):
+    """Of a partition the newest attempt that committed or is held counts, and no failed one."""
+    auc = values_of(get(pages, "/metrics/flights/score"), "auc")
+    assert auc["2013-03-13"] == 0.762  # its second attempt failed
+    assert auc["2013-03-14"] == 0.77  # its second attempt is held
+
+
+def test_failed_nights_are_shown_and_do_not_count(pages):
+    """What failed stands in the table as such, and is not among what is usual."""
+    page = get(pages, "/metrics/flights/score")
+    (failed,) = [row for row in page["rows"] if row["standing"] == "failed"]
+    assert (failed["partition"], failed["run"]) == ("2013-03-07", "run-6")
+    (rows,) = [one for one in page["metrics"] if one["name"] == "rows"]
+    assert rows["told"][0]["words"].startswith("the highest of 8 nights")
+
+
+def test_nights_that_never_ran(pages):
+    """A night on which the pipeline was due stands there as missing, a Sunday does not."""
+    page = get(pages, "/metrics/flights/score")
+    assert [row["partition"] for row in page["rows"] if row["standing"] is None] == ["2013-03-06"]
+    assert page["missing"] == 1
+    partitions = [row["partition"] for row in page["rows"]]
+    assert partitions == sorted(partitions, reverse=True)
+    assert "2013-03-09" not in partitions
+
+
+def test_a_strange_night_stands_out(pages):
+    """The newest value far below the usual ones is said in words, and comes first."""
+    page = get(pages, "/metrics/flights/score")
+    first = page["metrics"][0]
+    assert (first["name"], first["is_unusual"]) == ("auc", True)
+    assert first["told"][0]["words"].startswith("the lowest of 8 nights (usual: 0.7")
+    text = pages.get("/metrics/flights/score").text
+    assert "the lowest of 8 nights" in text
+    assert "Unusual in the newest night" in text
+
+
+def test_values_that_are_no_numbers(pages):
+    """NaN, bools and text stand in the table as what they are."""
+    page = get(pages, "/metrics/flights/score")
+    assert values_of(page, "auc")["2013-03-11"] == "NaN"
+    assert values_of(page, "calibrated")["2013-03-04"] is False
+    text = pages.get("/metrics/flights/score").text
+    assert "2013-03-11: NaN, no number" in text
+    assert "<bdi>=1+1</bdi>" in text
+
+
+def test_points_lead_to_their_attempts(pages):
+    """Each point of the chart has a name and the address of the attempt that reported it."""
+    text = pages.get("/metrics/flights/score").text
+    assert 'href="/runs/flights/2013-03-15/run-14/score/1" tabindex="-1"' in text
+    assert 'aria-label="2013-03-15: 0.5000"' in text
+    assert 'aria-label="2013-03-07: failed"' in text
+
+
+def test_one_metric_and_a_window(pages):
+    """The query chooses a metric and how many nights; the rest is told with its address."""
+    page = get(pages, "/metrics/flights/score", metric="rows", last=4)
+    assert page["names"] == ["rows"]
+    assert list(values_of(page, "rows").values()) == [1014, None, 1012, 1011]
+    assert page["older_count"] == 6
+    older = get(pages, page["older"])
+    assert older["rows"][0]["partition"] == "2013-03-11"
+    assert older["last"] == 4
+    assert get(pages, older["newer"])["rows"] == page["rows"]
+
+
+@pytest.mark.parametrize("query", [{"last": "0"}, {"last": "x"}, {"until": "../x"}, {"page": "-1"}])
+def test_senseless_queries(pages, query):
+    """What is no sensible question is taken for none."""
+    assert get(pages, "/metrics/flights/score", **query)["last"] == 60
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/metrics/flights/scroe", "score"),
+        ("/metrics/nothing/score", "no attempt of a step"),
+        ("/csv/flights/nothing", "no attempt of a step"),
+    ],
+)
+def test_unknown_steps(pages, address, said):
+    """A step that never ran is said to be none, with the nearest name."""
+    answer = pages.get(address)
+    assert answer.status_code == 404
+    assert said in answer.text
+
+
+def test_csv(pages):
+    """The table comes as CSV, in which no text is taken for a formula."""
+    answer = pages.get("/csv/flights/score")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"].endswith('"flights-score-metrics.csv"')
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert (rows[0]["partition"], rows[0]["run"]) == ("2013-03-15", "run-14")
+    assert (rows[0]["auc"], rows[0]["note"], rows[0][LONG]) == ("0.5", "'=1+1", "-1.0")
+    assert rows[0]["ended_at"] == "2013-03-16T07:34:00+00:00"
+
+
+def test_missing_nights_of_a_daily_pipeline(tmp_path):
+    """Nights that were due and never ran are counted, and break the line of the chart."""
+    store = open_store("store", base=tmp_path)
+    bundle = keep_code(store, tmp_path, SPEC.replace("* * 1-5", "* * *"))
+    for number in (0, 1, 4):
+        add(store, Night(number=number, metrics={"auc": 0.7}, bundle=bundle))
+    pages = open_pages(store)
+    page = get(pages, "/metrics/flights/score")
+    missing = [row["partition"] for row in page["rows"] if row["standing"] is None]
+    assert missing == ["2013-03-04", "2013-03-03"]
+    assert "2 nights between them did not run" in pages.get("/metrics/flights/score").text
+
+
+def test_members_have_lines_of_their_own(tmp_path):
+    """Up to eight members are followed one by one."""
+    store = open_store("store", base=tmp_path)
+    for number in range(3):
+        for member in ("EWR", "JFK"):
+            add(store, Night(number=number, member=member, metrics={"loss": len(member) + number}))
+    page = get(open_pages(store), "/metrics/flights/score")
+    (loss,) = page["metrics"]
+    assert [one["label"] for one in loss["told"]] == ["EWR", "JFK"]
+    assert [(row["partition"], row["label"]) for row in page["rows"][:2]] == [
+        ("2013-03-03", "EWR"),
+        ("2013-03-03", "JFK"),
+    ]
+
+
+def test_many_members_are_told_together(tmp_path):
+    """Of more than eight members there are the highest, the median and the lowest value."""
+    store = open_store("store", base=tmp_path)
+    for member in range(9):
+        state = "failed" if member == 8 else "succeeded"
+        metrics = {"loss": member, "kind": "tree", "seed": str(member)}
+        add(store, Night(member=f"m{member}", state=state, metrics=metrics))
+    page = get(open_pages(store), "/metrics/flights/score")
+    assert page["names"] == ["loss", "kind", "seed"]
+    assert [(row["label"], row["values"]) for row in page["rows"]] == [
+        ("highest", [7, "tree", "8 different values"]),
+        ("median", [3.5, "tree", "8 different values"]),
+        ("lowest", [0, "tree", "8 different values"]),
+    ]
+    assert {row["standing"] for row in page["rows"]} == {"failed"}
+    assert {row["address"] for row in page["rows"]} == {"/runs/flights/2013-03-01/run-0"}
+
+
+def test_partitions_that_are_no_dates(tmp_path):
+    """Text partitions stand in the order of their runs, whatever their names."""
+    store = open_store("store", base=tmp_path)
+    for number, name in enumerate(("zebra", "عربي / <b>", "ant")):
+        add(store, Night(number=number, partition=name, metrics={"auc": number}))
+    pages = open_pages(store)
+    page = get(pages, "/metrics/flights/score")
+    assert [row["partition"] for row in page["rows"]] == ["ant", "عربي / <b>", "zebra"]
+    assert page["noun"] == "partition"
+    assert "<b>" not in pages.get("/metrics/flights/score").text
+
+
+def test_many_metrics_are_paged(tmp_path):
+    """A page shows 24 metrics, says how many there are, and where the others are."""
+    store = open_store("store", base=tmp_path)
+    add(store, Night(metrics={f"m{number:02}": number for number in range(30)}))
+    pages = open_pages(store)
+    page = get(pages, "/metrics/flights/score")
+    assert (len(page["names"]), page["names_left_out"], len(page["known"])) == (24, 6, 30)
+    assert get(pages, page["more"])["names"] == [f"m{number}" for number in range(24, 30)]
+
+
+def test_a_wide_step_shows_fewer_nights(flights):
+    """Where a step has many members, as many nights are shown as a bounded number of summaries."""
+    line = Index(flights).attempts("flights")[0]
+    wide = nights_of(
+        [
+            replace(line, partition=f"2013-{month:02}-01", member=f"m{number}")
+            for month in range(1, 13)
+            for number in range(500)
+        ],
+        "score",
+    ).window(60)
+    assert len(wide.partitions) == 4
+    assert len(wide.lines) == 2000
+    assert wide.older == 8
+
+
+def test_an_empty_store_says_what_to_do(tmp_path):
+    """Where nothing ran the page tells the commands."""
+    text = open_pages(open_store("store", base=tmp_path)).get("/metrics").text
+    assert "nightmill run" in text
+    assert "nightmill reindex" in text
+
+
+class OnlyQuiet(OwnerAccess):
+    """Lets nobody see the flights."""
+
+    def may_read(self, user, pipeline):
+        """Allow what is quiet."""
+        del user
+        return pipeline == "quiet"
+
+
+def test_what_may_not_be_seen(flights):
+    """A pipeline that one may not see is in no list, and refused where it is named."""
+    pages = open_pages(flights, OnlyQuiet("Eve"))
+    assert get(pages, "/metrics")["steps"] == []
+    assert "flights" not in pages.get("/metrics").text
+    assert pages.get("/metrics/flights/score").status_code == 403
+    assert pages.get("/csv/flights/score").status_code == 403
+
+
+def test_what_a_page_costs(tmp_path):
+    """With many runs a page asks for its window's summaries once, and then for news only."""
+    store = FaultyStore(open_store("store", base=tmp_path))
+    many_runs.fill(store.store, 1500, with_records=False)
+    pages = open_pages(store)
+    assert len(get(pages, "/metrics/flights/score")["rows"]) == 60
+    assert not [call for call in store.calls if "runs/" in call and "list" in call]
+    first = len(store.calls)
+    assert first < 120
+    assert len(get(pages, "/metrics/flights/score")["rows"]) == 60
+    assert len(store.calls) - first < 10
