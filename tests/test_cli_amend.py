@@ -18,7 +18,7 @@ from nightmill.spec.progress import Progress
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store.active import active, mark
-from nightmill.store.amend import prefix_of
+from nightmill.store.history import prefix_of
 from nightmill.store.keys import AttemptNames, active_key, attempt_names
 from nightmill.store.open import open_store
 from nightmill.store.sweep import attempts

@@ -20,7 +20,8 @@ from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.result import result_of
 from nightmill.spec.retry import Retry, retry_of
 from nightmill.spec.steprun import StepRun
-from nightmill.store.amend import amend, prefix_of
+from nightmill.store.amend import amend
+from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store
 from nightmill.store.keys import RECORD
 from nightmill.store.open import open_store

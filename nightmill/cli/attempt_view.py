@@ -15,8 +15,8 @@ from nightmill.spec.record import Amendment, AttemptState, CheckResult, CheckSta
 from nightmill.spec.retry import outlook
 from nightmill.spec.words import memory, shortened
 from nightmill.store.amend import read_progress
+from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store
-from nightmill.store.keys import attempt_prefix
 
 _METRIC_CHARACTERS = 60
 
@@ -33,9 +33,7 @@ class AttemptView:
         """Look at an attempt; the store is asked only about one that runs."""
         if record.state is not AttemptState.RUNNING:
             return cls(record)
-        where = (record.pipeline, record.partition, record.run, record.step, record.attempt)
-        prefix = attempt_prefix(*where, member=record.member)
-        return cls(record, read_progress(store, prefix))
+        return cls(record, read_progress(store, prefix_of(record)))
 
     @property
     def is_running(self) -> bool:

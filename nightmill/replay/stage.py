@@ -24,8 +24,8 @@ from nightmill.spec.pipeline import StepSpec
 from nightmill.spec.record import Record
 from nightmill.spec.steprun import StepRun
 from nightmill.step.holding import UNREVIEWED
+from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store
-from nightmill.store.keys import attempt_prefix
 from nightmill.store.open import open_store
 
 _REDACTED = "[redacted: "  # as `step.redaction` writes it
@@ -66,12 +66,12 @@ class Replay:
     @property
     def original_prefix(self) -> str:
         """Where the original is, in its own store."""
-        return _prefix(self.original)
+        return prefix_of(self.original)
 
     @property
     def prefix(self) -> str:
         """Where the replay leaves its record, in the store of the replay."""
-        return _prefix(self.run)
+        return prefix_of(self.run)
 
 
 def replay_folder(root: Path, name: str, record: Record) -> Path:
@@ -106,17 +106,6 @@ def set_up(
     )
     env = _surroundings(record, root, folder)
     return Replay(record, source, folder, code, kernel, store=store, run=run, env=env)
-
-
-def _prefix(attempt: Record | StepRun) -> str:
-    return attempt_prefix(
-        attempt.pipeline,
-        attempt.partition,
-        attempt.run,
-        attempt.step,
-        attempt.attempt,
-        member=attempt.member,
-    )
 
 
 def _given(record: Record, code: FoundCode) -> dict[str, Any]:

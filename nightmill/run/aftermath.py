@@ -10,7 +10,8 @@ from nightmill.run.status import StepState, StepStatus
 from nightmill.spec.amended import first_record
 from nightmill.spec.held import review_line
 from nightmill.spec.record import AttemptState, Failure, Record
-from nightmill.store.amend import amend, prefix_of
+from nightmill.store.amend import amend
+from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store
 
 BY = "nightmill run"

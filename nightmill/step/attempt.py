@@ -32,7 +32,7 @@ from nightmill.step.scratch import disk_error, with_place
 from nightmill.step.stop import StopRequest
 from nightmill.step.supervisor import Listener
 from nightmill.store import active
-from nightmill.store.amend import prefix_of
+from nightmill.store.history import prefix_of
 from nightmill.store.index import note
 from nightmill.store.inputs import version_notes
 from nightmill.store.keys import NOTEBOOK, pointer_key

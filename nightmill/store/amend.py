@@ -23,11 +23,10 @@ from nightmill.spec.amended import Left
 from nightmill.spec.banner import lead
 from nightmill.spec.progress import Progress
 from nightmill.spec.record import AttemptState, CellState, Failure, Record
-from nightmill.spec.steprun import StepRun
 from nightmill.store.active import unmark
 from nightmill.store.index import note
 from nightmill.store.interface import Blob, Store
-from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, attempt_names, attempt_prefix
+from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, attempt_names
 from nightmill.store.pointer import Pointer, describe_outputs, read_pointer
 
 DAMAGED = f"{RECORD}.damaged"
@@ -36,12 +35,6 @@ DAMAGED = f"{RECORD}.damaged"
 _TRIES = 10
 _PAUSE_S = 0.05  # grows with each try: 2 s in all
 _MADE_UP = "the attempt left no record: this one was made from outside, from its address alone"
-
-
-def prefix_of(run: StepRun) -> str:
-    """Name the prefix of the attempt that a StepRun describes."""
-    where = (run.pipeline, run.partition, run.run, run.step)
-    return attempt_prefix(*where, run.attempt, member=run.member)
 
 
 def amend(

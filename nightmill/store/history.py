@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from nightmill.spec.record import Record
+from nightmill.spec.steprun import StepRun
 from nightmill.store.interface import Store
 from nightmill.store.keys import (
     RECORD,
@@ -33,10 +34,10 @@ class RunRecords:
     unreadable: tuple[str, ...] = ()
 
 
-def prefix_of(record: Record) -> str:
-    """Name the prefix of the attempt that a record tells of."""
-    names = (record.pipeline, record.partition, record.run, record.step)
-    return attempt_prefix(*names, record.attempt, member=record.member)
+def prefix_of(attempt: Record | StepRun) -> str:
+    """Name the prefix of the attempt that a record tells of, or a StepRun describes."""
+    names = (attempt.pipeline, attempt.partition, attempt.run, attempt.step)
+    return attempt_prefix(*names, attempt.attempt, member=attempt.member)
 
 
 def pipelines(store: Store) -> list[str]:

@@ -17,7 +17,6 @@ from nightmill.spec.record import OutputRecord, Record
 from nightmill.store import history
 from nightmill.store.interface import Store
 from nightmill.store.keys import (
-    attempt_prefix,
     decode,
     partition_prefix,
     pointer_key,
@@ -47,7 +46,7 @@ class Version:
     @property
     def prefix(self) -> str:
         """The attempt's prefix in the store."""
-        return _prefix(self.record)
+        return history.prefix_of(self.record)
 
     @property
     def pointer_key(self) -> str:
@@ -167,10 +166,7 @@ def _of_member(store: Store, output: str, records: list[Record]) -> Versions:
     key = pointer_key(first.pipeline, first.step, first.partition, member=first.member)
     current = read_current(store, key)
     prefix = current.pointer.attempt_prefix if current.pointer else None
-    found = tuple(Version(record, output, _prefix(record) == prefix) for record in records)
+    found = tuple(
+        Version(record, output, history.prefix_of(record) == prefix) for record in records
+    )
     return Versions(found, current)
-
-
-def _prefix(record: Record) -> str:
-    names = (record.pipeline, record.partition, record.run, record.step)
-    return attempt_prefix(*names, record.attempt, member=record.member)
