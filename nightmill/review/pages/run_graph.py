@@ -37,19 +37,20 @@ class RunGraph:
         """Tell every step in short, each after those that it needs."""
         reused = self._reused(visit, steps)
         found: dict[str, StepCard] = {}
+        blocked: set[str] = set()
         for step in ordered(self.needs):
             needs = self.needs[step]
             if step in steps:
                 found[step] = card_of(visit, steps[step], needs, self.members(step))
                 continue
-            states = {one: found[one].state for one in needs}
             run, page = reused.get(step, ("", ""))
+            # Of one that was left as it was, or not asked for, nothing follows.
+            states = {one: found[one].state for one in needs if one in steps or one in blocked}
+            because = "" if run else why_not(needs, states)
+            blocked |= {step} if because else set()
+            note = f"as run {run} left it" if run else because
             found[step] = StepCard(
-                step=step,
-                state=NOT_RUN,
-                note=f"as run {run} left it" if run else why_not(needs, states),
-                address=page,
-                needs=tuple(needs),
+                step=step, state=NOT_RUN, note=note, address=page, needs=tuple(needs)
             )
         return tuple(found.values())
 

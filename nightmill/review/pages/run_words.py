@@ -32,8 +32,8 @@ def sentence_of(steps: Mapping[str, StepRecords], others: Sequence[str]) -> str:
 
 def why_not(needs: Sequence[str], states: Mapping[str, str]) -> str:
     """Say why a step did not run, by the states of those that it needs."""
-    told = (_BECAUSE[states[one]].format(step=one) for one in needs if states[one] in _BECAUSE)
-    return next(told, "")
+    known = ((one, _BECAUSE.get(states.get(one, ""), "")) for one in needs)
+    return next((because.format(step=one) for one, because in known if because), "")
 
 
 def _parts(steps: Mapping[str, StepRecords], others: Sequence[str]) -> Iterator[str]:
