@@ -6,11 +6,12 @@ A person's approval is the commit (see `store.approval`), so what is approved is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Literal
 
 from pydantic import AwareDatetime
 
-from nightmill.errors import UsageError
+from nightmill.errors import StoreError, UsageError
 from nightmill.publish.publish import publish_current
 from nightmill.review.commands import Command, decides
 from nightmill.review.pages.attempt_facts import CheckFact, OutputFact, checks_of, outputs_of
@@ -24,7 +25,9 @@ from nightmill.spec.record import CheckState, Record
 from nightmill.spec.remarks import TEXT_CHARACTERS, make_decision
 from nightmill.store.approval import approve, reject
 from nightmill.store.history import prefix_of
-from nightmill.store.keys import encode
+from nightmill.store.interface import Store
+from nightmill.store.keys import encode, pointer_key_of
+from nightmill.store.pointer import Token, read_current
 
 BEHIND = "behind"
 """Says in a query that what was approved could not be published."""
@@ -35,8 +38,8 @@ Verdict = Literal["held", "approved", "unfinished", "rejected"]
 class DecisionView(Fact):
     """An attempt that needs a person's approval: what it made, and what was decided, if it was.
 
-    `unfinished` is one whose approval was cut off before its commit. `outputs` and `checks` are for
-    whoever has to decide.
+    `unfinished` is one whose approval was cut off before its commit. `outputs`, `checks` and
+    `newer` are for whoever has to decide: it names who has committed since, if anybody has.
     """
 
     anchor: str
@@ -52,6 +55,7 @@ class DecisionView(Fact):
     outputs: tuple[OutputFact, ...] = ()
     checks: tuple[CheckFact, ...] = ()
     checks_passed: int = 0
+    newer: str = ""
     zone: str
     action: str
     may_act: bool
@@ -108,8 +112,18 @@ def _to_decide(visit: Visit, record: Record) -> dict[str, object]:
         "outputs": outputs_of(visit, record, NowCurrent()),
         "checks": checks_of([one for one in record.checks if one.state is not CheckState.PASSED]),
         "checks_passed": sum(one.state is CheckState.PASSED for one in record.checks),
+        "newer": _newer(visit.site.store, record),
         "commands": tuple(decides(record)),
     }
+
+
+def _newer(store: Store, record: Record) -> str:
+    """Name who has committed since, so that there is nothing left to approve; empty for nobody."""
+    with suppress(StoreError):  # a pointer that cannot be read: the act itself tells more
+        pointer = read_current(store, pointer_key_of(prefix_of(record))).pointer
+        own = Token(order=record.order, attempt=record.attempt)
+        return pointer.author if pointer and own < pointer.token else ""
+    return ""
 
 
 def _decide(visit: Visit, form: Mapping[str, str]) -> str:

@@ -1,0 +1,330 @@
+"""Decisions about what is held, and notes: who may, what happens, and what is shown of it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from nightmill.review.access import TokenAccess
+from nightmill.spec.record import CheckState, Decision, Record, Review
+from nightmill.store import notes
+from nightmill.store.history import prefix_of
+from nightmill.store.index import Index
+from nightmill.store.keys import notes_prefix
+from nightmill.store.open import open_store
+from nightmill.store.pointer import read_pointer
+from tests.review_client import Viewer, open_client, post, run_path
+from tests.run_records import (
+    DAY,
+    PIPELINE,
+    RUN,
+    check,
+    held,
+    keep_code,
+    later_night,
+    leave,
+    record_of,
+)
+
+PAGE = run_path(PIPELINE, DAY, RUN)
+DECIDE = f"/decide/{PIPELINE}/{DAY}/{RUN}/score/1"
+NOTES = f"/notes/{PIPELINE}/{DAY}/{RUN}"
+TOKEN = "a-token-of-24-characters"
+REVIEW = "review-score-1"
+
+
+@pytest.fixture
+def local(tmp_path):
+    """Open an empty store."""
+    return open_store("store", base=tmp_path)
+
+
+@pytest.fixture
+def waiting(local):
+    """Leave scores that wait for a person, with a check that warns."""
+    drift = check("scores", CheckState.FAILED, check="drift", severity="warn", message="PSI 0.31")
+    code = keep_code(local)
+    return leave(local, held("score", code=code, checks=(check("scores"), drift)))
+
+
+def read(store, record) -> Record:
+    """Read a record again."""
+    return Record.from_json(store.read(f"{prefix_of(record)}/record.json").data)
+
+
+def current(store):
+    """Name the attempt whose scores are current, if any."""
+    pointer = read_pointer(store, PIPELINE, "score", DAY)
+    return pointer.attempt_prefix if pointer else None
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [PAGE, f"{PAGE}/score/1"], ids=["run", "attempt"])
+@pytest.mark.usefixtures("waiting")
+def test_what_is_held_is_shown_with_what_a_person_needs_to_decide(local, page):
+    """Rows, the check that warned, the comparison, and two buttons, on both pages."""
+    text = re.sub(r"\s+", " ", open_client(local).get(page).text)
+    assert "score</bdi> is held for review" in text
+    assert '<td class="number">1,234</td>' in text
+    assert "PSI 0.31" in text
+    assert "1 check passed" in text
+    compare = f"/compare{PAGE.removeprefix('/runs')}/score/1"
+    assert f'<a href="{compare}">Compare with the last good run</a>' in text
+    assert f'<form class="stack" method="post" action="{DECIDE}">' in text
+    assert re.findall(r'name="verdict" value="(\w+)"', text) == ["approve", "reject"]
+    assert 'name="name"' not in text
+
+
+@pytest.mark.usefixtures("waiting")
+def test_who_may_only_look_is_told_who_may_decide(local):
+    """There is no form, but the commands for whoever has access to the store."""
+    client = open_client(local, Viewer(PIPELINE))
+    text = client.get(PAGE).text
+    assert "You may look, but not decide." in text
+    assert f"nightmill approve {RUN} --pipeline {PIPELINE}" in text
+    assert '<form class="stack"' not in text
+    for address in (DECIDE, NOTES):
+        assert client.post(address, data={"verdict": "approve"}).status_code == 403
+    assert current(local) is None
+
+
+def test_what_needs_no_review_shows_none(local):
+    """Neither a step without a review, nor one that failed before it could be held."""
+    review = Review(required=("scores",))
+    leave(local, record_of("load"))
+    leave(local, record_of("score", state="failed", committed=False, review=review))
+    assert open_client(local).get(f"/api{PAGE}").json()["decisions"] == []
+
+
+def test_an_approval_that_was_cut_off_can_be_completed(local):
+    """The page says that the commit is not finished, and one click finishes it."""
+    decision = Decision(approved=True, by="Ada", at=datetime(2013, 3, 2, 9, tzinfo=UTC))
+    review = Review(required=("scores",), decision=decision)
+    record = leave(local, held("score", review=review))
+    client = open_client(local)
+    (one,) = client.get(f"/api{PAGE}").json()["decisions"]
+    assert (one["verdict"], one["by"]) == ("unfinished", "Ada")
+    assert "Approve again" in client.get(PAGE).text
+    assert post(client, PAGE, DECIDE, verdict="approve").status_code == 303
+    assert current(local) == prefix_of(record)
+    assert read(local, record).committed
+
+
+# -- deciding --------------------------------------------------------------------------------------
+
+
+def test_an_approval_is_the_commit(local, waiting):
+    """The outputs are current, the record says who, when and why, and the page shows it."""
+    client = open_client(local)
+    answer = post(client, PAGE, DECIDE, verdict="approve", comment="as expected\r\nafter the fair")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}#{REVIEW}")
+    assert current(local) == prefix_of(waiting)
+    record = read(local, waiting)
+    assert record.committed
+    assert (record.review.decision.approved, record.review.decision.by) == (True, "Ada")
+    (one,) = client.get(f"/api{PAGE}").json()["decisions"]
+    assert (one["anchor"], one["verdict"]) == (REVIEW, "approved")
+    assert one["comment"] == "as expected\nafter the fair"
+    text = client.get(PAGE).text
+    assert f'id="{REVIEW}"' in text
+    assert "Approved by <strong><bdi>Ada</bdi></strong>" in text
+    assert 'name="verdict"' not in text
+
+
+def test_what_is_approved_is_published_and_what_cannot_be_is_said(local):
+    """Without the pipeline's file nobody knows where: the page names the command that does."""
+    leave(local, held("score"))
+    client = open_client(local)
+    answer = post(client, PAGE, DECIDE, verdict="approve")
+    text = client.get(answer.headers["location"]).text
+    assert "Current, but not published" in text
+    assert f"nightmill repair {PIPELINE}" in text
+
+
+def test_the_plain_address_has_what_was_approved(local, waiting):
+    """A file that is published stands at its plain address right after the approval."""
+    del waiting
+    client = open_client(local)
+    assert post(client, PAGE, DECIDE, verdict="approve").status_code == 303
+    (entry,) = local.list(f"data/{PIPELINE}/scores")
+    assert local.read(entry.key).data == b"scores of runs/" + PAGE[6:].encode() + b"/score/1"
+
+
+def test_a_rejection_says_why(local, waiting):
+    """Without a comment nothing is done; with one, what was made is never to be current."""
+    client = open_client(local)
+    answer = post(client, PAGE, DECIDE, verdict="reject", comment=" ")
+    assert answer.status_code == 409
+    assert "a rejection needs a comment" in answer.text
+    assert read(local, waiting).review.decision is None
+    assert post(client, PAGE, DECIDE, verdict="reject", comment="<b>too few").status_code == 303
+    facts = client.get(f"/api{PAGE}").json()
+    assert (facts["state"], facts["decisions"][0]["verdict"]) == ("rejected", "rejected")
+    assert "&lt;b&gt;too few" in client.get(PAGE).text
+    assert current(local) is None
+
+
+def test_whoever_is_second_learns_who_was_first(local, waiting):
+    """A form that was open for a while changes nothing any more, and says what stands."""
+    client, other = open_client(local), open_client(local)
+    proof = re.search(r'name="proof" value="(\w+)"', other.get(PAGE).text)[1]
+    post(client, PAGE, DECIDE, verdict="reject", comment="no")
+    late = other.post(DECIDE, data={"verdict": "approve", "proof": proof})
+    assert late.status_code == 409
+    assert "This was not done" in late.text
+    assert "was rejected by Ada" in late.text
+    assert "a decision stands" in late.text
+    assert not read(local, waiting).committed
+
+
+def test_what_a_newer_run_has_replaced_cannot_be_approved(local, waiting):
+    """The page offers it no more; whoever asks all the same learns that nothing is lost."""
+    newer = leave(local, later_night(record_of("score")))
+    client = open_client(local)
+    text = client.get(PAGE).text
+    assert "run later-1 (attempt 1) has committed since" in text
+    assert re.findall(r'name="verdict" value="(\w+)"', text) == ["reject"]
+    answer = post(client, PAGE, DECIDE, verdict="approve")
+    assert answer.status_code == 409
+    assert "run later-1 (attempt 1) is newer and has committed" in answer.text
+    assert "nothing is lost" in answer.text
+    assert current(local) == prefix_of(newer)
+    assert read(local, waiting).review.decision is None
+
+
+@pytest.mark.parametrize("verdict", ["", "maybe", "Approve", "approve\n"])
+@pytest.mark.usefixtures("waiting")
+def test_only_two_verdicts_are_known(local, verdict):
+    """Anything else decides nothing."""
+    answer = post(open_client(local), PAGE, DECIDE, verdict=verdict)
+    assert answer.status_code == 409
+    assert current(local) is None
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_form_without_the_pages_proof_does_nothing(local):
+    """Another site cannot decide through the browser of somebody who is signed in here."""
+    client = open_client(local)
+    client.get(PAGE)
+    assert client.post(DECIDE, data={"verdict": "approve"}).status_code == 403
+    assert current(local) is None
+
+
+@pytest.mark.usefixtures("waiting")
+def test_an_attempt_that_is_not_there_cannot_be_decided_about(local):
+    """The refusal names what was looked for."""
+    client = open_client(local)
+    answer = post(client, PAGE, DECIDE.replace("score/1", "score/2"), verdict="approve")
+    assert answer.status_code == 409
+    assert "there is no such attempt" in answer.text
+
+
+# -- by whom ---------------------------------------------------------------------------------------
+
+
+def as_program(client, address, **fields):
+    """Ask as a program does that has a token."""
+    header = {"authorization": f"Bearer {TOKEN}"}
+    return client.post(f"/api{address}", json=fields, headers=header)
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_program_decides_by_json_and_has_to_say_for_whom(local):
+    """A token has no name: the one that is given is marked as not checked."""
+    client = open_client(local, TokenAccess(TOKEN))
+    nameless = as_program(client, DECIDE, verdict="approve")
+    assert nameless.status_code == 409
+    assert nameless.json()["error"]["advice"] == "say who decides or writes, on one line"
+    answer = as_program(client, DECIDE, verdict="approve", name=" Bo ")
+    assert answer.json() == {"done": True, "address": f"{PAGE}#{REVIEW}"}
+    header = {"authorization": f"Bearer {TOKEN}"}
+    (one,) = client.get(f"/api{PAGE}", headers=header).json()["decisions"]
+    assert one["by"] == "Bo (as given)"
+
+
+@pytest.mark.usefixtures("waiting")
+def test_who_has_no_name_is_asked_for_one(local):
+    """Both forms of the page have a field for it, with a label."""
+    client = open_client(local, TokenAccess(TOKEN))
+    text = client.get(PAGE, headers={"authorization": f"Bearer {TOKEN}"}).text
+    fields = re.findall(r'<label for="([^"]+)">Your name</label>', text)
+    assert len(fields) == 2
+    assert all(f'id="{field}" name="name" required' in text for field in fields)
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_name_that_is_given_does_not_replace_the_one_signed_in(local):
+    """Nobody decides in the name of another."""
+    client = open_client(local)
+    post(client, PAGE, DECIDE, verdict="approve", name="Eve")
+    (one,) = client.get(f"/api{PAGE}").json()["decisions"]
+    assert one["by"] == "Ada"
+
+
+# -- the index and the members ---------------------------------------------------------------------
+
+
+def test_lists_know_of_a_decision_at_once(local, waiting):
+    """The index has the attempt as committed when the form is answered."""
+    post(open_client(local), PAGE, DECIDE, verdict="approve")
+    (line,) = Index(local).attempts(PIPELINE)
+    assert (line.prefix, line.standing) == (prefix_of(waiting), "succeeded")
+
+
+def test_each_member_is_decided_about_on_its_own(local):
+    """A decision about one leaves the other held; open ones come first."""
+    for member in ("a", "b"):
+        leave(local, held("score", member=member))
+    client = open_client(local)
+    address = f"/decide/{PIPELINE}/{DAY}/{RUN}/score/a/1"
+    answer = post(client, PAGE, address, verdict="reject", comment="no")
+    assert answer.headers["location"] == f"{PAGE}#review-score~5Ba~5D-1"
+    told = [(one["label"], one["verdict"]) for one in client.get(f"/api{PAGE}").json()["decisions"]]
+    assert told == [("score[b]", "held"), ("score[a]", "rejected")]
+
+
+# -- notes -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def noted(local):
+    """Leave a run that people write about."""
+    leave(local, record_of("load"))
+    return open_client(local)
+
+
+def test_a_note_is_kept_with_name_and_time_and_shown_as_text(noted):
+    """Line breaks stay, markup and links are text, and the answer leads to the note."""
+    text = "See https://example.org/x\r\n<img src=x onerror=alert(1)>"
+    for number in (1, 2):
+        answer = post(noted, PAGE, NOTES, text=f"{text} {number}")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}#note-{number}")
+    first, second = noted.get(f"/api{PAGE}").json()["notes"]["found"]
+    assert (first["by"], second["number"]) == ("Ada", 2)
+    assert first["text"] == "See https://example.org/x\n<img src=x onerror=alert(1)> 1"
+    shown = noted.get(PAGE).text
+    assert "&lt;img src=x onerror=alert(1)&gt; 1" in shown
+    assert 'href="https://example.org' not in shown
+    assert '<li id="note-1">' in shown
+
+
+@pytest.mark.parametrize("text", ["", "   ", "a\x00b", "x" * 10_001])
+def test_a_note_that_nobody_could_read_is_refused(noted, local, text):
+    """Empty, with control characters, or too long."""
+    answer = post(noted, PAGE, NOTES, text=text)
+    assert answer.status_code == 409
+    assert notes.notes(local, PIPELINE, DAY, RUN).found == ()
+
+
+def test_a_note_that_cannot_be_read_is_named(noted, local):
+    """The others are shown."""
+    place = f"{notes_prefix(PIPELINE, DAY, RUN)}/0000000000001-x.json"
+    local.write(place, b"{")
+    post(noted, PAGE, NOTES, text="hello")
+    text = noted.get(PAGE).text
+    assert local.address(place) in text
+    assert "hello" in text
