@@ -11,6 +11,7 @@ Tree::
       NotebookError       the notebook's author must act: a cell failed
       StoreError          the operator must act: address, operation
         StoreConflict     another writer won a conditional write
+        DamagedError      what is in the store is not what was written there
       FencedError         a newer attempt has committed; this one must not
       InterruptedRunError somebody pressed Ctrl-C
 
@@ -156,6 +157,10 @@ class StoreError(NightmillError):
 
 class StoreConflict(StoreError):  # noqa: N818 - a conflict is an answer, often expected
     """A conditional write lost: the object is not what the writer last saw."""
+
+
+class DamagedError(StoreError):
+    """What is in the store is not what was written there."""
 
 
 class FencedError(NightmillError):

@@ -126,7 +126,7 @@ def nights(tmp_path_factory):
     steps = "steps:\n  ingest: {notebook: i.ipynb}\n  score: {notebook: s.ipynb, members: 2}\n"
     bundle = made.pipeline("flights", zone + steps)
     hour = timedelta(hours=1)
-    for back, facts in enumerate([{"fails": Cause.OUT_OF_MEMORY}, {"held": True}, {}]):
+    for back, facts in enumerate([{"fails": Cause.OUT_OF_MEMORY, "cell": 14}, {"held": True}, {}]):
         day = f"2013-03-0{3 - back}"
         began = NOW - (back + 2) * 24 * hour
         made.attempt("flights", day, "ingest", began=began, bundle=bundle)
@@ -159,7 +159,8 @@ def test_rows(nights):
         ("flights", "2013-03-02", "held", 3, 3, [], "score[1]", new_york),
         ("flights", "2013-03-01", "succeeded", 3, 3, [], "", new_york),
     ]
-    assert rows[3]["gravest_address"] == "/runs/flights/2013-03-03/run-2013-03-03/score/1/1"
+    failing = "/runs/flights/2013-03-03/run-2013-03-03/score/1/1#cell-14"
+    assert rows[3]["gravest_address"] == failing
     assert rows[3]["address"] == "/runs/flights/2013-03-03/run-2013-03-03"
     assert rows[3]["duration_s"] == 120
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from nightmill.causes import Cause
-from nightmill.store.keys import encode
+from nightmill.store.keys import code_key, encode
 from nightmill.store.open import open_store
 from tests.many_runs import fill
 from tests.past_nights import DUE, NOW, Morning, night, nightly
@@ -220,6 +220,30 @@ def test_other_partitions(tmp_path):
     text = page.get("/").text
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_old_failures_are_history(tmp_path):
+    """What failed before the days that are shown needs nobody; what is held waits for ever."""
+    made = Morning.at(tmp_path)
+    long_ago = NOW - timedelta(days=20)
+    made.attempt("p", "2013-03-01", "s", began=long_ago, fails=Cause.STORE)
+    made.attempt("p", "2013-03-02", "s", began=long_ago, held=True)
+    page = made.pages()
+    states = {
+        days: [need["state"] for need in page.get(f"/api/?days={days}").json()["needs"]]
+        for days in (14, 21)
+    }
+    assert states == {14: ["held"], 21: ["failed", "held"]}
+
+
+def test_damaged_code(tmp_path):
+    """One bundle that somebody damaged costs its runs their time zone, and nobody the page."""
+    made = Morning.at(tmp_path)
+    sha256 = made.pipeline("p", "timezone: Asia/Kolkata\nsteps:\n  s: {notebook: s.ipynb}\n")
+    made.attempt("p", "2013-03-01", "s", bundle=sha256)
+    made.store.write(code_key(sha256), b"something else")
+    (row,) = made.pages(with_project=False).get("/api/").json()["rows"]
+    assert (row["pipeline"], row["zone"]) == ("p", "UTC")
 
 
 def test_first_run_begins_the_lateness(tmp_path):

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from nightmill.errors import NightmillError
+from nightmill.errors import DamagedError, NightmillError
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.pipeline_file import FILE
 from nightmill.spec.project import Project
@@ -41,7 +41,7 @@ class Specs:
         self._of_bundle = lru_cache(_KEPT)(lambda sha256, name: _read(store, sha256, name))
 
     def ran(self, pipeline: str, bundle: str | None) -> PipelineSpec | None:
-        """Return the pipeline as a run had it; None where its code was not kept.
+        """Return the pipeline as a run had it; None where its code was not kept, or is damaged.
 
         Raises StoreError where the store fails.
         """
@@ -72,7 +72,10 @@ def _project(root: Path) -> Mapping[str, PipelineSpec]:
 
 
 def _read(store: Store, sha256: str, pipeline: str) -> PipelineSpec | None:
-    bundle = fetch(store, sha256)
+    try:
+        bundle = fetch(store, sha256)
+    except DamagedError:  # a page that tells of many runs must not end over one
+        return None
     if bundle is None:
         return None
     with tarfile.open(fileobj=io.BytesIO(bundle.archive)) as archive:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from nightmill.errors import StoreConflict, StoreError
+from nightmill.errors import DamagedError, StoreConflict, StoreError
 from nightmill.store.files import os_errors
 from nightmill.store.interface import Store
 from nightmill.store.keys import code_key
@@ -91,7 +91,7 @@ def unpack(bundle: Bundle, folder: Path) -> None:
 def fetch(store: Store, sha256: str) -> Bundle | None:
     """Read a bundle from the store; None where it has none.
 
-    Raises StoreError where its bytes are not those of its name.
+    Raises StoreError, DamagedError where its bytes are not those of its name.
     """
     key = code_key(sha256)
     blob = store.read(key)
@@ -103,7 +103,7 @@ def fetch(store: Store, sha256: str) -> Bundle | None:
     except (OSError, EOFError, zlib.error):
         archive = b""
     if hashlib.sha256(archive).hexdigest() != sha256:
-        raise StoreError(
+        raise DamagedError(
             "the bundle of source files is damaged (its SHA-256 is not its name)",
             address=store.address(key),
             operation="read",

@@ -46,11 +46,15 @@ class Need(Fact):
     more_address: str
 
 
-def needs_of(visit: Visit, course: Course) -> tuple[Need, ...]:
-    """Find what of a pipeline needs a person, the gravest first; raises StoreError."""
+def needs_of(visit: Visit, course: Course, since: datetime) -> tuple[Need, ...]:
+    """Find what of a pipeline needs a person, the gravest first; raises StoreError.
+
+    What failed before that time is history; what is held or silent waits until somebody comes.
+    """
     found: dict[PartitionState, list[Partition]] = defaultdict(list)
     for one in course.partitions.values():
-        found[one.state].append(one)
+        if not (one.state == "failed" and one.ran and one.ran.gravest.started_at < since):
+            found[one.state].append(one)
     newest = [found[state][0] for state in FOR_PEOPLE if state in found]
     lines = [one.ran.gravest for one in newest if one.ran]
     summaries = visit.site.index.summaries(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 
 from pydantic import AwareDatetime
@@ -100,7 +100,7 @@ def build(visit: Visit) -> PipelinePage:
         expected=next(
             (one.grace.in_words() for one in course.partitions.values() if one.grace), ""
         ),
-        needs=needs_of(visit, course),
+        needs=needs_of(visit, course, now - timedelta(days=last)),
         last=last,
         columns=tuple(Column(partition=one, day=day_of(one)) for one in course.partitions),
         partitions=tuple(Cell.of(visit, one) for one in course.partitions.values()),

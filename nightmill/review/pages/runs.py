@@ -20,6 +20,7 @@ from nightmill.review.site import Site
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.summary import Summary
 from nightmill.store.index_line import Line
 
 _ROWS = 50
@@ -31,7 +32,7 @@ class RunRow(Fact):
     """A run in a list. `done` of `steps` have done their work; `steps` is None where unknown.
 
     `gravest` names the step that made the run stand as it does, where that is no good news, and
-    `gravest_address` leads to it. `duration_s` is how long it was at work.
+    `gravest_address` leads to it, at its failing cell. `duration_s` is how long it was at work.
     """
 
     state: RunState
@@ -140,12 +141,22 @@ def _find(visit: Visit, pipelines: Iterable[str], filters: RunFilters) -> list[R
 
 def rows_of(visit: Visit, runs: Sequence[RunLines]) -> tuple[RunRow, ...]:
     """Tell runs as rows of a list; raises StoreError."""
-    specs = _specs(visit.site, runs)
-    return tuple(_row(visit, run, specs.get(run.prefix)) for run in runs)
+    lines = {run.prefix: line for run in runs if (line := _telling(run))}
+    summaries = visit.site.index.summaries(list(lines.values()))
+    told = {run: summaries[line.prefix] for run, line in lines.items() if line.prefix in summaries}
+    specs = _specs(visit.site, runs, told)
+    return tuple(_row(visit, run, specs.get(run.prefix), told.get(run.prefix)) for run in runs)
 
 
-def _row(visit: Visit, run: RunLines, spec: PipelineSpec | None) -> RunRow:
+def _telling(run: RunLines) -> Line | None:
+    """Choose the attempt whose summary tells most of a run: the gravest that has ended."""
+    ended = (line for line in (run.gravest, *run.attempts) if line.key)
+    return next(ended, None)
+
+
+def _row(visit: Visit, run: RunLines, spec: PipelineSpec | None, summary: Summary | None) -> RunRow:
     line, links = run.gravest, visit.links
+    cell = f"#cell-{summary.cell}" if summary and summary.cell else ""
     is_bad = run.state in _ENDED
     name = next(name for name, one in run.newest.items() if one is line)
     return RunRow(
@@ -157,7 +168,7 @@ def _row(visit: Visit, run: RunLines, spec: PipelineSpec | None) -> RunRow:
         steps=len({*steps_of(spec), *run.newest}) if spec else None,
         causes=run.causes,
         gravest=name if is_bad else "",
-        gravest_address=links.attempt(RUNS, line.prefix) if is_bad else None,
+        gravest_address=links.attempt(RUNS, line.prefix) + cell if is_bad else None,
         started_at=run.started_at,
         ended_at=run.ended_at,
         duration_s=run.duration_s,
@@ -167,24 +178,16 @@ def _row(visit: Visit, run: RunLines, spec: PipelineSpec | None) -> RunRow:
     )
 
 
-def _specs(site: Site, runs: Sequence[RunLines]) -> Mapping[str, PipelineSpec]:
+def _specs(
+    site: Site, runs: Sequence[RunLines], told: Mapping[str, Summary]
+) -> Mapping[str, PipelineSpec]:
     """Find the pipeline of each run as it was then, else as it is now, by the run's prefix."""
-    newest = [(run, next(filter(_has_ended, run.attempts), None)) for run in runs]
-    summaries = site.index.summaries([line for _run, line in newest if line])
-    kept = {
-        run.prefix: (run.pipeline, summaries[line.prefix].bundle)
-        for run, line in newest
-        if line and line.prefix in summaries
-    }
+    kept = {prefix: (summary.pipeline, summary.bundle) for prefix, summary in told.items()}
     every = list(dict.fromkeys(kept.values()))
     then = dict(zip(every, in_parallel(lambda one: site.specs.ran(*one), every), strict=True))
     found = {run.prefix: site.specs.now().get(run.pipeline) for run in runs}
     found |= {prefix: spec for prefix, one in kept.items() if (spec := then[one])}
     return {prefix: spec for prefix, spec in found.items() if spec}
-
-
-def _has_ended(line: Line) -> bool:
-    return bool(line.key)
 
 
 ROUTES = (View("/runs", "runs.html", build),)

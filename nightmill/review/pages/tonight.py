@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from zoneinfo import ZoneInfo
 
@@ -177,7 +177,7 @@ def _told(visit: Visit, days: int, now: datetime) -> list[_Told]:
 
     def tell(name: str) -> _Told:
         course = course_of(visit.site, name, lines.get(name, ()), window)
-        return _Told(course, needs_of(visit, course))
+        return _Told(course, needs_of(visit, course, now - timedelta(days=days)))
 
     return in_parallel(tell, sorted({*planned, *lines}))
 
