@@ -13,7 +13,6 @@ from nightmill.review.render.page import Limits
 from nightmill.review.render.reading import Sheet, read
 from nightmill.review.render.sanitize import clean
 
-_MOST_HTML = 16 << 20
 _TEXT = "text/plain; charset=utf-8"
 _DOCUMENT = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Output</title></head>'
@@ -53,7 +52,7 @@ def _form(text: str, mimetype: str) -> Asset | None:
         return None
     if mimetype == PLAIN:
         return ansi.plain(text).encode(errors="replace"), _TEXT
-    if mimetype == HTML and len(text) <= _MOST_HTML:
+    if mimetype == HTML:
         page = _DOCUMENT.format(clean(text, "output").whole())
         return page.encode(errors="replace"), "text/html; charset=utf-8"
     return _bytes(text, mimetype)

@@ -95,10 +95,10 @@ def _widget(bundle: Bundle, place: Place) -> str:
 
 def _html(bundle: Bundle, place: Place) -> str:
     text = joined(bundle[HTML])
-    if len(text) > place.limits.rich_chars:
+    found = clean(text, place.identity, most_chars=place.limits.rich_chars)
+    if found.left_out:
         plain = _plain(bundle, place) if PLAIN in bundle else ""
-        return plain + place.too_long("HTML", len(text), HTML)
-    found = clean(text, place.identity)
+        return plain + note(found.left_out) + place.too_long("HTML", len(text), HTML)
     if found.is_empty:
         still = _first(bundle, place, _STILL)
         return still + figures.told("interactive output") if still and found.scripted else still

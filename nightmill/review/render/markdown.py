@@ -26,7 +26,6 @@ from nightmill.review.render.formula import mathml
 from nightmill.review.render.markup import escape, joined, note
 from nightmill.review.render.sanitize import Clean, clean, missing
 
-_LIFTED = re.compile(r"data:image/[a-z+.-]{1,20};base64,[A-Za-z0-9+/=]{100,}")
 _MOST_ENVIRONMENTS = 100  # of TeX in one cell: looking for their ends is quadratic
 _WEB = ("http://", "https://")
 _KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
@@ -58,7 +57,7 @@ def markdown(source: str, most_chars: int, attachments: Mapping[str, Any] | None
     `attachments` are those of its cell, as nbformat has them.
     """
     addresses = _addresses(attachments or {})
-    text = _lifted(source, addresses)
+    text = pictures.lifted(source, addresses)
     if len(text) > most_chars:
         return note("This text is too long to be typeset.") + f"<pre>{escape(source)}</pre>"
     writing = _Writing(addresses)
@@ -76,17 +75,6 @@ def formula(tex: str, *, block: bool) -> str:
     if drawn is None:
         drawn = f'<code class="tex" title="TeX that this page cannot draw">{escape(tex)}</code>'
     return f'<div class="formula" tabindex="0">{drawn}</div>' if block else drawn
-
-
-def _lifted(source: str, addresses: dict[str, str]) -> str:
-    """Take pictures out of the text, which would make it long, and attach them."""
-
-    def attach(found: re.Match[str]) -> str:
-        name = f"lifted-{len(addresses)}"
-        addresses[name] = pictures.inert_address(found[0]) or ""
-        return f"attachment:{name}"
-
-    return _LIFTED.sub(attach, source) if "base64," in source else source
 
 
 def _addresses(attachments: Mapping[str, Any]) -> dict[str, str]:

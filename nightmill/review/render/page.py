@@ -36,7 +36,7 @@ class Limits:
     cell_chars: int = 12 << 20  # of a cell: one cell must not use up the page
     text_chars: int = 20_000  # shown at once; the middle of longer text is folded
     folded_chars: int = 200_000  # of text in the page at all
-    rich_chars: int = 1 << 20  # of HTML to sanitize
+    rich_chars: int = 1 << 19  # of HTML, without its scripts and pictures
     markdown_chars: int = 100_000  # without its pictures
     code_chars: int = 100_000  # to colour
     picture_bytes: int = 256 << 10  # inline, where there are addresses for larger ones

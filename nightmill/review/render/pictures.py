@@ -14,6 +14,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 _DATA = re.compile(r"data:(image/[a-z+.-]{1,20});base64,", re.IGNORECASE)
+_LIFTED = re.compile(r"data:image/[a-z+.-]{1,20};base64,[A-Za-z0-9+/=]{100,}")
 _SVG = "image/svg+xml"
 _NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
 _MOST_PIXELS = 40_000_000
@@ -86,6 +87,17 @@ def inert_address(place: str) -> str | None:
     picture = inspect(data)
     fits = picture is not None and picture.pixels <= _MOST_PIXELS
     return address(data, picture.kind) if picture and fits else None
+
+
+def lifted(text: str, attachments: dict[str, str]) -> str:
+    """Attach the pictures that a text holds, which make it long, and return it with their names."""
+
+    def attach(found: re.Match[str]) -> str:
+        name = f"lifted-{len(attachments)}"
+        attachments[name] = inert_address(found[0]) or ""
+        return f"attachment:{name}"
+
+    return _LIFTED.sub(attach, text) if "base64," in text else text
 
 
 def drawings_as_pictures(html: str) -> str:

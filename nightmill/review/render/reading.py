@@ -18,6 +18,8 @@ from nightmill.spec.words import amount
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # what zlib calls a window of 32 KiB with a gzip header
 _MAJOR = 4
+_MOST_PARTS = 2_000_000  # objects and lists: one of two bytes takes sixty when it is read
+_MOST_VALUES = 12_000_000  # commas, in text too: a number of four bytes takes thirty-six
 _DOWNLOAD = "Download the notebook to see what is in it."
 
 
@@ -78,7 +80,7 @@ def _unpacked(data: bytes, most_bytes: int) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _parsed(data: bytes) -> Any:
-    _refuse_what_is_no_json(data)
+    _refuse_what_is_hopeless(data)
     try:
         return json.loads(data)
     except json.JSONDecodeError as error:
@@ -91,13 +93,15 @@ def _parsed(data: bytes) -> Any:
         raise _NotReadable("The JSON of this notebook is nested too deeply to be read.") from error
 
 
-def _refuse_what_is_no_json(data: bytes) -> None:
+def _refuse_what_is_hopeless(data: bytes) -> None:
     start = data[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
     if not start:
         raise _NotReadable(
             "This file is empty.",
             "Nothing was written: look at the run's log for the reason, and run it again.",
         )
+    if data.count(b"{") + data.count(b"[") > _MOST_PARTS or data.count(b",") > _MOST_VALUES:
+        raise _NotReadable("The JSON of this notebook has too many parts to be read here.")
     if start.startswith(b"<"):
         raise _NotReadable(
             "This file is an HTML or XML page that is named like a notebook.",

@@ -8,13 +8,15 @@ only from the notebook itself, and no more of styles than `styles` knows. Script
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import nh3
 
 from nightmill.review.render import pictures, styles
-from nightmill.review.render.markup import escape, shortened, words
+from nightmill.review.render.markup import escape, note, shortened, words
+from nightmill.spec.words import amount
 
 _TAGS = words(
     "a abbr b bdi bdo blockquote br caption center cite code col colgroup dd del details dfn "
@@ -57,6 +59,10 @@ _UNNESTED = words(  # elements without content, and those that end where the nex
     "thead tfoot colgroup option optgroup caption"
 )
 _DEEPEST = 200  # parsers take quadratic time for more, and nobody writes it
+_MOST_REFERENCES = 200_000  # of characters, such as &lt; each takes microseconds
+_LONGEST_TAG = 8192  # and the text behind it: time is quadratic in the attributes of one element
+_SMALL = 1 << 19  # below it, even one element with nothing but attributes is read in a second
+_MOST_CHARS = 4 << 20
 _HEADING = re.compile(r"<(/?)h([1-5])(?=[ >])")
 _LINK = re.compile(r"<a ([^<>]*)>")
 _NEW_TAB = ' target="_blank"'
@@ -77,6 +83,7 @@ class Clean:
     styled: bool = False
     scripted: bool = False
     elsewhere: tuple[str, ...] = ()
+    left_out: str = ""
 
     def whole(self) -> str:
         """Return it with a line that says what is missing."""
@@ -87,7 +94,7 @@ class Clean:
 class _Filter:
     """What the attributes of one piece of HTML may be; gathers what was refused."""
 
-    attachments: Attachments
+    attachments: dict[str, str]
     elsewhere: list[str] = field(default_factory=list)
     styled: bool = False
 
@@ -124,24 +131,33 @@ class _Filter:
         return None
 
 
-def clean(html: str, scope: str = "", attachments: Attachments | None = None) -> Clean:
+def clean(
+    html: str,
+    scope: str = "",
+    *,
+    attachments: Attachments | None = None,
+    most_chars: int = _MOST_CHARS,
+) -> Clean:
     """Return HTML without anything that acts, loads, covers or is named like a part of the page.
 
     The rules of its style sheets hold inside the element with the id `scope`, else they are gone.
+    HTML that is longer than the limit without its scripts and pictures, or that no parser could
+    read in good time, is left out, and `left_out` says why.
     """
-    if _is_too_deep(html):
-        return Clean('<p class="note">This HTML is nested too deeply to be shown.</p>')
-    html, sheet = _without_sheets(html)
+    html, scripts = _cut_out("script", html)
+    html, sheet = _cut_out("style", html)
+    allowed = _Filter(dict(attachments or {}))
+    html = pictures.lifted(html, allowed.attachments)
+    if why := _hopeless(html, most_chars):
+        return Clean("", left_out=why)
     html = pictures.drawings_as_pictures(html) if "<svg" in html else html
-    allowed = _Filter(attachments or {})
     kept = _sanitized(html, allowed)
     rules = styles.scoped(sheet, scope) if scope and sheet else ""
-    coloured = allowed.styled or "color" in rules or "background" in rules
     return Clean(
         html=f"<style>{rules}</style>{kept}" if rules else kept,
         is_empty=_is_empty(kept),
-        styled=coloured,
-        scripted="<script" in html.lower(),
+        styled=allowed.styled or "color" in rules or "background" in rules,
+        scripted=bool(scripts),
         elsewhere=tuple(allowed.elsewhere),
     )
 
@@ -156,6 +172,8 @@ def missing(found: Clean) -> str:
     shown = [_elsewhere(one) for one in found.elsewhere[:_MOST_ADDRESSES]]
     more = len(found.elsewhere) - len(shown)
     shown += [f"and {more} more"] if more > 0 else []
+    if found.left_out:
+        return note(found.left_out)
     told = f"Not loaded from elsewhere: {', '.join(shown)}." if shown else ""
     told += " Its scripts do not run on this page." if found.scripted else ""
     return f'<p class="note">{told.strip()}</p>' if told else ""
@@ -201,19 +219,22 @@ def _lower(found: re.Match[str]) -> str:
     return f"<{found[1]}h{int(found[2]) + 1}"
 
 
-def _without_sheets(html: str) -> tuple[str, str]:
-    """Take style sheets out; what is found by mistake is only missing, and sanitized like all."""
-    lowered, kept, sheets, place = html.lower(), [], [], 0
+def _cut_out(name: str, html: str) -> tuple[str, str]:
+    """Take elements out with what is in them, and return that too.
+
+    It is no parser: what is cut by mistake is only missing, and all that is left is sanitized.
+    """
+    lowered, kept, contents, place = html.lower(), [], [], 0
     if len(lowered) != len(html):  # some capitals of other alphabets
         return html, ""
-    while (start := lowered.find("<style", place)) >= 0:
-        begin, end = lowered.find(">", start), lowered.find("</style", start)
+    while (start := lowered.find(f"<{name}", place)) >= 0:
+        begin, end = lowered.find(">", start), lowered.find(f"</{name}", start)
         if begin < 0 or end < begin:
             break
         kept.append(html[place:start])
-        sheets.append(html[begin + 1 : end])
-        place = end + len("</style>")
-    return "".join([*kept, html[place:]]), "\n".join(sheets)
+        contents.append(html[begin + 1 : end])
+        place = lowered.find(">", end) + 1 or len(html)
+    return "".join([*kept, html[place:]]), "\n".join(contents)
 
 
 def _is_empty(html: str) -> bool:
@@ -221,11 +242,27 @@ def _is_empty(html: str) -> bool:
     return not has_picture and not _MARKUP.sub("", html).strip()
 
 
-def _is_too_deep(html: str) -> bool:
-    depth = 0
-    for closing, name in _TAG.findall(html):
-        if name.lower() not in _UNNESTED:
-            depth = max(0, depth - 1) if closing else depth + 1
-            if depth > _DEEPEST:
-                return True
+def _hopeless(html: str, most_chars: int) -> str:
+    """Tell what makes some HTML too much, whoever wrote it; empty for nothing."""
+    if len(html) > most_chars:
+        return f"This HTML is too long to be shown here ({amount(len(html))})."
+    is_heavy = html.count("&") > _MOST_REFERENCES or (
+        len(html) > _SMALL and max(map(len, html.split("<"))) > _LONGEST_TAG
+    )
+    if is_heavy or is_too_deep(html):
+        return "This HTML is nested too deeply, or its parts are too long, to be shown here."
+    return ""
+
+
+def is_too_deep(html: str) -> bool:
+    """Tell HTML of so many elements inside each other that a parser would take minutes."""
+    depth, opened = 0, Counter[str]()
+    for closing, tag in _TAG.findall(html):
+        name, step = tag.lower(), -1 if closing else 1
+        if name in _UNNESTED or (closing and not opened[name]):
+            continue
+        opened[name] += step
+        depth += step
+        if depth > _DEEPEST:
+            return True
     return False
