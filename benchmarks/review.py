@@ -5,8 +5,8 @@
 `cold` is the first look of a new process, `again` the next look within two seconds, `refresh` the
 one after them, when one attempt has ended meanwhile. Figures are the median of the rounds, each
 with an index of its own; where much more time passes than our CPU takes, the machine is busy, or a
-server on it (whose share of S3's figures is on top). S3 is a real server on loopback, and requests are counted by a proxy
-before it: on a network each of them costs a round trip more.
+server on it. S3 is a real server on loopback, and requests are counted by a proxy in this process,
+whose share of the figures is on top: on a network each request costs a round trip instead.
 """
 
 from __future__ import annotations
