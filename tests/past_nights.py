@@ -27,7 +27,7 @@ from nightmill.store.keys import active_key
 from nightmill.store.open import open_store
 from tests.review_client import open_client
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)  # the index tells milliseconds
 DUE = NOW - timedelta(hours=2)
 _HASH = "0" * 64
 _SECOND = 10**6

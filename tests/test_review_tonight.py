@@ -1,6 +1,6 @@
 """The first page: who needs somebody this morning, and how the newest partitions stand."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -261,6 +261,34 @@ def test_first_run_begins_the_lateness(tmp_path):
     }  # fmt: skip
     (over,) = (need for need in found["needs"] if need["pipeline"] == "over")
     assert (over["partition"], over["more"]) == (night(1), 1)
+
+
+def test_late_after_others(tmp_path):
+    """What should run after another's outputs is late some time after all of them were made."""
+    made = Morning.at(tmp_path)
+    two = "steps:\n  a: {notebook: a.ipynb, outputs: {a: a.parquet}}\n"
+    made.pipeline("first", two + "  b: {notebook: b.ipynb, members: 2, outputs: {b: b.parquet}}\n")
+    for name, keys in {
+        "late": "after: [first.a, first.b]\nexpect_by: 1h\n",
+        "soon": "after: [first.a]\nexpect_by: 1d\n",
+        "calm": "after: [first.a]\n",
+    }.items():
+        made.pipeline(name, keys + "steps:\n  s: {notebook: s.ipynb}\n")
+        made.attempt(name, "2013-03-01", "s", began=DUE - timedelta(days=1))
+    for day in ("2013-03-01", "2013-03-02", "2013-03-03"):
+        made.attempt("first", day, "a", began=DUE)
+    for day, members in {"2013-03-01": "01", "2013-03-02": "01", "2013-03-03": "0"}.items():
+        for member in members:
+            began = DUE + timedelta(minutes=5 * int(member))
+            made.attempt("first", day, "b", member=member, began=began)
+    found = made.pages().get("/api/").json()
+    assert cells(found, "late") == {"2013-03-02": "late", "2013-03-01": "succeeded"}
+    assert set(cells(found, "soon").values()) == {"due", "succeeded"}
+    assert cells(found, "calm") == {"2013-03-01": "succeeded"}
+    (need,) = (one for one in found["needs"] if one["pipeline"] == "late")
+    assert datetime.fromisoformat(need["at"]) == DUE + timedelta(minutes=6)
+    hidden = made.pages(Viewer("late")).get("/api/").json()
+    assert cells(hidden, "late") == {"2013-03-01": "succeeded"}
 
 
 def test_times_are_the_pipelines_own(tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Literal
 
@@ -23,6 +23,7 @@ from nightmill.review.pages.lateness import (
     next_due,
 )
 from nightmill.review.pages.run_lines import RunLines, RunState, runs_of, spec_of
+from nightmill.review.pages.triggers import Lines, triggered_times
 from nightmill.review.site import Site
 from nightmill.review.words import clock, counted, zone_name
 from nightmill.spec.names import label
@@ -139,20 +140,30 @@ class Course:
 
 @dataclass(frozen=True)
 class Window:
-    """How much is asked for: so many partitions of each pipeline, as they stand at a moment."""
+    """How much is asked for: so many partitions of each pipeline, as they stand at a moment.
+
+    `lines` are those of all pipelines that may be seen: one may wait for another's output.
+    """
 
     most: int
     now: datetime
+    lines: Lines
     silent: frozenset[str] = frozenset()
 
+    @property
+    def since(self) -> datetime:
+        """When what failed or was due is history."""
+        return self.now - timedelta(days=self.most)
 
-def course_of(site: Site, pipeline: str, lines: tuple[Line, ...], window: Window) -> Course:
+
+def course_of(site: Site, pipeline: str, window: Window) -> Course:
     """Tell how the newest partitions of a pipeline stand; raises StoreError."""
+    lines = window.lines.get(pipeline, ())
     spec = spec_of(site, pipeline, lines)
     attempts: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
         attempts[line.partition].append(line)
-    due = _due(spec, attempts, window) if spec else {}
+    due = _due(site, spec, attempts, window) if spec else {}
     names = _newest(spec, [*due, *attempts], window.most)
     ran = {
         name: RunLines(tuple(attempts[name]), window.silent) for name in names if name in attempts
@@ -203,15 +214,17 @@ _LATE_IF_OVER = ("running", "unfinished", "due")
 
 
 def _due(
-    spec: PipelineSpec, attempts: Mapping[str, Sequence[Line]], window: Window
+    site: Site, spec: PipelineSpec, attempts: Mapping[str, Sequence[Line]], window: Window
 ) -> Mapping[str, datetime]:
     """Tell when which partitions were due, from the pipeline's first run on.
 
     Of one that never ran only the last one counts: nobody knows since when it is in use.
     """
-    found = due_times(spec, window.most, window.now)
+    found = due_times(spec, window.most, window.now) or triggered_times(
+        site, spec, window.lines, window.since
+    )
     if not attempts:
-        over = [name for name, at in found.items() if at <= window.now]
+        over = [name for name in sorted(found, key=found.__getitem__) if found[name] <= window.now]
         return {name: at for name, at in found.items() if name not in over[:-1]}
     first = min(lines[-1].started_at for lines in attempts.values())
     return {name: at for name, at in found.items() if at >= first or name in attempts}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from itertools import chain
 
 from pydantic import AwareDatetime
@@ -16,7 +16,7 @@ from nightmill.review.pages.grid import Cell
 from nightmill.review.pages.lateness import day_of, schedule_in_words
 from nightmill.review.pages.needs import Need, needs_of
 from nightmill.review.pages.partitions import Course, Window, course_of
-from nightmill.review.pages.run_lines import runs_of, silent_of
+from nightmill.review.pages.run_lines import lines_of, runs_of, silent_of
 from nightmill.review.pages.runs import RunRow, rows_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
@@ -81,10 +81,11 @@ class PipelinePage(Fact):
 def build(visit: Visit) -> PipelinePage:
     """Tell all about a pipeline; raises UsageError for an unknown one, StoreError."""
     name, now = visit.name("pipeline"), datetime.now(UTC)
-    lines = visit.site.index.attempts(name)
-    last = number_of(visit, "last", _LAST, most=_MOST)
+    every = lines_of(visit.site, _with_upstream(visit, name))
+    lines = every[name]
     silent = silent_of(visit.site.store, lines)
-    course = course_of(visit.site, name, lines, Window(last, now, silent))
+    window = Window(number_of(visit, "last", _LAST, most=_MOST), now, every, silent)
+    course = course_of(visit.site, name, window)
     spec = course.spec
     if spec is None and not lines:
         raise _unknown(visit, name)
@@ -100,14 +101,21 @@ def build(visit: Visit) -> PipelinePage:
         expected=next(
             (one.grace.in_words() for one in course.partitions.values() if one.grace), ""
         ),
-        needs=needs_of(visit, course, now - timedelta(days=last)),
-        last=last,
+        needs=needs_of(visit, course, window.since),
+        last=window.most,
         columns=tuple(Column(partition=one, day=day_of(one)) for one in course.partitions),
         partitions=tuple(Cell.of(visit, one) for one in course.partitions.values()),
         steps=tuple(_steps(visit, course)),
         runs=rows_of(visit, runs_of(lines[:_LINES], silent)[:_RUNS]),
         runs_address=visit.links.page(RUNS, pipeline=name),
     )
+
+
+def _with_upstream(visit: Visit, name: str) -> set[str]:
+    """Name a pipeline, and those that it runs after and whoever asks may see."""
+    spec = visit.site.specs.now().get(name)
+    others = {reference.partition(".")[0] for reference in spec.after} if spec else set()
+    return {name, *filter(visit.may_read, others)}
 
 
 def _unknown(visit: Visit, name: str) -> UsageError:

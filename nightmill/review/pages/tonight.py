@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from itertools import chain
 from zoneinfo import ZoneInfo
 
@@ -173,11 +173,11 @@ def _told(visit: Visit, days: int, now: datetime) -> list[_Told]:
     planned = [name for name in visit.site.specs.now() if visit.may_read(name)]
     lines = lines_of(visit.site, visit.pipelines())
     silent = silent_of(visit.site.store, chain.from_iterable(lines.values()))
-    window = Window(days, now, silent)
+    window = Window(days, now, lines, silent)
 
     def tell(name: str) -> _Told:
-        course = course_of(visit.site, name, lines.get(name, ()), window)
-        return _Told(course, needs_of(visit, course, now - timedelta(days=days)))
+        course = course_of(visit.site, name, window)
+        return _Told(course, needs_of(visit, course, window.since))
 
     return in_parallel(tell, sorted({*planned, *lines}))
 
