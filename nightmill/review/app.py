@@ -159,6 +159,6 @@ async def _bug(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, trouble: Trouble) -> Response:
     if is_for_programs(request):
-        return JSONResponse({"error": asdict(trouble)}, status_code=trouble.code)
+        return JSONResponse({"error": asdict(trouble)}, trouble.code, HEADERS)
     page = show_error(Links(base_of(request)), trouble)
-    return Response(page, status_code=trouble.code, media_type="text/html")
+    return Response(page, trouble.code, HEADERS, "text/html")  # a bug is told outside `Guarded`

@@ -11,7 +11,8 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +23,7 @@ from nightmill.spec.project import Project
 from nightmill.spec.record import Record
 from nightmill.spec.validation import validate
 from nightmill.spec.yaml_source import read_yaml
-from nightmill.store.bundle import fetch
+from nightmill.store.bundle import Bundle, fetch
 from nightmill.store.interface import Store
 
 _KEPT = 512  # pipelines as they were; each takes some kilobytes
@@ -76,16 +77,21 @@ def _read(store: Store, sha256: str, pipeline: str) -> PipelineSpec | None:
         bundle = fetch(store, sha256)
     except DamagedError:  # a page that tells of many runs must not end over one
         return None
+    with suppress(tarfile.TarError):  # nor where others wrote what is no archive
+        return next((one for one in _specs(bundle) if one.pipeline == pipeline), None)
+    return None
+
+
+def _specs(bundle: Bundle | None) -> Iterator[PipelineSpec]:
     if bundle is None:
-        return None
+        return
     with tarfile.open(fileobj=io.BytesIO(bundle.archive)) as archive:
         for entry in archive:
             if PurePosixPath(entry.name).name == FILE and entry.size <= _MAX_BYTES:
                 content = archive.extractfile(entry)
                 spec = _parse(content.read()) if content else None
-                if spec is not None and spec.pipeline == pipeline:
-                    return spec
-    return None
+                if spec is not None:
+                    yield spec
 
 
 def _parse(data: bytes) -> PipelineSpec | None:
