@@ -404,7 +404,13 @@ def test_members_have_versions_of_their_own(tmp_path):
     page = get(pages, address)
     assert (page["member"], page["members"]) == ("b", ["a", "b"])
     assert page["chosen"]["preview"]["rows"]["rows"] == [["b"]]
+    assert get(pages, "/outputs/flights/scores/2013-03-01", member="b")["member"] == "b"
     assert get(pages, "/outputs/flights/scores/2013-03-01", member="../x")["member"] == "a"
+    add(store, Night(member="c", state="failed"))
+    pages = open_pages(store)  # which knows by now
+    assert get(pages, "/outputs/flights/scores/2013-03-01")["members"] == ["a", "b", "c"]
+    lacking = pages.get("/outputs/flights/scores/2013-03-01?member=c")
+    assert (lacking.status_code, "can be read here" in lacking.text) == (404, True)
 
 
 def test_many_versions(tmp_path):

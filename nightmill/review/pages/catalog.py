@@ -58,18 +58,18 @@ class Reader(BaseModel):
 
 @dataclass(frozen=True)
 class Catalog:
-    """The lines and the pipeline.yaml of each pipeline, and the newest attempt of each step."""
+    """The pipeline.yaml of each pipeline, the lines of each step, and its newest attempt."""
 
     visit: Visit
-    lines: Mapping[str, tuple[Line, ...]]
+    steps: Mapping[Key, list[Line]]
     specs: Mapping[str, PipelineSpec | None]
     newest: Mapping[Key, tuple[Line, Summary]]
 
     @classmethod
-    def of(cls, visit: Visit, *, only: str = "") -> Catalog:
-        """Look at all pipelines that may be seen, or only at one of them; raises StoreError."""
+    def of(cls, visit: Visit) -> Catalog:
+        """Look at all pipelines that may be seen; raises StoreError."""
         planned = {name for name in visit.site.specs.now() if visit.may_read(name)}
-        names = [only] if only else sorted({*visit.pipelines(), *planned})[:_MOST_PIPELINES]
+        names = sorted({*visit.pipelines(), *planned})[:_MOST_PIPELINES]
         site, lines = visit.site, lines_of(visit.site, names)
         specs = in_parallel(lambda name: spec_of(site, name, lines[name]), names)
         steps = {(n, step): found for n in names for step, found in by_step(lines[n]).items()}
@@ -80,7 +80,7 @@ class Catalog:
             for key, line in chosen.items()
             if line and line.prefix in summaries
         }
-        return cls(visit, lines, dict(zip(names, specs, strict=True)), newest)
+        return cls(visit, steps, dict(zip(names, specs, strict=True)), newest)
 
     def zone(self, pipeline: str) -> str:
         """Name the time zone of a pipeline."""

@@ -108,7 +108,7 @@ class _Made:
     @classmethod
     def of(cls, catalog: Catalog, pipeline: str, output: str) -> _Made:
         step = catalog.maker(pipeline, output)
-        lines = [line for line in catalog.lines[pipeline] if line.step == step]
+        lines = catalog.steps.get((pipeline, step), [])
         newest: dict[tuple[str, str], Line] = {}
         for line in lines:
             newest.setdefault((line.partition, line.member), line)

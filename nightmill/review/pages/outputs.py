@@ -71,7 +71,7 @@ def build(visit: Visit) -> OutputList:
     page, known = number_of(visit, "page", 1), list(catalog.makers.items())
     chosen = known[(page - 1) * _ROWS : page * _ROWS]
     steps = {
-        (pipeline, step): _step(catalog.lines[pipeline], step)
+        (pipeline, step): _step(catalog.steps.get((pipeline, step), []), step)
         for (pipeline, _output), step in chosen
     }
     wanted = [line for one in steps.values() for line in one.made[:_MEMBERS]]
@@ -82,7 +82,7 @@ def build(visit: Visit) -> OutputList:
             for (pipeline, name), step in chosen
         ),
         known=len(known),
-        has_pipelines=bool(catalog.lines),
+        has_pipelines=bool(catalog.specs),
         more=same_page(visit, "outputs", page=page + 1) if page * _ROWS < len(known) else None,
     )
 

@@ -16,9 +16,11 @@ from nightmill.causes import Cause
 from nightmill.errors import UsageError
 from nightmill.review.commands import Command
 from nightmill.review.links import RUNS
-from nightmill.review.pages.catalog import Catalog
+from nightmill.review.pages.asked import one_of
+from nightmill.review.pages.nights import zone_of
 from nightmill.review.pages.output import MoveRow, move_row
 from nightmill.review.pages.parallel import in_parallel
+from nightmill.review.pages.run_lines import spec_of
 from nightmill.review.preview import Preview, preview
 from nightmill.review.reading import changes, reads
 from nightmill.review.views import View
@@ -120,49 +122,50 @@ class VersionsPage(_Part):
 def build(visit: Visit) -> VersionsPage:
     """Show the versions; raises UsageError where there is none, and StoreError."""
     pipeline, output, partition = map(visit.name, ("pipeline", "output", "partition"))
-    catalog = Catalog.of(visit, only=pipeline)
-    lines = _storing(visit, catalog.lines[pipeline], partition, output)
-    members = sorted({line.member for line in lines})
-    member = visit.query("member") if visit.query("member") in members else members[0]
-    own = [line for line in lines if line.member == member]
+    every = visit.site.index.attempts(pipeline)
+    there = [line for line in every if line.partition == partition and line.key]
+    newest = _newest(visit, there, output)
+    step = newest.step
+    members = sorted({line.member for line in there if line.step == step})
+    member = one_of(visit, "member", members) or newest.member
+    own = [line for line in there if (line.step, line.member) == (step, member)]
     found = _versions(visit.site.store, output, own)
     wanted = visit.query("version")
     chosen = found.choose(wanted) if wanted else _first(found)
     pointer = found.current.pointer
-    spec = catalog.specs[pipeline]
+    spec = spec_of(visit.site, pipeline, every)
     return VersionsPage(
         pipeline=pipeline,
         output=output,
         partition=partition,
-        step=chosen.record.step,
+        step=step,
         member=member,
         members=tuple(members),
         output_address=visit.links.page("outputs", pipeline, output),
-        zone=catalog.zone(pipeline),
+        zone=zone_of(spec),
         versions=tuple(_row(visit, one, chosen=chosen) for one in found.found),
-        left_out=max(len(own) - len(found.found), 0),
+        left_out=max(len(own) - max(len(found.found), _VERSIONS), 0),
         moves=tuple(map(move_row, pointer.moves)) if pointer else (),
         chosen=_chosen(visit, spec, found, chosen),
     )
 
 
-def _storing(visit: Visit, lines: Sequence[Line], partition: str, output: str) -> list[Line]:
-    """Find the attempts that stored an output for a partition, the newest run first.
+def _newest(visit: Visit, lines: Sequence[Line], output: str) -> Line:
+    """Choose the newest of a partition's attempts that stored an output; raises UsageError.
 
-    An output may have moved to another step since: then that one counts.
+    An output may have moved to another step since: so it is this attempt's step that counts.
     """
-    there = [line for line in lines if line.partition == partition and line.key][:_LOOKED_AT]
-    summaries = visit.site.index.summaries(there)
-    having = [line for line in there if output in _outputs(summaries, line)]
-    if not having:
-        known = sorted({name for line in there for name in _outputs(summaries, line)})
-        raise UsageError(
-            f"no attempt of {shown(visit.name('pipeline'))} has stored the output {shown(output)} "
-            f"for {shown(partition)}",
-            advice=suggest(output, known, noun="outputs there") if known else "",
-        )
-    newest = max(having, key=lambda line: (line.order, line.attempt))
-    return [line for line in having if line.step == newest.step]
+    looked_at = lines[:_LOOKED_AT]
+    summaries = visit.site.index.summaries(looked_at)
+    having = [line for line in looked_at if output in _outputs(summaries, line)]
+    if having:
+        return min(having, key=lambda line: (-line.order, -line.attempt, line.member))
+    known = sorted({name for line in looked_at for name in _outputs(summaries, line)})
+    raise UsageError(
+        f"no attempt of {shown(visit.name('pipeline'))} has stored the output {shown(output)} "
+        f"for {shown(visit.name('partition'))}",
+        advice=suggest(output, known, noun="outputs there") if known else "",
+    )
 
 
 def _outputs(summaries: Mapping[str, Summary], line: Line) -> Mapping[str, object]:
@@ -187,7 +190,7 @@ def _versions(store: Store, output: str, lines: Sequence[Line]) -> Versions:
     )
     if not found:
         raise UsageError(
-            "the records of its attempts are gone or cannot be read",
+            f"no record of an attempt that has stored {shown(output)} can be read here",
             where=store.address(lines[0].prefix),
             advice="`nightmill reindex --all` makes the index anew from what is there",
         )
@@ -264,7 +267,7 @@ def _chosen(visit: Visit, spec: PipelineSpec | None, found: Versions, version: V
         published_at=_published(store, version, meant) if meant and meant.is_published else "",
         published_as=meant.format if meant else "files",
         checks=tuple(one for one in record.checks if one.output == version.output),
-        preview=preview(store, version, zone=spec.timezone if spec else "UTC"),
+        preview=preview(store, version, zone=zone_of(spec)),
         reads=tuple(reads(version, stored_at)),
         changes=tuple(changes(found, version, store.url)),
     )
