@@ -193,7 +193,7 @@ def test_search(nights, query, partitions):
 def test_nothing_found(nights):
     """Who finds nothing is told what was searched, as text, and how to see all."""
     text = nights.pages().get("/runs?pipeline=flights&state=silent&q=<b>x</b>").text
-    searched = "pipeline flights, state silent, with the words &lt;b&gt;x&lt;/b&gt;"
+    searched = "pipeline flights, state silent, the words &lt;b&gt;x&lt;/b&gt;"
     assert f"No run with {searched}." in text
     assert '<a href="/runs">Show all</a>' in text
 

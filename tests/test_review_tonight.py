@@ -83,7 +83,7 @@ def test_messages(facts):
     expected = f"expected by {by.day} {by:%b %Y, %H:%M} UTC (expect_by)"
     assert said["late"] == said["never"] == f"nothing has run, {due}, {expected}"
     assert said["half"] == f"1 of 2 steps done, {due}, {expected}"
-    assert "without a sign of life for 3 min" in said["silent"]
+    assert "no sign of life for 3 min or longer; `nightmill sweep`" in said["silent"]
     assert "waits for a decision since" in said["held"]
 
 

@@ -105,7 +105,8 @@ class _Teller:
         if one.state == "silent":
             silence = span(SILENT_AFTER.total_seconds())
             since = moment(line.started_at, zone)
-            return f"running since {since}, without a sign of life for {silence} or longer"
+            advice = "`nightmill sweep` writes down its end"
+            return f"running since {since}, no sign of life for {silence} or longer; {advice}"
         if one.state == "held":
             return f"waits for a decision since {moment(line.ended_at, zone)}"
         known = SUMMARY[line.cause] if line.cause else "failed"

@@ -82,7 +82,7 @@ class RunFilters(Fact):
     def in_words(self) -> str:
         """Say what is searched: pipeline flights, state failed."""
         given = self.model_dump(by_alias=True)
-        names = {"from": "partition from", "to": "partition up to", "q": "with the words"}
+        names = {"from": "partition from", "to": "partition up to", "q": "the words"}
         return ", ".join(f"{names.get(name, name)} {text}" for name, text in given.items() if text)
 
 

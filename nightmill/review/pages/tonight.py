@@ -185,6 +185,8 @@ def _told(visit: Visit, days: int, now: datetime) -> list[_Told]:
 def _summary(told: Sequence[_Told], needs: Sequence[Need]) -> str:
     """Say it in one sentence: 2 of 9 pipelines need you: 1 failed, 1 late."""
     needing = len({need.pipeline for need in needs})
+    if not told:
+        return "No pipeline was found"
     if not needing:
         return f"Nothing needs you in {counted(len(told), 'pipeline')}"
     states = Counter(need.state for need in needs)
