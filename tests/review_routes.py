@@ -113,18 +113,44 @@ class Rights:
         """Name no place."""
 
 
+PIPELINES = {
+    SHOWN: """\
+pipeline: shown
+schedule: "30 2 * * *"
+steps:
+  score: {notebook: n.ipynb, outputs: {scores: s.parquet}}
+""",
+    HIDDEN: f"""\
+pipeline: hushhush
+description: {SECRET}
+owner: {SECRET}
+after: [shown.scores]
+steps:
+  score:
+    notebook: n.ipynb
+    inputs: {{scores: {{from: shown.scores, version: same_partition}}}}
+    outputs: {{heard: h.parquet}}
+""",
+}
+
+
 @dataclass
 class Entangled:
-    """A store with two pipelines that have the same names inside, and a step with a member."""
+    """A project of two pipelines that have the same names inside, and their store."""
 
+    root: Path
     store: Backend
     prefixes: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 def entangled(folder: Path) -> Entangled:
-    """Make the store: what is hidden reads what is shown, and waits for a decision as well."""
-    made = Entangled(open_store(str(folder / "store"), base=folder))
-    for pipeline in (SHOWN, HIDDEN):
+    """Make both: what is hidden reads what is shown, and waits for a decision as well."""
+    made = Entangled(folder, open_store(str(folder / "store"), base=folder))
+    for pipeline, text in PIPELINES.items():
+        place = folder / "notebooks" / pipeline
+        place.mkdir(parents=True)
+        (place / "pipeline.yaml").write_text(text, encoding="utf-8")
+        (place / "n.ipynb").write_bytes(_notebook(pipeline))
         for member in ("", "north"):
             for number, state in ((-1, "succeeded"), (0, "held")):
                 night = Night(

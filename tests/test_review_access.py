@@ -39,7 +39,10 @@ ABOUT_ALL = [one for one in ADDRESSES if not one.is_about_a_pipeline]
 READING = [one for one in ABOUT_ONE if one.kind is not Action]
 ACTING = [one for one in ADDRESSES if one.kind is Action]
 PARTS = [one for one in ADDRESSES if one.kind is Part]
-NAMED = ("q", "pipeline", "with", "against", "run", "step", "output", "cause", "metric")
+NAMED = (
+    *("q", "pipeline", "step", "from", "to", "owner", "cause", "standing", "metric", "until"),
+    *("with_partition", "with_run", "with_attempt", "all", "seen", "version", "last", "page"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,8 @@ def enter(nights):
     """Return a function that opens the pages to a browser, by what decides who is let in."""
 
     def open_pages(access, *, hosts=frozenset(), **headers):
-        app = make_app(Site.open(nights.store, access, secret=KEY, hosts=hosts))
+        site = Site.open(nights.store, access, root=nights.root, secret=KEY, hosts=hosts)
+        app = make_app(site)
         return TestClient(app, base_url="http://localhost", headers=headers, follow_redirects=False)
 
     return open_pages

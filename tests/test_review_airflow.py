@@ -51,8 +51,7 @@ steps:
 def project(tmp_path_factory):
     """Make a project whose store has runs by hand and runs of Airflow."""
     root = tmp_path_factory.mktemp("project")
-    for folder in ("dags", "notebooks"):
-        (root / folder).mkdir()
+    (root / "dags").mkdir()
     (root / "dags" / "platform.yaml").write_text("store: store\n", encoding="utf-8")
     made = entangled(root)
     usual = add(made.store, Night(pipeline=SHOWN, number=9, files={"scores": {"s": b"1"}}))
