@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Literal
 
 from nightmill.review.pages.lateness import (
@@ -22,7 +21,7 @@ from nightmill.review.pages.lateness import (
     grace_of,
     next_due,
 )
-from nightmill.review.pages.run_lines import RunLines, RunState, runs_of, spec_of
+from nightmill.review.pages.run_lines import RunLines, RunState, spec_of
 from nightmill.review.pages.triggers import Lines, triggered_times
 from nightmill.review.site import Site
 from nightmill.review.words import clock, counted, zone_name
@@ -38,7 +37,6 @@ FOR_PEOPLE: tuple[PartitionState, ...] = ("failed", "silent", "late", "held")
 """What somebody has to look after."""
 
 _NOT_EVERY_NIGHT = ("one_failed", "all_failed", "all_skipped")  # trigger rules
-_LINES_FOR_USUAL = 500
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,7 @@ def course_of(site: Site, pipeline: str, window: Window) -> Course:
         ran=ran,
         missing=_missing(site, spec, ran),
         due=due,
-        grace=grace_of(spec, runs_of(islice(lines, _LINES_FOR_USUAL))) if spec and due else None,
+        grace=grace_of(spec, ran.values()) if spec and due else None,
     )
     return Course(pipeline, spec, lines, {name: facts.partition(name) for name in names})
 

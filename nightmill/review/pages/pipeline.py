@@ -13,10 +13,11 @@ from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import number_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.grid import Cell
+from nightmill.review.pages.kept_runs import all_runs
 from nightmill.review.pages.lateness import day_of, schedule_in_words
 from nightmill.review.pages.needs import Need, needs_of
 from nightmill.review.pages.partitions import Course, Window, course_of
-from nightmill.review.pages.run_lines import lines_of, runs_of, silent_of
+from nightmill.review.pages.run_lines import lines_of, silent_of
 from nightmill.review.pages.runs import RunRow, rows_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
@@ -25,7 +26,6 @@ from nightmill.spec.problems import shown, suggest
 
 _LAST, _MOST = 14, 92
 _RUNS = 20
-_LINES = 2000  # in which the newest runs are looked for
 _TEXT = 4000
 
 
@@ -106,7 +106,7 @@ def build(visit: Visit) -> PipelinePage:
         columns=tuple(Column(partition=one, day=day_of(one)) for one in course.partitions),
         partitions=tuple(Cell.of(visit, one) for one in course.partitions.values()),
         steps=tuple(_steps(visit, course)),
-        runs=rows_of(visit, runs_of(lines[:_LINES], silent)[:_RUNS]),
+        runs=rows_of(visit, all_runs(visit.site, [name])[:_RUNS]),
         runs_address=visit.links.page(RUNS, pipeline=name),
     )
 
