@@ -163,8 +163,8 @@ class _EndsWhileItIsRead:
     def __getattr__(self, name: str):
         return getattr(self._store, name)
 
-    def list(self, prefix: str, *, start_after: str = ""):
-        found = list(self._store.list(prefix, start_after=start_after))
+    def list(self, prefix: str, **options: object):
+        found = list(self._store.list(prefix, **options))
         if prefix == "active":
             note(self._store, self._record)
             unmark(self._store, prefix_of(self._record))
@@ -209,6 +209,19 @@ def test_clocks_may_differ_by_ten_minutes(local, clock):
     note(local, fresh(9))
     clock.now += 2
     assert len(index.attempts("flights")) == 6
+
+
+def test_more_may_have_ended_than_a_page_tells(store, clock, monkeypatch):
+    """A refresh asks for few at once, and for more until it has all that is new."""
+    monkeypatch.setattr(index_book, "_FEW", 2)
+    for one in FLIGHTS[:4]:
+        write(store, one, with_record=False)
+    index = Index(store, clock=clock)
+    assert len(index.attempts("flights")) == 4
+    for number in range(5):
+        note(store, fresh(number))
+    clock.now += 2
+    assert len(index.attempts("flights")) == 9
 
 
 def until(condition) -> None:

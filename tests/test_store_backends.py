@@ -207,6 +207,16 @@ def test_list_resumes_behind_a_key(store):
         assert keys(store.list("p", start_after=key)) == whole[place + 1 :]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 1000])
+def test_a_listing_is_whole_however_few_come_at_once(store, at_once):
+    """Who asks for a few at a request gets all of them, if they go on reading."""
+    names = [f"a/{number}" for number in range(5)]
+    for name in names:
+        store.write(name, b"")
+    assert keys(store.list("a", at_once=at_once)) == names
+    assert keys(store.list("a", at_once=at_once, start_after="a/2")) == names[3:]
+
+
 def test_children_are_the_next_names(store):
     """Objects and prefixes next below a prefix are named once each, sorted, without slash."""
     for key in ("p/b/1", "p/b/2", "p/a.json", "p/c/d/e", "q"):

@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeVar
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError, StoreError
 from nightmill.step.stop import StopRequest
-from nightmill.store.interface import Blob, Entry, Moved, Stat, Store, StoredFile
+from nightmill.store.interface import LISTED_AT_ONCE, Blob, Entry, Moved, Stat, Store, StoredFile
 
 _LOOK_EVERY_S = 0.1
 _LEAST_S = 2.0  # also for a call that comes when its time is over already
@@ -104,9 +104,11 @@ class PatientStore:
             _LARGE, "write_if", key, lambda one: self._store.copy_if(one, source, etag=etag)
         )
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
+    def list(
+        self, prefix: str, *, start_after: str = "", at_once: int = LISTED_AT_ONCE
+    ) -> Iterator[Entry]:
         """List objects, as the store does."""
-        return self._store.list(prefix, start_after=start_after)
+        return self._store.list(prefix, start_after=start_after, at_once=at_once)
 
     def children(self, prefix: str) -> Sequence[str]:
         """Name what comes next, as the store does."""

@@ -29,7 +29,7 @@ from nightmill.store.files import (
     os_errors,
     sync_directory,
 )
-from nightmill.store.interface import Blob, Entry, Moved, Remnant, Stat, StoredFile
+from nightmill.store.interface import LISTED_AT_ONCE, Blob, Entry, Moved, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
 
@@ -117,7 +117,13 @@ class DirectoryStore:
             aside = self._root / RESERVED / "unfinished" / target.name
             _replace(target, reader, guard=guard, mode=0o444, beside=aside)
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
+    def list(
+        self,
+        prefix: str,
+        *,
+        start_after: str = "",
+        at_once: int = LISTED_AT_ONCE,  # noqa: ARG002 - one look shows all
+    ) -> Iterator[Entry]:
         """List all objects below a prefix, sorted by the bytes of their keys."""
         beginning = folder(prefix)
         return self._walk(beginning, start_after)

@@ -15,12 +15,13 @@ from threading import Lock, Thread
 from nightmill.errors import StoreError
 from nightmill.store.index_bodies import Bodies
 from nightmill.store.index_line import Entry, Line, entry_of, last_key, milliseconds, newest, told
-from nightmill.store.interface import Store
+from nightmill.store.interface import LISTED_AT_ONCE, Store
 from nightmill.store.keys import index_prefix
 
 WHOLE_EVERY_S = 900.0
 """When all is listed again, since what was deleted leaves no trace on the first page."""
 
+_FEW = 200  # more than usually end in that time; to read a thousand takes 50 ms of a CPU
 _CLOCKS_DIFFER_MS = 600_000  # between any two machines, at most
 
 
@@ -59,7 +60,8 @@ class Book:
     def _refresh(self) -> None:
         read_at, read_ms = self._clock(), milliseconds(datetime.now(UTC))
         last = last_key(self._pipeline, self._read_ms - _CLOCKS_DIFFER_MS)
-        self._change(self._new(takewhile(lambda key: key <= last, self._keys())))
+        at_once = LISTED_AT_ONCE if self._read_at is None else _FEW
+        self._change(self._new(takewhile(lambda key: key <= last, self._keys(at_once))))
         if self._read_at is None:
             self._whole_at = read_at
         elif read_at - self._whole_at >= WHOLE_EVERY_S:
@@ -70,12 +72,13 @@ class Book:
     def _list_all(self) -> None:
         before = frozenset(self._entries)
         with suppress(StoreError):  # it is tried again
-            keys = list(self._keys())
+            keys = list(self._keys(LISTED_AT_ONCE))
             with self._lock:
                 self._change(self._new(keys), without=before.difference(keys))
 
-    def _keys(self) -> Iterable[str]:
-        return (entry.key for entry in self._store.list(index_prefix(self._pipeline)))
+    def _keys(self, at_once: int) -> Iterable[str]:
+        listed = self._store.list(index_prefix(self._pipeline), at_once=at_once)
+        return (entry.key for entry in listed)
 
     def _new(self, keys: Iterable[str]) -> Mapping[str, Entry]:
         """Read the entries that are not known yet; a body only where the name does not tell all."""

@@ -13,6 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+LISTED_AT_ONCE = 1000
+"""The most that S3 lists at a request."""
+
 Moved = Callable[[int], None]
 """Told how many more bytes were moved, from any thread; less than none when a part is repeated."""
 
@@ -114,10 +117,13 @@ class Store(Protocol):
         Raises StoreConflict when what is there has changed, or the source has; as in `write_if`.
         """
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
+    def list(
+        self, prefix: str, *, start_after: str = "", at_once: int = LISTED_AT_ONCE
+    ) -> Iterator[Entry]:
         """List all objects below a prefix (whole components; "" is everything), sorted by key.
 
-        `start_after` resumes behind a key of an earlier listing. The order is that of the keys'
+        `start_after` resumes behind a key of an earlier listing; `at_once` is how many a request
+        brings at most, for whoever will stop after a few. The order is that of the keys'
         UTF-8 bytes, save on stores that sort component by component (SeaweedFS does).
         """
 

@@ -23,7 +23,7 @@ from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseS
 
 from nightmill.errors import StoreError
 from nightmill.store.files import HashingReader, checked_download, os_errors
-from nightmill.store.interface import Blob, Entry, Moved, Remnant, Stat, StoredFile
+from nightmill.store.interface import LISTED_AT_ONCE, Blob, Entry, Moved, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
 from nightmill.store.s3_copy import copy, library_options, noted_sha256
@@ -149,12 +149,17 @@ class S3Store:
         with self._translated("write_if", key):
             copy(self._client, full, self._place(key), condition, extra=self._extra(key))
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[Entry]:
-        """List all objects below a prefix, a thousand at a request, in the order S3 has them."""
+    def list(
+        self, prefix: str, *, start_after: str = "", at_once: int = LISTED_AT_ONCE
+    ) -> Iterator[Entry]:
+        """List all objects below a prefix, so many at a request, in the order S3 has them."""
         beginning = self._root() + folder(prefix)
         resume: dict[str, Any] = {"StartAfter": self._root() + start_after} if start_after else {}
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._settings.bucket, Prefix=beginning, **resume
+            Bucket=self._settings.bucket,
+            Prefix=beginning,
+            PaginationConfig={"PageSize": at_once},
+            **resume,
         )
         with self._translated("list", prefix):
             for page in pages:
