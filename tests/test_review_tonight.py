@@ -305,6 +305,26 @@ def test_times_are_the_pipelines_own(tmp_path):
     assert zones["Asia/Kolkata"].endswith("+05:30")
 
 
+def test_many_pipelines(tmp_path):
+    """With many pipelines the page is bounded, says what it leaves out, and where that is."""
+    made = Morning.at(tmp_path)
+    names = [f"p{number:02}" for number in range(65)]
+    for number, name in enumerate(names):
+        fails = Cause.STORE if number < 45 else None
+        made.attempt(name, "2013-03-01", "s", fails=fails)
+    page = made.pages()
+    first = page.get("/api/?days=7").json()
+    assert (len(first["needs"]), first["hidden_needs"]) == (40, 5)
+    assert [row["pipeline"] for row in first["rows"]] == names[:60]
+    assert (first["hidden_rows"], first["next_page"]) == (5, "/?days=7&page=2")
+    second = page.get(f"/api{first['next_page']}").json()
+    assert [row["pipeline"] for row in second["rows"]] == names[60:]
+    assert (second["summary"], second["next_page"]) == (first["summary"], None)
+    text = page.get("/").text
+    assert "5 more things not shown" in text
+    assert "5 more pipelines" in text
+
+
 def test_nothing_yet(tmp_path):
     """With nothing to show the page says how to begin, or how to make the index of an old store."""
     store = open_store("store", base=tmp_path)

@@ -111,7 +111,6 @@ class Course:
 
     pipeline: str
     spec: PipelineSpec | None
-    lines: tuple[Line, ...]
     partitions: Mapping[str, Partition]
 
     @property
@@ -174,7 +173,7 @@ def course_of(site: Site, pipeline: str, window: Window) -> Course:
         due=due,
         grace=grace_of(spec, ran.values()) if spec and due else None,
     )
-    return Course(pipeline, spec, lines, {name: facts.partition(name) for name in names})
+    return Course(pipeline, spec, {name: facts.partition(name) for name in names})
 
 
 @dataclass(frozen=True)
