@@ -12,6 +12,7 @@ import pytest
 from nightmill.review.compare.budget import Budget
 from nightmill.review.compare.compare import compare
 from nightmill.review.compare.contents import read_cells
+from nightmill.review.compare.lines import Text, compare_lines
 from nightmill.review.compare.model import Change
 from tests.compared import cells_of, code, data, error, markdown, notebook, printed, shown, side
 
@@ -49,6 +50,29 @@ def test_text_is_told_by_line_with_a_little_around_it():
         "~6", " line 6", " line 7", " line 8", "-line 9", "+line nine", "+more",
         " line 10", " line 11", " line 12", "~8",
     ]  # fmt: skip
+
+
+def test_one_line_is_shown_rather_than_counted():
+    """A gap of a single line would take as much room as the line."""
+    for letters, gaps in [("abcdefgh", 0), ("abcdefghi", 0), ("abcdefghij", 1)]:
+        old, new = letters, letters.replace(letters[0], "A").replace(letters[-1], "Z")
+        (output,) = compared(printed("\n".join(old)), printed("\n".join(new)))
+        assert sum(line.kind == "gap" for line in output.text.lines) == gaps
+
+
+def test_words_are_marked_where_lines_are_alike():
+    """Of a line that says something else altogether no word is marked."""
+    old, new = "rows 10 of the day\nnothing in common", "rows 12 of the day\nXYZ"
+    (output,) = compared(printed(old), printed(new))
+    marked = [span.text for line in output.text.lines for span in line.spans if span.marked]
+    assert marked == ["10", "12"]
+
+
+def test_lines_keep_to_the_budget():
+    """Where it would cost too much to hold all lines against each other, none is."""
+    text = Text.of("\n".join("abcdefgh"))
+    found = compare_lines(text, Text.of("\n".join("stuvwxyz")), Budget(work=63))
+    assert (found.lines, "open both notebooks" in found.cut) == ((), True)
 
 
 @pytest.mark.parametrize(

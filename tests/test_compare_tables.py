@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from nightmill.review.compare.budget import Budget
-from nightmill.review.compare.html_tables import MAX_COLUMNS, MAX_ROWS, read_html
+from nightmill.review.compare.html_tables import (
+    MAX_CHARACTERS,
+    MAX_COLUMNS,
+    MAX_ROWS,
+    Html,
+    read_html,
+)
 from nightmill.review.compare.model import Change
 from nightmill.review.compare.tables import compare_tables
 
@@ -79,11 +87,29 @@ def test_what_spans_rows_and_columns_is_repeated():
         "<table><td>1</td><tr><td>2</table>",
         "<table><tr><td><table><tr><td>1</td></tr></table></td></tr><tr><td>2</td></tr></table>",
         "<table><tr><td colspan='99999999999999999999' rowspan=x>1</td></tr><tr><td>2</table>",
+        "<table><tr><td><svg><td>1</td></svg>1</td></tr><tr><td>2<script></td>3</script></table>",
     ],
 )
-def test_broken_tables_are_read_as_far_as_they_make_sense(html):
+def test_broken_tables_are_read_as_browsers_do(html):
     """Ends that are missing or too many, and tables in tables, leave two rows."""
     assert texts(table(html).body) == [["1"], ["2"]]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<", "<!--", "<a ", "</", "<?", "<![CDATA[", "&#", "<script", "<a b='", "<td", "<a\n", "<div>",
+     "<table><tr><td>", "<b><i>", "<svg><title>", "<td rowspan=9>"],
+)  # fmt: skip
+def test_no_html_takes_long(piece):
+    """Markup that is quadratic for simple parsers is read in time, or told to be too deep."""
+    began = time.process_time()
+    read_html(piece * (MAX_CHARACTERS // len(piece)))
+    assert time.process_time() - began < 10  # a parser that is quadratic here takes minutes
+
+
+def test_html_that_is_too_deep_is_not_read():
+    """Thousands of elements inside each other are none that somebody looks at."""
+    assert read_html("<div>" * 5000 + "text") == Html("", (), is_cut=True)
 
 
 def test_what_nobody_sees_is_not_read():
