@@ -205,12 +205,16 @@ def test_the_chart_of_rows(pages):
     assert "<svg" in pages.get("/outputs/flights/scores").text
 
 
-def test_the_chart_of_sizes(tmp_path):
+@pytest.mark.parametrize(
+    ("size", "figure", "value"),
+    [(3 << 19, "Size in MiB", 1.5), (1536, "Size in KiB", 1.5), (7, "Size in bytes", 7)],
+)
+def test_the_chart_of_sizes(tmp_path, size, figure, value):
     """Where nobody counts rows the chart tells the size."""
     store = open_store("store", base=tmp_path)
-    add(store, Night(files={"scores": {"s.csv": b"x" * (3 << 19)}}))
+    add(store, Night(files={"scores": {"s.csv": b"x" * size}}))
     page = get(open_pages(store), "/outputs/flights/scores")
-    assert (page["figure"], page["told"][0]["value"]) == ("MiB", 1.5)
+    assert (page["figure"], page["told"][0]["value"]) == (figure, value)
 
 
 def test_readers(pages):
@@ -393,9 +397,8 @@ def test_decisions_are_told(tmp_path):
     assert third.is_held
 
 
-def test_members_have_versions_of_their_own(tmp_path):
+def test_members_have_versions_of_their_own(store):
     """The query chooses a member of the step that makes it."""
-    store = open_store("store", base=tmp_path)
     for member in ("a", "b"):
         files = {"scores": {"s.csv": f"m\n{member}\n".encode()}}
         add(store, Night(member=member, files=files))

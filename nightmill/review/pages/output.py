@@ -28,7 +28,7 @@ from nightmill.store.pointer import Move, Pointer, read_current
 
 _ROWS = 50
 _CHARTED = 60  # partitions
-_MIB = 1 << 20
+_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 _DECIMALS = 3
 
 
@@ -71,7 +71,7 @@ class PartitionRow(_Part):
 class OutputPage(_Part):
     """An output: its partitions, the newest first, and its readers.
 
-    `figure` says of what the words and the chart tell: rows, or MiB where nobody counts rows.
+    `figure` says of what the words and the chart tell: rows, or the size where nobody counts them.
     """
 
     pipeline: str
@@ -169,13 +169,21 @@ def _figure(made: _Made, spec: PipelineSpec | None) -> Figure:
         found = stored(line)
         return found.rows if found else None
 
-    def mebibytes(line: Line) -> Scalar:
-        found = stored(line)
-        return round(found.size / _MIB, _DECIMALS) if found else None
-
     if any(rows(line) is not None for line in nights.lines.values()):
         return series.figure("Rows", rows)
-    return series.figure("MiB", mebibytes)
+    sizes = [found.size for line in nights.lines.values() if (found := stored(line))]
+    unit, scale = _unit(max(sizes, default=0))
+
+    def size(line: Line) -> Scalar:
+        found = stored(line)
+        return round(found.size / scale, _DECIMALS if scale > 1 else None) if found else None
+
+    return series.figure(f"Size in {unit}", size)
+
+
+def _unit(most: int) -> tuple[str, int]:
+    """Choose in which unit sizes are told that go up to this one."""
+    return next(((name, scale) for name, scale in _UNITS if most >= scale), ("bytes", 1))
 
 
 def _rows(made: _Made, keys: Sequence[tuple[str, str]]) -> Iterator[PartitionRow]:
