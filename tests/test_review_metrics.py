@@ -72,6 +72,38 @@ def test_the_list_names_steps_that_reported(pages):
     assert step["address"] in pages.get("/metrics").text
 
 
+def test_the_list_looks_back(tmp_path):
+    """Where the newest nights reported nothing, one of those before them stands in the list."""
+    store = open_store("store", base=tmp_path)
+    add(store, Night(metrics={f"m{number}": number for number in range(8)}))
+    add(store, Night(number=1, state="failed"))
+    (step,) = get(open_pages(store), "/metrics")["steps"]
+    assert (step["partition"], len(step["metrics"]), step["left_out"]) == ("2013-03-01", 6, 2)
+    add(store, Night(number=2, state="failed"))
+    add(store, Night(number=3, state="failed"))
+    assert get(open_pages(store), "/metrics")["steps"] == []
+
+
+def test_the_list_is_paged(tmp_path):
+    """A page of the list looks at 50 pipelines, and has the address of the others."""
+    store = open_store("store", base=tmp_path)
+    for number in range(52):
+        add(store, Night(pipeline=f"p{number:02}", metrics={"auc": number}))
+    pages = open_pages(store)
+    page = get(pages, "/metrics")
+    assert len(page["steps"]) == 50
+    assert [one["pipeline"] for one in get(pages, page["more"])["steps"]] == ["p50", "p51"]
+
+
+def test_a_backfill_of_some_nights(tmp_path):
+    """Far apart, nights are no series, and those between them are not called missing."""
+    store = open_store("store", base=tmp_path)
+    bundle = keep_code(store, tmp_path, SPEC.replace("* * 1-5", "* * *"))
+    for number in (0, 100):
+        add(store, Night(number=number, metrics={"auc": 0.7}, bundle=bundle))
+    assert get(open_pages(store), "/metrics/flights/score")["missing"] == 0
+
+
 def test_the_attempt_that_counts(pages):
     """Of a partition the newest attempt that committed or is held counts, and no failed one."""
     auc = values_of(get(pages, "/metrics/flights/score"), "auc")
@@ -215,6 +247,26 @@ def test_many_members_are_told_together(tmp_path):
     ]
     assert {row["standing"] for row in page["rows"]} == {"failed"}
     assert {row["address"] for row in page["rows"]} == {"/runs/flights/2013-03-01/run-0"}
+
+
+def test_a_running_night_has_no_values_yet(tmp_path):
+    """What runs stands in the table as running."""
+    store = open_store("store", base=tmp_path)
+    add(store, Night(metrics={"auc": 0.7}))
+    add(store, Night(number=1, state="running"))
+    page = get(open_pages(store), "/metrics/flights/score")
+    assert [(row["standing"], row["values"]) for row in page["rows"]] == [
+        ("running", [None]),
+        ("succeeded", [0.7]),
+    ]
+    assert page["metrics"][0]["told"][0]["words"].startswith("of 2013-03-01, none for 1 night")
+
+
+def test_a_step_without_metrics(pages):
+    """A step that reports nothing says how a notebook does."""
+    text = pages.get("/metrics/quiet/report").text
+    assert "No metric was reported" in text
+    assert "sb.glue" in text
 
 
 def test_partitions_that_are_no_dates(tmp_path):

@@ -349,6 +349,93 @@ def test_folders(pages):
     assert (chosen["kind"], chosen["published_at"], chosen["reads"]) == ("directory", "", [])
 
 
+@pytest.mark.parametrize(
+    ("files", "lines"),
+    [
+        (
+            {"s.parquet": b"x"},
+            {
+                "pandas": "pd.read_parquet('{}/s.parquet')",
+                "polars": "pl.read_parquet('{}/s.parquet')",
+                "DuckDB": "duckdb.read_parquet('{}/s.parquet')",
+            },
+        ),
+        (
+            {"s.jsonl": b"{}"},
+            {
+                "pandas": "pd.read_json('{}/s.jsonl', lines=True)",
+                "polars": "pl.read_ndjson('{}/s.jsonl')",
+                "DuckDB": "duckdb.read_json('{}/s.jsonl')",
+            },
+        ),
+        (
+            {"a.parquet": b"x", "b.parquet": b"x"},
+            {
+                "pandas": "pd.read_parquet('{}')",
+                "polars": "pl.read_parquet('{}/**/*.parquet')",
+                "DuckDB": "duckdb.read_parquet('{}/**/*.parquet')",
+            },
+        ),
+        (
+            {"a.png": b"x", "b.parquet": b"x"},
+            {
+                "polars": "pl.read_parquet('{}/**/*.parquet')",
+                "DuckDB": "duckdb.read_parquet('{}/**/*.parquet')",
+            },
+        ),
+        ({"a.csv": b"x", "b.csv": b"x"}, {}),
+        ({"model.pkl": b"x"}, {}),
+    ],
+)
+def test_lines_for_every_kind(tmp_path, files, lines):
+    """Files and folders of tables have lines for each library that can read them."""
+    store = open_store("store", base=tmp_path)
+    add(store, Night(files={"it": files}))
+    reads = get(open_pages(store), "/outputs/flights/it/2013-03-01")["chosen"]["reads"]
+    place = store.address("runs/flights/2013-03-01/run-0/score/1/outputs/it")
+    found = {one["purpose"]: one["text"].partition("= ")[2] for one in reads}
+    assert found == {library: line.format(place) for library, line in lines.items()}
+
+
+@pytest.mark.parametrize(
+    ("meant", "plain"),
+    [
+        ("s.csv", "data/flights/it/partition=2013-03-01/s.csv"),
+        ("{path: s.parquet, format: delta}", "data/flights/it"),
+        ("{path: s.csv, publish: false}", ""),
+    ],
+)
+def test_the_plain_address(tmp_path, meant, plain):
+    """The plain address is that of the published file, or of the Delta table; or there is none."""
+    store = open_store("store", base=tmp_path)
+    steps = f"steps: {{score: {{notebook: s.ipynb, outputs: {{it: {meant}}}}}}}"
+    code = keep_code(store, tmp_path, f"pipeline: flights\n{steps}\n")
+    add(store, Night(files={"it": {"s.csv": b"a\n1\n"}}, bundle=code))
+    chosen = get(open_pages(store), "/outputs/flights/it/2013-03-01")["chosen"]
+    assert chosen["published_at"] == (store.address(plain) if plain else "")
+
+
+def test_an_output_that_moved_to_another_step(tmp_path):
+    """The versions are those of the step that stored it last."""
+    store = open_store("store", base=tmp_path)
+    add(store, Night(step="old", files=scores(0)))
+    add(store, Night(step="new", number=1, partition="2013-03-01", files=scores(1)))
+    add(store, Night(step="other", number=2, partition="2013-03-01"))
+    page = get(open_pages(store), "/outputs/flights/scores/2013-03-01")
+    assert (page["step"], [one["name"] for one in page["versions"]]) == ("new", ["run-1:1"])
+
+
+def test_many_files(tmp_path):
+    """Of a folder with many files the first hundred are listed, and the others counted."""
+    store = open_store("store", base=tmp_path)
+    add(store, Night(files={"it": {f"{number:03}.txt": b"x" for number in range(103)}}))
+    chosen = get(open_pages(store), "/outputs/flights/it/2013-03-01")["chosen"]
+    assert (len(chosen["files"]), chosen["files_left_out"]) == (100, 3)
+    text = open_pages(store).get("/outputs/flights/it/2013-03-01").text
+    assert "103 files" in text
+    assert "3 more files" in text
+
+
 def test_lines_that_read(pages):
     """The line for DuckDB does read the rows."""
     reads = get(pages, "/outputs/flights/scores/2013-03-04")["chosen"]["reads"]

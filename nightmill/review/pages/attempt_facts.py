@@ -179,7 +179,9 @@ def _output(visit: Visit, version: Version, output: OutputRecord, currency: Curr
         digest=version.digest if output.files else "",
         currency=currency,
         address=output.address,
-        page=visit.links.page("outputs", *names, version=version.name),
+        page=visit.links.page(
+            "outputs", *names, member=record.member or None, version=version.name
+        ),
     )
 
 
