@@ -5,6 +5,7 @@ import shlex
 import pytest
 
 from nightmill.review.access import OwnerAccess
+from nightmill.review.pages import catalog
 from nightmill.spec.record import CheckResult, CheckState, Decision, InputRecord
 from nightmill.store.approval import approve, reject
 from nightmill.store.decision import decide, prepare
@@ -270,6 +271,19 @@ def test_partitions_are_paged(tmp_path):
     older = get(pages, page["older"])
     assert [one["version"] for one in older["partitions"]] == ["run-2:1", "run-1:1", "run-0:1"]
     assert get(pages, older["newer"])["partitions"] == page["partitions"]
+
+
+def test_more_pipelines_than_are_looked_at(tmp_path, monkeypatch):
+    """The list says how many pipelines it leaves out; each one's own page is there all the same."""
+    monkeypatch.setattr(catalog, "_MOST_PIPELINES", 2)
+    store = open_store("store", base=tmp_path)
+    for pipeline in "abcd":
+        add(store, Night(pipeline=pipeline, files=scores(0)))
+    pages = open_pages(store)
+    page = get(pages, "/outputs")
+    assert {one["pipeline"] for one in page["outputs"]} == {"a", "b"}
+    assert page["pipelines_left_out"] == 2
+    assert get(pages, "/outputs/d/scores")["partitions"][0]["version"] == "run-0:1"
 
 
 def test_a_damaged_pointer(tmp_path):

@@ -58,18 +58,24 @@ class Reader(BaseModel):
 
 @dataclass(frozen=True)
 class Catalog:
-    """The pipeline.yaml of each pipeline, the lines of each step, and its newest attempt."""
+    """The pipeline.yaml of each pipeline, the lines of each step, and its newest attempt.
+
+    `left_out` counts pipelines that were not looked at, as there are more than 500.
+    """
 
     visit: Visit
     steps: Mapping[Key, list[Line]]
     specs: Mapping[str, PipelineSpec | None]
     newest: Mapping[Key, tuple[Line, Summary]]
+    left_out: int
 
     @classmethod
     def of(cls, visit: Visit) -> Catalog:
         """Look at all pipelines that may be seen; raises StoreError."""
+        asked = visit.name("pipeline")
         planned = {name for name in visit.site.specs.now() if visit.may_read(name)}
-        names = sorted({*visit.pipelines(), *planned})[:_MOST_PIPELINES]
+        known = sorted({*visit.pipelines(), *planned}, key=lambda one: (one != asked, one))
+        names = known[:_MOST_PIPELINES]
         site, lines = visit.site, lines_of(visit.site, names)
         specs = in_parallel(lambda name: spec_of(site, name, lines[name]), names)
         steps = {(n, step): found for n in names for step, found in by_step(lines[n]).items()}
@@ -80,7 +86,9 @@ class Catalog:
             for key, line in chosen.items()
             if line and line.prefix in summaries
         }
-        return cls(visit, steps, dict(zip(names, specs, strict=True)), newest)
+        return cls(
+            visit, steps, dict(zip(names, specs, strict=True)), newest, len(known) - len(names)
+        )
 
     def zone(self, pipeline: str) -> str:
         """Name the time zone of a pipeline."""

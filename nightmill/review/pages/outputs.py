@@ -54,6 +54,7 @@ class OutputList(_Part):
     outputs: tuple[OutputRow, ...]
     known: int
     has_pipelines: bool
+    pipelines_left_out: int
     more: str | None
 
 
@@ -83,6 +84,7 @@ def build(visit: Visit) -> OutputList:
         ),
         known=len(known),
         has_pipelines=bool(catalog.specs),
+        pipelines_left_out=catalog.left_out,
         more=same_page(visit, "outputs", page=page + 1) if page * _ROWS < len(known) else None,
     )
 
