@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 from nightmill.review.render import ansi
@@ -54,7 +55,7 @@ def text_of(output: Mapping[str, Any]) -> str:
 
 def show(cell: Cell, page: NotebookPage, widgets: Widgets) -> Iterator[str]:
     """Return each output of a cell as HTML."""
-    for index, output in enumerate(cell.outputs[: page.limits.outputs]):
+    for index, output in _together(cell.outputs[: page.limits.outputs], page.limits.text_chars):
         place = _place(cell, index, page, widgets)
         if isinstance(output, Mapping):
             yield _output(output, place)
@@ -62,6 +63,22 @@ def show(cell: Cell, page: NotebookPage, widgets: Widgets) -> Iterator[str]:
             yield note("An output that is no object: the notebook is damaged here.")
     if (more := len(cell.outputs) - page.limits.outputs) > 0:
         yield note(f"{more:,} more outputs are left out here: download the notebook to see them.")
+
+
+def _together(outputs: Sequence[Any], most_chars: int) -> Iterator[tuple[int, Any]]:
+    """Join short pieces of the same stream: a progress bar writes over what it wrote before."""
+    for name, same in groupby(enumerate(outputs), key=lambda one: _stream_name(one[1])):
+        pieces = list(same)
+        texts = [joined(one.get("text")) for _, one in pieces] if name else []
+        if len(texts) > 1 and sum(map(len, texts)) <= most_chars:
+            yield pieces[0][0], {**pieces[0][1], "text": "".join(texts)}
+        else:
+            yield from pieces
+
+
+def _stream_name(output: object) -> str:
+    is_stream = isinstance(output, Mapping) and output.get("output_type") == "stream"
+    return joined(output.get("name")) if is_stream else ""  # type: ignore[attr-defined]
 
 
 def _place(cell: Cell, index: int, page: NotebookPage, widgets: Widgets) -> Place:

@@ -138,12 +138,13 @@ def _sheet(found: Any, notes: tuple[str, ...]) -> Sheet:
 
 
 def _converted(notebook: dict[str, Any]) -> dict[str, Any]:
-    import nbformat  # noqa: PLC0415 - only old notebooks need it, and it takes longer than they do
+    # Only old notebooks need it, and it takes longer to import than they do.
+    from nbformat import convert, reader  # noqa: PLC0415
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it would warn of, the page survives
-            found = nbformat.convert(nbformat.from_dict(notebook), _MAJOR)
+            found = convert(reader.reads(json.dumps(notebook)), _MAJOR)
     except Exception as error:  # converters trust what they read: anything may come
         raise _NotReadable(
             f"This notebook is of an old format and cannot be converted: {type(error).__name__}.",
