@@ -203,6 +203,18 @@ def test_a_run_whose_mark_is_gone_is_still_told(local):
 
 
 @pytest.mark.usefixtures("fresh")
+def test_an_end_counts_though_a_mark_is_left(local):
+    """A step that died between its last record and the rest of its end is not at work."""
+    record = at_work(local)
+    client = open_client(local)
+    address = live_address(client)
+    ended = record.model_copy(update={"state": AttemptState.SUCCEEDED})
+    local.write(f"{prefix_of(record)}/record.json", ended.to_json())
+    facts = client.get(f"/api{address}").json()
+    assert (facts["attempts"], facts["has_ended"]) == ([], True)
+
+
+@pytest.mark.usefixtures("fresh")
 def test_of_many_at_work_some_are_shown_and_all_are_counted(local):
     """A step with 23 members at work shows twenty."""
     for number in range(23):

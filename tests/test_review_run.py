@@ -132,6 +132,19 @@ def test_a_warning_is_shown_though_the_step_succeeded(facts, text):
     assert (remark["label"], remark["text"]) == ("weather", said)
     assert f'<strong>Warning</strong> of <a href="{PAGE}/weather/1">weather</a>' in text
     assert said in text
+    cards = {one["step"]: one["warnings"] for one in facts["cards"]}
+    assert (cards["weather"], cards["load"]) == (1, 0)
+    assert "succeeded, 1 warning</span>" in text
+    assert section(facts, "weather")["attempts"][0]["warnings"] == [said]
+
+
+def test_a_run_that_succeeded_with_a_warning_says_so_in_its_title(local):
+    """Its state is told with the number of warnings, in another colour."""
+    leave(local, record_of("load", warnings=("one", "two")))
+    text = re.sub(r"\s+", " ", open_client(local).get(PAGE).text)
+    (title,) = re.findall(r"<h1>.*?</h1>", text)
+    assert 'class="state warned"' in title
+    assert "succeeded, 2 warnings" in title
 
 
 def test_an_amendment_is_told_plainly(facts, text):

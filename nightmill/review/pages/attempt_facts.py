@@ -105,6 +105,7 @@ class AttemptFacts(Fact):
     checks: tuple[CheckFact, ...]
     checks_passed: int
     metrics: tuple[Value, ...]
+    warnings: tuple[str, ...]
     left_out: tuple[str, ...]
     code: CodeFact | None
     kernel: KernelFact | None
@@ -130,6 +131,7 @@ def facts_of(visit: Visit, record: Record, now: NowCurrent, *, state: str) -> At
         checks=checks_of(record.checks),
         checks_passed=sum(one.state is CheckState.PASSED for one in record.checks),
         metrics=values_of(record.metrics),
+        warnings=tuple(text(" ".join(one.split())) for one in record.warnings[:LISTED]),
         left_out=tuple(_left_out(record)),
         code=record.code and code_of(record.code),
         kernel=record.kernel and kernel_of(record.kernel),
@@ -221,6 +223,7 @@ def _left_out(record: Record) -> Iterator[str]:
         "inputs": record.inputs,
         "checks": record.checks,
         "metrics": record.metrics,
+        "warnings": record.warnings,
     }
     for name, found in lists.items():
         count = sum(1 for _one in found)

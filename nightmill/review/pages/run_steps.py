@@ -42,6 +42,7 @@ class StepCard(Fact):
     peak_bytes: int | None = None
     limit_bytes: int | None = None
     pool: str | None = None
+    warnings: int = 0
     needs: tuple[str, ...] = ()
 
 
@@ -130,6 +131,7 @@ def card_of(visit: Visit, found: StepRecords, needs: Iterable[str], members: int
         peak_bytes=highest and highest.peak_bytes,
         limit_bytes=highest and highest.limit_bytes,
         pool=one.pool,
+        warnings=sum(len(record.warnings) for record in newest),
         needs=tuple(needs),
     )
 
