@@ -450,6 +450,9 @@ def test_what_people_and_notebooks_wrote_is_inert(local):
     assert "<script>alert" not in answer.text
     assert "<b>x" not in answer.text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\\u202e\\ud800" in answer.text
+    attempt = client.get(f"{PAGE}/score/1")
+    assert attempt.status_code == 200
+    assert "<script>alert" not in attempt.text
     assert client.get(f"/api{PAGE}").status_code == 200
 
 

@@ -22,7 +22,9 @@ from nightmill.errors import UsageError
 from nightmill.review.commands import Command, replays
 from nightmill.review.links import Links
 from nightmill.review.pages.decide import DecisionView, decision_of
+from nightmill.review.pages.fact import text
 from nightmill.review.pages.live import LiveView, live_of
+from nightmill.review.pages.run_findings import FailureFact, failures_of
 from nightmill.review.render import (
     POLICY,
     VERSION,
@@ -36,7 +38,7 @@ from nightmill.review.signing import RENEWED_S, signed
 from nightmill.review.site import Site
 from nightmill.review.views import ATTEMPT, Document, Part, View
 from nightmill.review.visit import Visit
-from nightmill.spec.record import AttemptState, Failure, Record
+from nightmill.spec.record import AttemptState, Record
 from nightmill.spec.summary import Standing
 from nightmill.store.amend import read_progress, read_record
 from nightmill.store.interface import Store
@@ -82,7 +84,7 @@ class AttemptPage(BaseModel):
     peak_bytes: int | None
     limit_bytes: int | None
     pool: str | None
-    failure: Failure | None
+    failure: FailureFact | None
     warnings: tuple[str, ...]
     notebook: str | None
     notebook_bytes: int | None
@@ -106,6 +108,8 @@ def attempt_page(visit: Visit) -> AttemptPage:
     memory = record.memory
     return AttemptPage(
         **record.model_dump(include=_SHOWN),
+        failure=next(iter(failures_of(visit, [record])), None),
+        warnings=tuple(map(text, record.warnings)),
         label=record.label,
         zone=visit.site.specs.zone_of(record),
         standing=Standing.of(record),
@@ -125,7 +129,7 @@ def attempt_page(visit: Visit) -> AttemptPage:
 
 _SHOWN = {
     "pipeline", "partition", "run", "step", "member", "attempt", "started_at", "ended_at",
-    "duration_s", "pool", "failure", "warnings",
+    "duration_s", "pool",
 }  # fmt: skip
 
 
