@@ -266,6 +266,16 @@ def test_no_query_leads_to_what_is_hidden(enter, nights):
             assert "nothing to hide" not in text or one.kind is not View
 
 
+def test_no_suggestion_names_what_is_hidden(enter):
+    """Where a name is unknown, what it could have meant is told of what one may see."""
+    almost = HIDDEN[:-1]
+    client = enter(Rights(readable=frozenset({SHOWN, almost})))
+    for one in READING:
+        answer = ask(client, one, almost)
+        assert HIDDEN not in answer.text, one.path
+    assert "no pipeline" in client.get(f"/pipelines/{almost}").text
+
+
 # -- names and paths ------------------------------------------------------------------------------
 
 RUN_PAGE = f"/runs/{SHOWN}/2013-03-01/run-0/score/1"
