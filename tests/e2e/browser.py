@@ -34,9 +34,11 @@ def open_browser() -> Iterator[Browser]:
 
 @contextmanager
 def open_page(browser: Browser, *, phone: bool = False, dark: bool = False) -> Iterator[Page]:
-    """Open an empty page that fails its test where any script of it fails."""
+    """Open an empty page, in Tokyo, that fails its test where any script of it fails."""
     context = browser.new_context(
-        viewport=PHONE if phone else DESK, color_scheme="dark" if dark else "light"
+        viewport=PHONE if phone else DESK,
+        color_scheme="dark" if dark else "light",
+        timezone_id="Asia/Tokyo",
     )
     context.set_default_timeout(_ENOUGH_MS)
     page, faults = context.new_page(), []
