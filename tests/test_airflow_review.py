@@ -140,6 +140,8 @@ def test_it_survives_airflows_database(bag, name):
     read = DagSerialization.from_dict(json.loads(json.dumps(written)))
     edges = {task.task_id: task.upstream_task_ids for task in bag.dags[name].tasks}
     assert {task.task_id: task.upstream_task_ids for task in read.tasks} == edges
+    (review,) = (task for task in read.tasks if task.task_id.endswith(".review"))
+    assert list(review.params) == [COMMENT]
 
 
 def test_an_older_airflow_waits(files, monkeypatch):

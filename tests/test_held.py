@@ -13,10 +13,11 @@ from dataclasses import replace
 import pytest
 
 from nightmill.causes import Cause
-from nightmill.errors import StoreError
+from nightmill.errors import SpecError, StoreError, UsageError
 from nightmill.run.aftermath import amend_death
 from nightmill.run.plan import PlannedStep, Request, build_plan
 from nightmill.run.status import StepState, StepStatus
+from nightmill.spec.outputs import reviewed
 from nightmill.spec.project import Project
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.remarks import make_decision
@@ -58,7 +59,7 @@ NO = make_decision(approved=False, by="ann", comment="too few rows")
 
 
 @pytest.fixture(scope="module")
-def reviewed(make_project, tmp_path_factory):
+def place(make_project, tmp_path_factory):
     """Make a place for attempts at a step whose scores need a review."""
     project = make_project("held")
     site = Site.of(project, str(tmp_path_factory.mktemp("held") / "store"))
@@ -71,9 +72,9 @@ def reviewed(make_project, tmp_path_factory):
 
 
 @pytest.fixture
-def site(reviewed, request):
+def site(place, request):
     """Give each test a store of its own."""
-    return reviewed.at(request.node.name.replace("[", "-").strip("]"))
+    return place.at(request.node.name.replace("[", "-").strip("]"))
 
 
 def prefix_of(order: int, number: int = 1) -> str:
@@ -86,6 +87,20 @@ def bytes_of(site: Site) -> Mapping[str, bytes]:
     store = site.open()
     keys = [entry.key for entry in store.list("")]
     return {key: store.read(key).data for key in keys if not key.startswith("index/")}
+
+
+# -- pipeline.yaml ---------------------------------------------------------------------------------
+
+
+def test_what_pipeline_yaml_says(load_spec):
+    """A review is required or not; one output that needs it holds all of its step."""
+    text = "pipeline: p\nsteps:\n  s: {{notebook: n.ipynb, outputs: {{a: {}, b: b.txt}}}}\n"
+    spec = load_spec(text.format("{path: a.txt, review: required}"))
+    assert reviewed(spec.steps["s"].outputs) == ("a",)
+    assert reviewed(load_spec(text.format("a.txt")).steps["s"].outputs) == ()
+    for wrong in ("maybe", "true", "[required]"):
+        with pytest.raises(SpecError, match="review"):
+            load_spec(text.format(f"{{path: a.txt, review: {wrong}}}"))
 
 
 # -- an attempt -----------------------------------------------------------------------------------
@@ -137,13 +152,23 @@ def test_the_same_attempt_is_not_run_again(site, decision):
     assert bytes_of(site) == before
 
 
+def test_an_approval_cut_off_is_completed_by_the_same_attempt(site):
+    """Started once more after a crash between pointer and record, it completes the record."""
+    run_attempt(site, NEW)
+    store = site.open()
+    whole = approve(store, prefix_of(NEW), YES)
+    cut_off = whole.model_copy(update={"committed": False})
+    store.write(f"{prefix_of(NEW)}/record.json", cut_off.to_json())
+    assert run_attempt(site, NEW) == whole == read_record(store, NEW)
+
+
 def test_an_older_attempt_of_another_run_is_another(site):
     """A run that was cleared and has the same name is not mistaken for the one that is held."""
     run_attempt(site, NEW)
     record, store = read_record(site.open(), NEW), site.open()
     other = record.model_copy(update={"order": OLD})
     store.write(f"{prefix_of(NEW)}/record.json", other.to_json())
-    with pytest.raises(Exception, match="has been started before"):
+    with pytest.raises(UsageError, match="has been started before"):
         run_attempt(site, NEW)
 
 
@@ -172,11 +197,11 @@ def test_cut_off_anywhere_it_is_held_or_failed(site):
     calls = calls_of(site.at("trace"))
     ends = set()
     for number, call in enumerate(calls):
-        place = site.at(f"case-{number}")
+        case = site.at(f"case-{number}")
         fault = Fault(call, "after", "down")
         with suppress(StoreError):
-            run_attempt(place, NEW, wrap=lambda store, fault=fault: FaultyStore(store, fault))
-        store = place.open()
+            run_attempt(case, NEW, wrap=lambda store, fault=fault: FaultyStore(store, fault))
+        store = case.open()
         assert read_current(store) is None
         before = read_record(store, NEW)
         silent = Failure(cause=Cause.TERMINATED, message="no sign of life")
@@ -184,7 +209,7 @@ def test_cut_off_anywhere_it_is_held_or_failed(site):
         ends.add((before and before.state, after.is_held))
         assert after.is_held or after.state is AttemptState.FAILED
         assert after == before or not after.is_held
-        assert run_attempt(place, NEW, 2).is_held
+        assert run_attempt(case, NEW, 2).is_held
         assert approve(store, prefix_of(NEW, 2), YES).committed
         check_whole(store, read_current(store))
     running, held = AttemptState.RUNNING, AttemptState.SUCCEEDED

@@ -282,13 +282,14 @@ class Attempt:
     def _finish_before(self, committed: Pointer) -> None:
         """Complete the record of this very attempt, which committed and then was cut off."""
         self._desk.kept.read_back()
-        if not self._desk.kept.record.committed:
+        found = self._desk.kept.record
+        if not found.committed:
             self._desk.kept.note(
                 outputs=describe_outputs(self._desk.store, committed.outputs),
                 committed=True,
                 failure=None,  # the commit may have won although its reply was lost
                 state=AttemptState.SUCCEEDED,
-                ended_at=committed.committed_at,
+                ended_at=found.ended_at or committed.committed_at,  # an approval comes later
             )
             self._publish()
             self._desk.kept.write()
