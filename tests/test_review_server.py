@@ -11,13 +11,16 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
 from starlette.testclient import TestClient
 
 from nightmill.errors import UsageError
+from nightmill.review import server
 from nightmill.review.access import HeaderAccess, OwnerAccess, TokenAccess
 from nightmill.review.app import Based, make_app
 from nightmill.review.server import LOCAL_NAMES, Listening, guard
@@ -170,8 +173,13 @@ def test_it_serves_until_ctrl_c(folder):
 
 
 def test_it_asks_for_a_token_elsewhere(folder):
-    """The printed address signs in; nothing of it is in the log, whatever is asked."""
-    with serving(folder, "--host", ALL) as (process, address):
+    """The printed address signs in, and a browser is given it; nothing of it is in the log."""
+    opened = folder / "opened"
+    browser = folder / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o755)
+    arguments = ("--host", ALL, "--open")
+    with serving(folder, *arguments, BROWSER=f"{browser} %s") as (process, address):
         port = urlsplit(address).port
         here = f"http://127.0.0.1:{port}"
         assert ask(here, "/")[0] == 401
@@ -179,9 +187,47 @@ def test_it_asks_for_a_token_elsewhere(folder):
         assert (code, headers["location"]) == (303, "/")
         cookie = headers["set-cookie"].partition(";")[0]
         assert ask(here, "/", headers={"Cookie": cookie})[0] == 200
+        deadline = time.monotonic() + 20
+        while not opened.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)  # a poll with a deadline
+        assert opened.read_text().strip() == address
         process.send_signal(signal.SIGINT)
         process.wait(20)
         assert process.stdout.read() + process.stderr.read() == ""
+
+
+def test_what_the_command_takes(project, cli, monkeypatch):
+    """Its options say where and to whom; the project around it tells what ought to run."""
+    told = {}
+    monkeypatch.setattr(server, "serve", lambda *given, **more: told.update(more, given=given))
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    options = ["--host", "::1", "--port", "1", "--base-path", "/x", "--token", LONG]
+    options += ["--user-header", "X-User", "--allow-host", "a", "--allow-host", "b"]
+    ended = cli("review", *options, cwd=project.root / "notebooks")
+    assert (ended.code, ended.err) == (0, "")
+    store, listening = told["given"]
+    assert store.url == str(project.store)
+    assert listening == Listening("::1", 1, "/x", LONG, "X-User", ("a", "b"))
+    assert (told["owner"], told["root"]) == ("ada", project.root)
+
+
+def test_a_user_without_a_name_and_no_project(folder, cli, monkeypatch):
+    """A container's user has none, and a store can be looked at from anywhere."""
+    told = {}
+    monkeypatch.setattr(server, "serve", lambda *_given, **more: told.update(more))
+    monkeypatch.setattr("getpass.getuser", Mock(side_effect=KeyError("uid not found: 10001")))
+    assert cli("review", cwd=folder).code == 0
+    assert (told["owner"], told["root"]) == ("", None)
+
+
+def test_without_the_extra(folder, cli, monkeypatch):
+    """What is missing is named, and how to get it."""
+    monkeypatch.delitem(sys.modules, "nightmill.review.server")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    ended = cli("review", cwd=folder)
+    assert ended.code == 2
+    assert "uvicorn" in ended.err
+    assert "nightmill[review]" in ended.err
 
 
 def test_a_port_that_is_taken(folder, cli):

@@ -24,7 +24,13 @@ PREFIX = "/nightmill"
 
 _NEEDED = ("jinja2", "nh3", "markdown_it", "mdit_py_plugins", "latex2mathml", "nbformat", "duckdb")
 _VIEWS = (
-    {"name": "Nightmill", "destination": "nav", "url_route": "nightmill", "href": "nightmill/"},
+    {
+        "name": "Nightmill",
+        "destination": "nav",
+        "url_route": "nightmill",
+        "href": "nightmill/",
+        "icon": "nightmill/static/icon.svg",
+    },
     {
         "name": "Review",
         "destination": "dag_run",
