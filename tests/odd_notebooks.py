@@ -121,7 +121,7 @@ REALISTIC = (
         never=["cdn.plot", "newPlot"],
     ),
     Odd("bokeh", _file("bokeh.ipynb"), seen=["Interactive Bokeh figure"], never=["embed_items"]),
-    Odd("altair", _file("altair.ipynb"), seen=["Interactive Vega-Lite figure", "alt.Chart"]),
+    Odd("altair", _file("altair.ipynb"), seen=["Interactive Vega-Lite figure", "alt.Chart", "Delays by hour"]),
     Odd(
         "vega-lite without text",
         _of(
@@ -149,7 +149,7 @@ REALISTIC = (
     Odd(
         "ipywidgets",
         _file("widgets.ipynb"),
-        seen=["top n 7 (0 to 10)", "bold", "sure true", "part 3.0 of 4.0"],
+        seen=["top n 7 (0 to 10)", "bold", "sure true", "part 3.0 of 4.0", "carrier AA"],
         never=["<script"],
     ),
     Odd(

@@ -6,6 +6,7 @@ the sanitizing alone that holds. One browser and one tab serve all: a page has m
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,11 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from nightmill.review.render import POLICY, NotebookPage, render
+from tests.e2e.browser import PHONE
 from tests.odd_notebooks import CANARY, ODD, SCRIPT
 
 pytestmark = pytest.mark.e2e
 
-_CHROMIUM = "/usr/bin/chromium"
-_PHONE = {"width": 390, "height": 844}
 _FORBIDDEN = (
     "script, iframe, frame, object, embed, form, input, button, select, textarea, base, link, "
     "svg, audio, video, portal, template, slot, [srcdoc], [name]:not(meta)"
@@ -34,7 +34,8 @@ _LOOK = """(forbidden) => {
     forbidden: [...document.querySelectorAll(forbidden)].map((one) => one.outerHTML.slice(0, 200)),
     handlers: attributes.filter(([, it]) => it.name.startsWith('on')).map(([, it]) => it.name),
     links: [...document.querySelectorAll('[href]')].map((one) => one.protocol + one.tagName),
-    covering: elements.filter((one) => ['fixed', 'absolute'].includes(getComputedStyle(one).position)).length,
+    covering: elements.map((one) => getComputedStyle(one).position)
+      .filter((it) => ['fixed', 'absolute'].includes(it)).length,
     refreshing: document.querySelectorAll('meta[http-equiv=refresh]').length,
     wide: document.documentElement.scrollWidth - window.innerWidth,
   };
@@ -103,12 +104,8 @@ class Tab:
 
     def strange(self) -> list[str]:
         """Tell what was asked for beyond the page itself and the data in it."""
-        own = f"http://127.0.0.1:{self.site.port}/"
-        asked = [
-            one
-            for one in self.requests
-            if not one.startswith(("data:", f"{own}policy", f"{own}bare"))
-        ]
+        pages = tuple(f"http://127.0.0.1:{self.site.port}/{kind}/" for kind in ("policy", "bare"))
+        asked = [one for one in self.requests if not one.startswith(("data:", *pages))]
         return [*asked, *self.site.asked, *self.dialogs]
 
 
@@ -130,9 +127,10 @@ def tab(site):
     rules = f"--host-resolver-rules=MAP canary.test:80 127.0.0.1:{site.port}"
     with sync_playwright() as play:
         browser = play.chromium.launch(
-            executable_path=_CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", rules]
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-dev-shm-usage", rules],
         )
-        tab = Tab(browser.new_page(viewport=_PHONE), site)
+        tab = Tab(browser.new_page(viewport=PHONE), site)
         tab.page.on("request", lambda one: tab.requests.append(one.url))
         tab.page.on("dialog", lambda one: (tab.dialogs.append(one.message), one.dismiss()))
         yield tab
@@ -157,7 +155,7 @@ def test_the_policy_alone_stops_a_script(tab):
 
 @pytest.mark.parametrize("number", range(len(ODD)), ids=[odd.name for odd in ODD])
 def test_a_page_does_nothing_even_without_a_policy(tab, number):
-    """Sanitizing alone leaves nothing that runs, loads, asks or covers; no page scrolls sideways."""
+    """Sanitizing alone leaves nothing that runs, loads or covers; no page scrolls sideways."""
     tab.open("bare", str(number))
 
     seen = tab.page.evaluate(_LOOK, _FORBIDDEN)

@@ -51,6 +51,9 @@ class Place:
         return f'<p class="note">{link(self.address(kind), f"Open {told}")}</p>'
 
 
+_NOTHING = "<!-- nothing to see -->"
+"""What is shown of HTML that is there for its scripts alone, or to be filled by them."""
+
 Bundle = Mapping[str, Any]
 Form = Callable[[Bundle, Place], str]
 """Shows a bundle in one of its forms; returns nothing where there is nothing to see."""
@@ -62,8 +65,8 @@ def display(bundle: Bundle, place: Place) -> str:
     if VIEW in bundle:
         return _widget(bundle, place)
     if kind := figures.kind_of(types):
-        still = _first(bundle, place, _STILL) or figures.summary(bundle)
-        return figures.told(kind) + still
+        still = _first(bundle, place, _PICTURES) or figures.summary(bundle)
+        return figures.told(kind) + (still or _first(bundle, place, _TEXT))
     if scrap := next((one for one in types if one.startswith(_SCRAP)), ""):
         return _scrap(bundle[scrap])
     return _first(bundle, place, _FORMS) or _unknown(bundle)
@@ -100,8 +103,8 @@ def _html(bundle: Bundle, place: Place) -> str:
         plain = _plain(bundle, place) if PLAIN in bundle else ""
         return plain + note(found.left_out) + place.too_long("HTML", len(text), HTML)
     if found.is_empty:
-        still = _first(bundle, place, _STILL)
-        return still + figures.told("interactive output") if still and found.scripted else still
+        acted = figures.told("interactive output") if found.scripted else ""
+        return _first(bundle, place, _STILL) + acted or _NOTHING
     style = " styled" if found.styled else ""
     return f'<div class="html{style}" id="{place.identity}" tabindex="0">{found.whole()}</div>'
 
@@ -149,7 +152,8 @@ def _image(place: Place, data: bytes, kind: str, *, alt: str) -> str:
         return place.too_long("Picture", len(data), kind)
     else:
         source = pictures.address(data, kind)
-    return f'<img src="{escape(source)}" alt="{escape(alt)}" loading="lazy">'
+    lazy = "" if source.startswith("data:") else ' loading="lazy"'
+    return f'<img src="{escape(source)}" alt="{escape(alt)}"{lazy}>'
 
 
 def _alt(bundle: Bundle, place: Place, found: pictures.Picture) -> str:
@@ -194,11 +198,9 @@ def _scrap(scrap: object) -> str:
     return f'<div class="scrap"><span class="label">{name}</span> {shown}</div>'
 
 
-_STILL: Mapping[str, Form] = {
-    **{kind: _raster(kind) for kind in RASTER},
-    SVG: _svg,
-    PLAIN: _plain,
-}
+_PICTURES: Mapping[str, Form] = {**{kind: _raster(kind) for kind in RASTER}, SVG: _svg}
+_TEXT: Mapping[str, Form] = {PLAIN: _plain}
+_STILL = {**_PICTURES, **_TEXT}
 _FORMS: Mapping[str, Form] = {
     HTML: _html,
     "text/markdown": _markdown,

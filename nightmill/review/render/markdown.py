@@ -140,7 +140,7 @@ def _image(
     else:
         held = pictures.inert_address(place)
     if held:
-        return writing.put(f'<img src="{held}" alt="{escape(alt)}" loading="lazy">')
+        return writing.put(f'<img src="{held}" alt="{escape(alt)}">')
     if place.lower().startswith(_WEB):
         writing.elsewhere.append(place)
     return writing.put(

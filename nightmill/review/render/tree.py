@@ -42,7 +42,7 @@ class _Tree:
                 yield f'<li class="soft">{len(value) - place:,} more</li>'
                 return
             name = escape(shortened(str(key), 200))
-            yield f'<li><span class="key">{name}</span>: {self.node(item, depth + 1)}</li>'
+            yield f'<li><span class="j-key">{name}</span>: {self.node(item, depth + 1)}</li>'
 
 
 def tree(value: Any) -> str:
@@ -57,4 +57,4 @@ def leaf(value: Any) -> str:
         text = value if isinstance(value, str) else json.dumps(value)
     except (TypeError, ValueError):  # an integer of thousands of digits
         return note("a value that cannot be shown")
-    return f'<span class="{kind}" dir="auto">{escape(shortened(text, _LONGEST))}</span>'
+    return f'<span class="j-{kind}" dir="auto">{escape(shortened(text, _LONGEST))}</span>'

@@ -58,18 +58,26 @@ def _line(kind: str, state: Mapping[str, Any]) -> str:
 
 
 def _value(kind: str, state: Mapping[str, Any]) -> str:
-    value = state.get("value", state.get("_options_labels"))
+    value = state.get("value", _chosen(state))
     if kind in _HTML:
         return clean(joined(value)[:_MOST_HTML]).html
     if kind in _PROGRESS:
         return f"{leaf(value)} of {leaf(state.get('max', 100))}"
     if kind == "ButtonModel":
         return '<span class="soft">button</span>'
-    if "value" not in state or isinstance(value, dict):
+    if value is None or isinstance(value, dict):
         return ""
     if isinstance(value, list):
         return " to ".join(leaf(one) for one in value[:20])
     return leaf(value) + _bounds(state)
+
+
+def _chosen(state: Mapping[str, Any]) -> Any:
+    """Return the label that a selection shows: it keeps only the place of it."""
+    labels, place = state.get("_options_labels"), state.get("index")
+    if not isinstance(labels, list) or not isinstance(place, int):
+        return None
+    return labels[place] if 0 <= place < len(labels) else None
 
 
 def _bounds(state: Mapping[str, Any]) -> str:
