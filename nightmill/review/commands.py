@@ -22,7 +22,8 @@ class Command(BaseModel):
 def replays(record: Record) -> Iterator[Command]:
     """Return the commands that run an attempt once more, or open it."""
     line = _line("replay", record, **_step(record), attempt=str(record.attempt))
-    yield Command(purpose="Open a copy in JupyterLab, at the failing cell", text=f"{line} --open")
+    where = ", at the failing cell" if record.failure else ""
+    yield Command(purpose=f"Open a copy in JupyterLab{where}", text=f"{line} --open")
     yield Command(purpose="Run it again and compare", text=line)
 
 

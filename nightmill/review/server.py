@@ -102,7 +102,9 @@ def serve(
     fit together, NightmillError where the port cannot be had.
     """
     chosen = guard(listening, owner)
-    app = make_app(Site.open(store, chosen.access, root=root, hosts=chosen.hosts))
+    site = Site.open(store, chosen.access, root=root, hosts=chosen.hosts)
+    site.warm()
+    app = make_app(site)
     with closing(_listen(listening)) as listener:
         config = uvicorn.Config(
             Based(app, listening.base_path) if listening.base_path.strip("/") else app,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from nightmill.errors import NightmillError
 from nightmill.review.access import Access
 from nightmill.review.specs import Specs
 from nightmill.store.index import Index
@@ -48,3 +51,12 @@ class Site:
             secret=secret or secrets.token_bytes(32),
             hosts=hosts,
         )
+
+    def warm(self) -> None:
+        """Begin to read the index, so that the first page waits for less of it."""
+        threading.Thread(target=self._read_index, name="nightmill-index", daemon=True).start()
+
+    def _read_index(self) -> None:
+        with suppress(NightmillError):  # whoever asks for a page is told of it there
+            for pipeline in self.index.pipelines():
+                self.index.attempts(pipeline)
