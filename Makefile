@@ -12,7 +12,7 @@ ifeq ($(UV_DEFAULT_INDEX),)
 unexport UV_DEFAULT_INDEX
 endif
 
-.PHONY: help setup kernels demo test check format e2e bench lock airflow image lab clean
+.PHONY: help setup kernels demo review test check format e2e bench lock airflow image lab clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /: /' | column -t -s ':'
@@ -34,6 +34,9 @@ kernels: setup ## build the environment of every kernel in kernels/
 demo: kernels ## train a model, then one night of flight_delays
 	$(BIN)/nightmill run flight_model --partition 2013-02-25
 	$(BIN)/nightmill run flight_delays --partition 2013-03-01
+
+review: setup ## the review pages of what ran here, on loopback
+	$(BIN)/nightmill review --open
 
 test: kernels ## the tests, but for those of make e2e
 	$(BIN)/python -m pytest -m "not e2e"
