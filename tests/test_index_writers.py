@@ -21,7 +21,7 @@ from nightmill.store.versions import find_versions
 from tests.commit_attempt import DAY as ATTEMPT_DAY
 from tests.commit_attempt import PIPELINE as ATTEMPT_PIPELINE
 from tests.commit_attempt import STEP as ATTEMPT_STEP
-from tests.commit_attempt import Site, no_engine, read_record, run_attempt
+from tests.commit_attempt import Site, no_engine, plant, read_record, run_attempt
 from tests.faulty_store import Fault, FaultyStore
 from tests.stored_versions import DAY, PIPELINE, STEP, add_version
 from tests.stored_versions import prefix_of as prefix_of_version
@@ -126,21 +126,20 @@ def test_an_index_that_fails_fails_no_attempt(site):
     )
 
 
-def test_a_record_that_was_not_stored_is_not_told(site):
-    """An end that is in no record is in no index: the mark stays for the next sweep."""
+def test_an_end_that_was_not_stored_is_not_told(site):
+    """An end that is in no record is in no index: the mark stays, and a sweep tells both."""
     here = site.at("no-record")
-    fault = Fault(f"write {PREFIX.replace('run-1', 'RUN')[:-1]}N/record.json #2", "before", "down")
-    seen: list[FaultyStore] = []
-
-    def wrap(one) -> FaultyStore:
-        seen.append(FaultyStore(one, fault))
-        return seen[0]
-
-    with pytest.raises(Exception, match="planted"):
-        run_attempt(here, 1, wrap=wrap)
-    assert seen[0].is_down
-    (line,) = Index(here.open()).attempts(ATTEMPT_PIPELINE)
-    assert line.standing is Standing.RUNNING
+    store = here.open()
+    plant(store, 5)
+    last = f"write {PREFIX.replace('run-1', 'RUN').removesuffix('1')}N/record.json #1"
+    record = run_attempt(here, 1, wrap=lambda one: FaultyStore(one, Fault(last, "before", "raise")))
+    assert record.failure.cause is Cause.FENCED
+    assert "record_not_stored" in record.failure.evidence
+    assert standings(store, ATTEMPT_PIPELINE) == [("run-1", Standing.RUNNING, None)]
+    (swept,) = sweep(store, silent_for=timedelta(0), by="test")
+    assert swept.fate is Fate.AMENDED
+    told = ("run-1", Standing.FAILED, Cause.TERMINATED)
+    assert standings(store, ATTEMPT_PIPELINE) == [told]
 
 
 def test_an_attempt_that_had_committed_is_told_when_it_is_started_again(site):
