@@ -291,6 +291,14 @@ def test_a_cell_that_took_longer_is_notable_by_a_quarter_and_a_second(old, new, 
     assert found.duration.ratio == (new / old if old else None)
 
 
+def test_the_cell_that_holds_the_parameters_costs_nothing():
+    """What papermill injects has the number of the parameters cell, and is none of the author's."""
+    both = [(cost(1, took), cost(1, 50.0).model_copy(update={"injected": True})) for took in (1, 9)]
+    sides = [side([code("x", number=1)], cells=one) for one in both]
+    (found,) = compare(sides[0], sides[1]).costs
+    assert (found.duration.before, found.duration.after) == (1, 9)
+
+
 def test_cells_take_their_costs_along():
     """A cell that got another number is held against itself."""
     before = side([code("x", number=1)], cells=(cost(1, 1.0, 100 << 20),), duration_s=10.0,

@@ -264,6 +264,18 @@ def test_data_of_a_plot_is_told_by_line_and_large_data_as_data():
     assert large.text.cut == "compared by line: nothing of data this large; the whole differs"
 
 
+def test_json_as_deep_as_it_can_be_read():
+    """Where data can be read but not be written again, the notebook is none that is compared."""
+    read = []
+    for depth in (10, 600, *range(850, 1000, 5)):
+        deep = json.dumps(data("x/y+json", 0)).replace("0", f"{'[' * depth}{']' * depth}")
+        read.append(
+            read_cells(f'{{"cells": [{{"cell_type": "code", "outputs": [{deep}]}}]}}'.encode())
+        )
+    assert [len(one[0].outputs) for one in read[:2]] == [1, 1]
+    assert read[-1] is None
+
+
 @pytest.mark.parametrize(
     ("bundle", "kind"),
     [

@@ -98,6 +98,7 @@ def pages(tmp_path_factory):
         "fifth": on(5, 5, metrics={"auc": 0.86}),
         "repeated": on(5, 9),
         "again": on(5, 9, attempt=2),
+        "later and bad": on(1, 30, **bad),
         "member": on(4, 6, member="north"),
         "member before": on(1, 7, member="north"),
         "other step": on(4, 8, step="other"),
@@ -158,6 +159,7 @@ def test_the_attempt_that_a_reader_names(pages, query, expected):
         {"with_run": "run-6"},  # of a member
         {"with_run": "../../run-1"},
         {"with_attempt": "7"},
+        {"with_attempt": "one"},
         {"with_attempt": "-1"},
         {"with_attempt": "\u0663"},
         {"with_attempt": "9" * 5000},
@@ -214,7 +216,7 @@ def test_choices_lead_to_other_comparisons(pages):
     assert [(one["partition"], one["run"]) for one in choices if one["is_chosen"]] == [
         ("2013-01-01", "run-1")
     ]
-    assert len(choices) == 8  # neither itself, nor members and other steps
+    assert len(choices) == 9  # neither itself, nor members and other steps
     other = pages.client.get(f"/api{choices[0]['address']}").json()
     assert other["before"]["partition"] == choices[0]["partition"]
     assert other["is_last_good"] is False

@@ -95,17 +95,18 @@ def read_cells(data: bytes, address: Address = _nowhere) -> tuple[Cell, ...] | N
     What papermill added is left out: the parameters are told from the record, an error in its cell.
     """
     notebook = executed.parse(data)
-    if notebook is None:
+    try:
+        return None if notebook is None else tuple(_cells(notebook["cells"], address))
+    except RecursionError:  # JSON that could just be read, and cannot be written
         return None
-    cells = [
-        (place, cell) for place, cell in enumerate(notebook["cells"]) if isinstance(cell, Mapping)
-    ]
+
+
+def _cells(found: Sequence[Any], address: Address) -> Iterator[Cell]:
+    cells = [(place, cell) for place, cell in enumerate(found) if isinstance(cell, Mapping)]
     own = [one for one in cells if "nightmill" in _part(one[1], "metadata")] or cells
     authors = [one for one in own if "injected-parameters" not in _tags(one[1])]
-    return tuple(
-        _cell(cell, at + 1, partial(address, place))
-        for at, (place, cell) in enumerate(authors[:MAX_CELLS])
-    )
+    for position, (place, cell) in enumerate(authors[:MAX_CELLS], start=1):
+        yield _cell(cell, position, partial(address, place))
 
 
 def _cell(cell: Mapping[str, Any], position: int, address: _PlacedAddress) -> Cell:
@@ -189,10 +190,16 @@ def _of_image(mime: str, data: str, address: str) -> Output:
 
 def _of_data(value: object) -> Output:
     whole = executed.valid_unicode(json.dumps(value, sort_keys=True, ensure_ascii=False))
-    if len(whole) > _MAX_JSON:  # indenting takes a hundred times as long
-        return Output(Kind.DATA, _hash(whole), is_cut=True)
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
-    return Output(Kind.DATA, _hash(whole), executed.valid_unicode(text))
+    shown = _indented(value) if len(whole) <= _MAX_JSON else ""  # it takes a hundred times as long
+    return Output(Kind.DATA, _hash(whole), shown, is_cut=not shown)
+
+
+def _indented(value: object) -> str:
+    try:
+        text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+    except RecursionError:  # it goes less deep than the reader
+        return ""
+    return executed.valid_unicode(text)
 
 
 def _of_text(kind: Kind, text: str) -> Output:
