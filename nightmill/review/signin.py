@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -31,12 +30,11 @@ def sign_in_routes(site: Site) -> Iterator[Route]:
         links, given = Links(base_of(request)), form.get("token")
         found = _PAGE.fullmatch(form.get("next", ""))
         page = found[0] if found else "/"
-        if given is None:
+        if given is None or not access.is_token(given.strip()):
             template = environment().get_template("signin.html")
-            text = template.render(links=links, user=None, store="", page=page)
-            return Response(text, media_type="text/html")
-        if not access.is_token(given.strip()):
-            raise HTTPException(401, "This is not the token that the command printed.")
+            is_wrong = given is not None
+            text = template.render(links=links, user=None, store="", page=page, is_wrong=is_wrong)
+            return Response(text, 401 if is_wrong else 200, media_type="text/html")
         answer = RedirectResponse(links.base + page, status_code=303)
         answer.set_cookie(
             COOKIE,
