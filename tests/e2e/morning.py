@@ -68,10 +68,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 flights = pd.read_parquet(features)
+missing = sorted({"carrier", "hour", "late"} - {*flights.columns})
 print(f"{len(flights):,} flights on {partition:%d %B %Y}")
 # %% [markdown]
 # ## Predict
 # %%
+assert not missing, f"the features of today lack {', '.join(missing)}"
 known = pd.get_dummies(flights["carrier"]).assign(hour=flights["hour"])
 model = LogisticRegression(max_iter=500).fit(known, flights["late"])
 flights["p_late"] = model.predict_proba(known)[:, 1]
