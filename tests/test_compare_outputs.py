@@ -48,7 +48,7 @@ def test_text_is_told_by_line_with_a_little_around_it():
     (output,) = compared(printed(old), printed(old.replace("line 9\n", "line nine\nmore\n")))
     assert lines(output) == [
         "~6", " line 6", " line 7", " line 8", "-line 9", "+line nine", "+more",
-        " line 10", " line 11", " line 12", "~8",
+        " line 10", " line 11", " line 12", "~7",
     ]  # fmt: skip
 
 

@@ -196,6 +196,7 @@ def test_a_reviewer_reads_what_changed(browser, site):
         removed = page.locator("del.line.removed").first
         assert removed.inner_text().split() == ["\N{MINUS SIGN}", "depth=6,"]
         assert look_at_all(page) == [420, 420, 90, 90]  # open_page sees that no script of them ran
+        page.evaluate("scrollTo(0, 0)")
         keep_picture(page, "compare")
 
         page.get_by_role("link", name="Show what is equal, too").click()
@@ -220,6 +221,7 @@ def test_everybody_can_read_it(browser, site, phone, dark):
             assert faults_for_people(page) == []
             assert not is_too_wide(page)
             if not query and (phone or dark):
+                look_at_all(page)
                 keep_picture(page, f"compare-{'phone' if phone else 'dark'}", whole=True)
         page.goto(f"{site}/compare/flights/2013-03-01/run-1/score/1")  # nothing is before it
         assert faults_for_people(page) == []

@@ -101,6 +101,8 @@ def _images(before: Output, after: Output) -> OutputChange:
 def _texts(before: Output, after: Output, budget: Budget) -> OutputChange:
     steady = _STEADY.get(after.kind, volatile.text)
     old, new = (words.plain(one.text) for one in (before, after))
+    if old.endswith("\n") and new.endswith("\n"):
+        old, new = old[:-1], new[:-1]  # else an empty line would end every difference
     then, now = steady(old), steady(new)
     is_cut = before.is_cut or after.is_cut
     if then.text == now.text and not is_cut:
