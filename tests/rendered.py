@@ -11,14 +11,17 @@ from nightmill.review.render import NotebookPage, render
 _VOID = {"br", "col", "hr", "img", "meta", "wbr"}
 _SILENT = {"style", "title"}
 _INLINE = {"a", "b", "code", "em", "i", "s", "span", "strong"}  # what no space stands around
-_ALLOWED = set(
-    "html head body meta title style main header section nav h1 h2 h3 h4 h5 h6 div p span a strong b i em u "
-    "s del ins mark small sub sup code pre kbd samp var q cite abbr dfn time img figure figcaption "
-    "details summary table caption colgroup col thead tbody tfoot tr th td ul ol li dl dt dd hr br "
-    "wbr blockquote center progress ruby rt rp bdi bdo strike tt "
-    "math mrow mi mn mo ms mtext mspace msqrt mstyle mfrac msub msup munder mover mroot msubsup "
-    "munderover mmultiscripts mprescripts none mtable mtr mtd mpadded mphantom menclose".split()
+_DOCUMENT = "html head body meta title style main header section nav h1 div p span details summary"
+_TEXT = (
+    "h2 h3 h4 h5 h6 a strong b em i u s del ins mark small sub sup code pre kbd samp var q cite "
+    "abbr dfn time img figure figcaption ul ol li dl dt dd hr br wbr blockquote center progress ruby rt "
+    "rp bdi bdo strike tt table caption colgroup col thead tbody tfoot tr th td"
 )
+_MATH = (
+    "math mrow mi mn mo ms mtext mspace msqrt mstyle mfrac msub msup munder mover mroot msubsup "
+    "munderover mmultiscripts mprescripts none mtable mtr mtd mpadded mphantom menclose"
+)
+_ALLOWED = {tag for group in (_DOCUMENT, _TEXT, _MATH) for tag in group.split()}
 _LINK = re.compile(r"https?://|mailto:|#")
 _LOADS = re.compile(r"url\(|@import|expression\(|image-set|position\s*:|behavior|-moz-binding")
 

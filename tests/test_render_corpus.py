@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.odd_notebooks import HOSTILE, ODD
+from tests.odd_hostile import HOSTILE
+from tests.odd_notebooks import ODD
 from tests.rendered import check_inert, page_of
 
 _LONGEST_S = 20  # of a page on a machine that does other things; most take milliseconds

@@ -43,7 +43,7 @@ def test_the_failing_cell_is_first_in_sight(ended):
 
     assert 'href="#cell-5"' in banner
     assert "ZeroDivisionError: division by zero" in banner
-    assert "Did not run to its end in cell 5" in banner
+    assert "Did not run to its end" not in ended.page.text  # it says the same once more
     assert "Score the day" in banner
 
 

@@ -18,7 +18,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from nightmill.review.render import POLICY, NotebookPage, render
 from tests.e2e.browser import PHONE
-from tests.odd_notebooks import CANARY, ODD, SCRIPT
+from tests.making_notebooks import CANARY, SCRIPT
+from tests.odd_notebooks import ODD
 
 pytestmark = pytest.mark.e2e
 

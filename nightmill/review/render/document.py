@@ -158,13 +158,15 @@ def _banner(cells: Sequence[Cell], failing: Cell) -> str:
     said = outputs.error_of(errors[-1]).told if errors else ""
     word = STATES[failing.state][1] if failing.state else "failed"
     first = cells[0]
-    own = f"<p>{words_of(first.source[:_NOTE_CHARS])}</p>" if first.role is Role.MARKER else ""
+    own = words_of(first.source[:_NOTE_CHARS]) if first.role is Role.MARKER else ""
+    is_new = own and not (said and own.endswith(f": {said}"))
+    more = f'<p dir="auto">{escape(own)}</p>' if is_new else ""
     title = f" “{escape(failing.title)}”" if failing.title else ""
     link = f'<a href="#{failing.anchor}">{escape(failing.name)}</a>'
     return (
         '<div class="banner" role="note" aria-label="Failure">'
         f'<p><span aria-hidden="true">✗</span> {link}{title} {word}</p>'
-        f'<p class="said" dir="auto">{escape(said)}</p>{own}</div>\n'
+        f'<p class="said" dir="auto">{escape(said)}</p>{more}</div>\n'
     )
 
 

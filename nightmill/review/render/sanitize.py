@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from html import unescape
 
 import nh3
 
@@ -163,8 +164,8 @@ def clean(
 
 
 def words_of(html: str) -> str:
-    """Return the text of some HTML, without any element."""
-    return nh3.clean(html, tags=set(), clean_content_tags=set(_WITH_CONTENT)).strip()
+    """Return the text of some HTML; it is text, and no HTML any more."""
+    return unescape(nh3.clean(html, tags=set(), clean_content_tags=set(_WITH_CONTENT))).strip()
 
 
 def missing(found: Clean) -> str:

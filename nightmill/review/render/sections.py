@@ -129,7 +129,7 @@ def _reason(cell: Cell, neighbours: tuple[Cell, ...]) -> str:
 def _source(cell: Cell, notebook: Notebook, *, is_failing: bool) -> str:
     limits = notebook.page.limits
     if cell.role is Role.MARKER:
-        return f"<p>{words_of(cell.source[:_NOTE_CHARS])}</p>"
+        return f'<p dir="auto">{escape(words_of(cell.source[:_NOTE_CHARS]))}</p>'
     if cell.kind == "markdown":
         text = markdown(cell.source, limits.markdown_chars, cell.attachments)
         return f'<div class="prose">{text}</div>'
