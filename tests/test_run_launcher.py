@@ -31,9 +31,9 @@ here, step, attempt = pathlib.Path.cwd(), given["step"], int(given["attempt"])
 def say(**event):
     print(json.dumps(event), flush=True)
 
-def end(code, cause=None, message=None):
+def end(code, cause=None, message=None, review=""):
     say(event="step_ended", state="x", cause=cause, message=message, cell=2, duration_s=1.5,
-        peak_bytes=300, notebook="/store/notebook.ipynb", outputs={})
+        peak_bytes=300, notebook="/store/notebook.ipynb", outputs={}, review=review)
     sys.exit(code)
 
 def fail(cause):
@@ -50,6 +50,8 @@ match step.split("_")[0]:
         wait_for("meets_a.began", "meets_b.began")
     case "fails":
         fail("notebook_error")
+    case "held":
+        end(0, review="held for review")
     case "flaky":  # flaky_<cause, dashes for underscores>_<attempts that fail>
         say(event="warning", text=f"attempt {attempt}")
         say(event="tail", cell=2, lines=["last", "words"])
@@ -189,6 +191,29 @@ def test_no_more_steps_run_at_once_than_workers(launcher):
 
     launcher(*(planned(name) for name in "abc"), workers=1).run(watch)
     assert max(most) == 1
+
+
+def test_what_a_held_step_keeps_waiting(launcher):
+    """Who needs it is not run, and neither is who needs that; a failure beside it says more."""
+    ended = run(
+        launcher(
+            planned("held"),
+            planned("fails"),
+            planned("needs", "held"),
+            planned("next", "needs"),
+            planned("both", "held", "fails"),
+            planned("optional", waits_for=("held",)),
+        )
+    )
+    assert {name: one.state for name, one in ended.items()} == {
+        "held": StepState.HELD,
+        "fails": StepState.FAILED,
+        "needs": StepState.UNREVIEWED,
+        "next": StepState.UNREVIEWED,
+        "both": StepState.BLOCKED,
+        "optional": StepState.SUCCEEDED,
+    }
+    assert ended["held"].review == "held for review"
 
 
 def test_a_step_starts_after_what_it_needs(launcher):

@@ -127,13 +127,14 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
     def _begin(self, context: Any) -> tuple[StepRun, Mapping[str, Any] | None]:
         """Make the StepRun, and find its result where that is known without a pod.
 
-        An earlier try may have committed it; or an input is missing.
+        An earlier try may have committed it, or be held for review; or an input is missing.
         """
         run = self.make_step_run(context)
         self._clear_away(run)
         done = self._outcome(run).committed() if run.attempt > 1 else None
         if done is not None:
-            self.log.info("An earlier try has committed this already: %s", done["record"])
+            what = "waits for a review" if done["held"] else "has committed this"
+            self.log.info("An earlier try %s already: %s", what, done["record"])
             return run, done
         done = missing_inputs(context, run, Path(self.project))
         if done is None:

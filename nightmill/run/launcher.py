@@ -90,7 +90,7 @@ class Launcher:
                 self._observer(status, {"event": "over"})
             elif self.stopped or self._lacks(status, FAILURES):
                 self._block(status, StepState.BLOCKED)
-            elif self._lacks(status, WITHHELD):
+            elif self._lacks(status, WITHHELD) and self._is_ready(status):  # a failure says more
                 self._block(status, StepState.UNREVIEWED)
             elif self._has_room(status) and self._is_ready(status) and self._may_begin(status):
                 self._start(status, selector)
