@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import AwareDatetime
 
 from nightmill.errors import StoreError, UsageError
-from nightmill.publish.publish import publish_current
+from nightmill.publish.approved import approve_and_publish
 from nightmill.review.commands import Command, decides
 from nightmill.review.pages.attempt_facts import CheckFact, OutputFact, checks_of, outputs_of
 from nightmill.review.pages.fact import Fact
@@ -20,10 +20,12 @@ from nightmill.review.pages.notes import who
 from nightmill.review.pages.now_current import NowCurrent
 from nightmill.review.views import ATTEMPT, Action
 from nightmill.review.visit import Visit
+from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import shown
 from nightmill.spec.record import CheckState, Record
 from nightmill.spec.remarks import TEXT_CHARACTERS, make_decision
-from nightmill.store.approval import approve, reject
+from nightmill.store.amend import read_record
+from nightmill.store.approval import reject
 from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store
 from nightmill.store.keys import encode, pointer_key_of
@@ -136,23 +138,23 @@ def _decide(visit: Visit, form: Mapping[str, str]) -> str:
     decision = make_decision(
         approved=is_approval, by=who(visit, form), comment=form.get("comment", "")
     )
-    act = approve if is_approval else reject
-    record = act(visit.site.store, visit.prefix, decision)
-    is_behind = is_approval and not _publish(visit, record)
+    store, prefix = visit.site.store, visit.prefix
+    if is_approval:
+        approved = approve_and_publish(store, prefix, decision, spec=_spec(visit))
+        record, is_behind = approved.record, bool(approved.warnings)
+    else:
+        record, is_behind = reject(store, prefix, decision), False
     query = f"?{BEHIND}=1" if is_behind else ""
-    return f"{visit.links.run(visit.prefix)}{query}#{anchor_of(record)}"
+    return f"{visit.links.run(prefix)}{query}#{anchor_of(record)}"
 
 
-def _publish(visit: Visit, record: Record) -> bool:
-    """Publish what has become current; say whether all of it was."""
-    specs, code = visit.site.specs, record.code
-    spec = specs.now().get(record.pipeline) or specs.ran(
-        record.pipeline, code.bundle if code else None
-    )
-    if spec is None or record.step not in spec.steps:
-        return not record.outputs
-    where = {"step": record.step, "partition": record.partition, "member": record.member}
-    return not any(one.problem for one in publish_current(visit.site.store, spec, **where))
+def _spec(visit: Visit) -> PipelineSpec | None:
+    """Find what says where outputs are published: the project, else the pipeline as it ran."""
+    specs, record = visit.site.specs, read_record(visit.site.store, visit.prefix)
+    if record is None:  # the act itself tells what is wrong
+        return None
+    bundle = record.code.bundle if record.code else None
+    return specs.now().get(record.pipeline) or specs.ran(record.pipeline, bundle)
 
 
 ROUTES = (Action(f"/decide/{ATTEMPT}", _decide),)
