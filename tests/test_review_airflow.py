@@ -58,6 +58,7 @@ def project(tmp_path_factory):
     for run, order in ((RUN, 1), (RUN, 3), (RUN, 2), (LONG_RUN, 4), (RUN[:-1], 5)):
         for attempt in (1, 2):
             _leave(made.store, usual, run=f"{run}.{order}", order=order, attempt=attempt)
+    _leave(made.store, usual, run=f"{RUN}.2", order=2, step="kept")
     bundle = keep_code(made.store, root, PIPELINE)
     fan = add(made.store, Night(pipeline="mapped", step="fan", member="north", bundle=bundle))
     for member in ("south", "north", "gone"):
@@ -359,6 +360,13 @@ def test_a_tab_leads_to_the_newest(enter):
     for index in ("-1", "{MAP_INDEX}"):  # Airflow leaves the name where a task is not mapped
         task = landing(client, SHOWN, RUN, "score", index)
         assert (task.status_code, task.headers["location"]) == (303, f"{there}/score/2")
+
+
+def test_a_tab_of_a_task_that_was_not_cleared(enter):
+    """It leads to the run in which the task did run, though the others have run anew since."""
+    task = landing(enter(token("VIEWER")), SHOWN, RUN, "kept", "-1")
+    assert task.status_code == 303
+    assert task.headers["location"].endswith("~2B00~3A00.2/kept/1")
 
 
 def test_a_tab_of_a_long_run(enter):

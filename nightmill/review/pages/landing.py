@@ -1,7 +1,8 @@
 """Where the tabs of Airflow's own pages lead: from its ids to the page of what ran.
 
 For the store each start of a run of Airflow is a run of its own, named `<run id>.<order>`; a tab
-means the newest. Airflow counts the members of a step, we name them: in the order of pipeline.yaml.
+means the newest, of a task the newest that has it. Airflow counts the members of a step, we name
+them: in the order of pipeline.yaml.
 """
 
 from __future__ import annotations
@@ -36,34 +37,31 @@ class Awaited(BaseModel):
 
 def run_tab(visit: Visit) -> Response:
     """Lead to the page of the newest run that a run of Airflow has become."""
-    lines = _newest_run(visit)
+    lines = _attempts(visit)
     return _lead(visit.links.run(lines[0].prefix)) if lines else _await(visit, "", lines)
 
 
 def task_tab(visit: Visit) -> Response:
-    """Lead to the newest attempt of a task; to the run where the task is one of several members."""
-    lines = _newest_run(visit)
-    task = visit.parts["task"]
+    """Lead to the newest attempt of a task; to the run where nobody knows which member it is.
+
+    Where only some tasks of a run were cleared, the others are in the run that it was before.
+    """
+    lines, task = _attempts(visit), visit.parts["task"]
     attempts = [line for line in lines if line.step == task]
-    if not attempts:
-        return _await(visit, task, lines)
     if any(line.member for line in attempts):
         member = _member(visit, attempts)
         if member is None:
             return _lead(visit.links.run(attempts[0].prefix))
         attempts = [line for line in attempts if line.member == member]
-    return (
-        _lead(visit.links.attempt(RUNS, attempts[0].prefix))
-        if attempts
-        else _await(visit, task, lines)
-    )
+    if not attempts:
+        return _await(visit, task, lines)
+    return _lead(visit.links.attempt(RUNS, attempts[0].prefix))
 
 
-def _newest_run(visit: Visit) -> Sequence[Line]:
-    """Find the attempts of the newest run, the one that started last first."""
-    run = visit.parts["dag_run"]
-    found = list(_of_run(visit.site.index.attempts(visit.name("pipeline")), run))
-    return [line for line in found if line.order == found[0].order]
+def _attempts(visit: Visit) -> Sequence[Line]:
+    """Find what a run of Airflow has become: the newest run first, and in it the last attempt."""
+    lines = visit.site.index.attempts(visit.name("pipeline"))
+    return list(_of_run(lines, visit.parts["dag_run"]))
 
 
 def _of_run(lines: Iterable[Line], run: str) -> Iterable[Line]:
