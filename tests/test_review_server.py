@@ -133,9 +133,15 @@ def test_a_header_is_believed_from_this_machine_or_with_a_token(listening):
 
 
 def test_names_that_are_allowed():
-    """They come beside those of this machine; with a sign-in any name will do."""
-    owner = guard(Listening(allowed_hosts=("Review.Example",)), "ada")
-    assert owner.hosts == LOCAL_NAMES | {"review.example"}
+    """They come beside those of this machine; with a token any name will do.
+
+    A browser would send a header of their own choice for those who point a name to this machine.
+    """
+    for header in (None, "X-User"):
+        given = Listening(user_header=header, allowed_hosts=("Review.Example",))
+        assert guard(given, "ada").hosts == LOCAL_NAMES | {"review.example"}
+        assert guard(Listening(user_header=header), "ada").hosts == LOCAL_NAMES
+        assert guard(Listening(user_header=header, token=LONG), "ada").hosts == frozenset()
     assert guard(Listening(host=ALL), "ada").hosts == frozenset()
 
 

@@ -1,9 +1,10 @@
 """Serves the pages on a port of this machine, for as long as somebody wants them.
 
-What is bound to loopback needs no sign-in: whoever reaches it is on this machine. It answers to
-names of this machine alone, or a page elsewhere could point a name of its own to it. Bound to more,
-a token is asked for. A header that names the user is believed from a proxy on this machine, or with
-the token: whoever else reached the port could write it as well.
+What is bound to loopback needs no sign-in: whoever reaches it is on this machine. Bound to more, a
+token is asked for. A header that names the user is believed from a proxy on this machine, or with
+the token: whoever else reached the port could write it as well. Where no token is asked for only
+names of this machine are answered to, or a page elsewhere could point a name of its own to it, and
+let the browser of somebody here ask anything.
 """
 
 from __future__ import annotations
@@ -73,15 +74,15 @@ class Guard:
 def guard(listening: Listening, owner: str) -> Guard:
     """Decide who is let in; `owner` names whoever started this. Raises UsageError."""
     _check(listening)
+    token, header = listening.token, listening.user_header
+    trusts_port = token is None and listening.is_loopback
     hosts = frozenset(name.lower() for name in listening.allowed_hosts)
-    if hosts:
+    if hosts or trusts_port:
         hosts |= {*LOCAL_NAMES, listening.host.lower()}
-    token = listening.token
-    if listening.user_header:
-        proof = TokenAccess(token) if token else None
-        return Guard(HeaderAccess(listening.user_header, proof), hosts, "/")
-    if token is None and listening.is_loopback:
-        return Guard(OwnerAccess(owner), hosts or LOCAL_NAMES | {listening.host.lower()}, "/")
+    if header:
+        return Guard(HeaderAccess(header, TokenAccess(token) if token else None), hosts, "/")
+    if trusts_port:
+        return Guard(OwnerAccess(owner), hosts, "/")
     if token is None:
         token = secrets.token_urlsafe(32)
         return Guard(TokenAccess(token), hosts, f"/{SIGN_IN}?token={token}")
