@@ -14,8 +14,8 @@ _INLINE = {"a", "b", "code", "em", "i", "s", "span", "strong"}  # what no space 
 _DOCUMENT = "html head body meta title style main header section nav h1 div p span details summary"
 _TEXT = (
     "h2 h3 h4 h5 h6 a strong b em i u s del ins mark small sub sup code pre kbd samp var q cite "
-    "abbr dfn time img figure figcaption ul ol li dl dt dd hr br wbr blockquote center progress ruby rt "
-    "rp bdi bdo strike tt table caption colgroup col thead tbody tfoot tr th td"
+    "abbr dfn time img figure figcaption ul ol li dl dt dd hr br wbr blockquote center progress "
+    "ruby rt rp bdi bdo strike tt table caption colgroup col thead tbody tfoot tr th td"
 )
 _MATH = (
     "math mrow mi mn mo ms mtext mspace msqrt mstyle mfrac msub msup munder mover mroot msubsup "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from datetime import UTC, datetime
 
@@ -132,6 +133,20 @@ def test_every_cell_has_an_anchor_and_leads_to_itself():
     assert anchors == ["cell-1", "cell-2", "cell-2-injected", "cell-3"]
     assert [one.attributes["href"] for one in page.find("a", class_="number")] == [
         f"#{anchor}" for anchor in anchors
+    ]
+
+
+def test_headings_are_one_outline_below_the_pages_own():
+    """No heading is more than one level deeper than the one before, over all cells and outputs."""
+    cells = [text("## Two\n\n##### Five\n\n# One"), code("x", shown(html="<h4>Four</h4>"))]
+
+    html = page_of(notebook(*cells)).html
+
+    assert re.findall(r"<h(\d)[^>]*>(\w+)</h(\d)>", html.split("</h1>")[1]) == [
+        ("2", "Two", "2"),
+        ("3", "Five", "3"),
+        ("2", "One", "2"),
+        ("3", "Four", "3"),
     ]
 
 

@@ -17,9 +17,10 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from nightmill.review.render import POLICY, NotebookPage, render
-from tests.e2e.browser import PHONE
+from tests.e2e.browser import PHONE, faults_for_people
 from tests.making_notebooks import CANARY, SCRIPT
 from tests.odd_notebooks import ODD
+from tests.odd_realistic import REALISTIC
 
 pytestmark = pytest.mark.e2e
 
@@ -166,6 +167,18 @@ def test_a_page_does_nothing_even_without_a_policy(tab, number):
     assert set(seen["links"]) <= {"http:A", "https:A", "mailto:A"}
     assert seen["covering"] == seen["refreshing"] == 0
     assert seen["wide"] <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_people_can_use_the_pages(tab, scheme):
+    """Outputs of libraries are shown so that axe-core finds nothing, in the light and the dark."""
+    tab.page.emulate_media(color_scheme=scheme)
+    faults = {}
+    for number, odd in enumerate(REALISTIC):
+        tab.open("bare", str(number))
+        faults[odd.name] = faults_for_people(tab.page)
+
+    assert not any(faults.values()), faults
 
 
 @pytest.mark.parametrize("number", range(len(ODD)), ids=[odd.name for odd in ODD])

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from nightmill.review.render import outputs
 from nightmill.review.render.cells import Cell, Role, cells_of, failing_cell
 from nightmill.review.render.markup import count, escape, joined, note
+from nightmill.review.render.outline import Outline
 from nightmill.review.render.page import NotebookPage
 from nightmill.review.render.reading import Sheet, Unreadable, read, too_large
 from nightmill.review.render.sanitize import words_of
@@ -109,7 +110,7 @@ def _notebook(sheet: Sheet, page: NotebookPage) -> Iterator[str]:
     yield _header(sheet, cells, notebook)
     if not sheet.cells:
         yield note("This notebook has no cells.")
-    budget = _Budget(page)
+    budget, outline = _Budget(page), Outline()
     for cell in cells:
         if _is_told_above(cell, failing):
             continue
@@ -117,7 +118,7 @@ def _notebook(sheet: Sheet, page: NotebookPage) -> Iterator[str]:
             left = len(sheet.cells) - cell.index
             yield note(f"The last {count(left, 'cell')} are left out here: download the notebook.")
             return
-        made = _guarded(cell, notebook, budget)
+        made = outline.ordered(_guarded(cell, notebook, budget))
         budget.spend(len(made))
         yield made
     if (more := len(sheet.cells) - len(cells)) > 0:

@@ -66,6 +66,8 @@ _SMALL = 1 << 19  # below it, even one element with nothing but attributes is re
 _MOST_CHARS = 4 << 20
 _HEADING = re.compile(r"<(/?)h([1-5])(?=[ >])")
 _LINK = re.compile(r"<a ([^<>]*)>")
+_EMPTY_LINK = re.compile(r"<a [^<>]*></a>")
+_EMPTY_HEAD = re.compile(r"<th([^<>]*)>((?:\s|&nbsp;)*)</th>")  # the corner of every data frame
 _NEW_TAB = ' target="_blank"'
 _MARKUP = re.compile(r"<[^<>]*>")
 _SEEN = ("<img", "<hr", "<progress")
@@ -200,6 +202,7 @@ def _sanitized(html: str, allowed: Callable[[str, str, str], str | None]) -> str
         link_rel="noopener noreferrer nofollow",
         set_tag_attribute_values=_SET,
     )
+    kept = _EMPTY_HEAD.sub(r"<td\1>\2</td>", _EMPTY_LINK.sub("", kept))
     return _LINK.sub(_own_tab, _HEADING.sub(_lower, kept))
 
 
