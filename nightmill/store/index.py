@@ -62,7 +62,7 @@ def attempt_told(store: Store, key: str, pipeline: str) -> str | None:
 class _Merged:
     """What was put together of a pipeline, and of what."""
 
-    running: Snapshot
+    marked: tuple[Line, ...]
     ended: Mapping[str, Line]
     lines: tuple[Line, ...]
 
@@ -97,7 +97,8 @@ class Index:
     def attempts(self, pipeline: str) -> tuple[Line, ...]:
         """Tell every attempt of a pipeline, those that run included: the newest run first.
 
-        Within a run the attempt that started last comes first.
+        Within a run the attempt that started last comes first. The same tuple comes back until
+        something changes.
         """
         running = self._running.snapshot()  # first: what ends from here on is in the book by then
         ended = self._book(pipeline).lines(running.listed_at)
@@ -125,12 +126,13 @@ class Index:
         self, pipeline: str, running: Snapshot, ended: Mapping[str, Line]
     ) -> tuple[Line, ...]:
         """Put both together; what is in the book has ended, whatever mark there still is."""
+        marked = running.lines.get(pipeline, ())
         before = self._merged.get(pipeline)
-        if before is not None and before.running is running and before.ended is ended:
+        if before is not None and before.marked == marked and before.ended is ended:
             return before.lines
-        marked = (one for one in running.lines.get(pipeline, ()) if one.prefix not in ended)
-        lines = tuple(sorted((*ended.values(), *marked), key=_newest_run, reverse=True))
-        self._merged[pipeline] = _Merged(running, ended, lines)
+        running_still = (one for one in marked if one.prefix not in ended)
+        lines = tuple(sorted((*ended.values(), *running_still), key=_newest_run, reverse=True))
+        self._merged[pipeline] = _Merged(marked, ended, lines)
         return lines
 
 
