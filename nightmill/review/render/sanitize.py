@@ -98,7 +98,7 @@ class _Filter:
     """What the attributes of one piece of HTML may be; gathers what was refused."""
 
     attachments: dict[str, str]
-    elsewhere: list[str] = field(default_factory=list)
+    elsewhere: dict[str, None] = field(default_factory=dict)  # as a set that keeps its order
     styled: bool = False
 
     def __call__(self, tag: str, name: str, value: str) -> str | None:
@@ -129,8 +129,7 @@ class _Filter:
             return self.attachments.get(place.removeprefix("attachment:"))
         if place[:5].lower() == "data:":
             return pictures.inert_address(place)
-        if place not in self.elsewhere:
-            self.elsewhere.append(place)
+        self.elsewhere[place] = None
         return None
 
 

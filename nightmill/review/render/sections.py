@@ -97,7 +97,7 @@ def _measures(cell: Cell, zone: ZoneInfo) -> Iterator[str]:
         yield f'<span class="fact" title="How long it ran">{duration(cell.duration_s)}</span>'
     if cell.peak_memory_bytes:
         told = amount(cell.peak_memory_bytes)
-        yield f'<span class="fact" title="Peak memory up to its end">{told}</span>'
+        yield f'<span class="fact" title="Peak memory while it ran">{told}</span>'
     if moment := _moment(cell.started_at, zone):
         yield f'<span class="fact" title="When it began">{moment}</span>'
     if cell.state is None and cell.execution_count:
