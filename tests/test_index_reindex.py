@@ -206,7 +206,7 @@ def test_an_indexed_store_is_not_listed_partition_by_partition(local):
     """One request for the names of partitions is all that `runs` asks besides the index."""
     list(reindex(local))
     counted = FaultyStore(local)
-    found = find_runs(counted, "flights")
+    found = find_runs(counted, Index(counted), "flights")
     assert (len(found.indexed), found.others) == (4, frozenset())
     assert sorted(counted.calls) == [
         "children runs/flights #1",

@@ -27,6 +27,7 @@ from nightmill.cli.terminal import (
 from nightmill.errors import UsageError
 from nightmill.spec.problems import shown, suggest
 from nightmill.store import history
+from nightmill.store.index import Index
 from nightmill.store.interface import Store
 from nightmill.store.notes import Notes, notes
 from nightmill.store.runs import RunNames, find_all_runs, find_runs
@@ -47,7 +48,8 @@ def runs(
         advice = suggest(pipeline, known, noun="pipelines that ran")
         problem = f"no run of the pipeline {shown(pipeline)} in {address(opened.url)}"
         raise UsageError(problem, advice=advice)
-    found = [find_runs(opened, name) for name in ([pipeline] if pipeline else known)]
+    index = Index(opened)
+    found = [find_runs(opened, index, name) for name in ([pipeline] if pipeline else known)]
     names = {run for one in found for run in (*one.indexed, *one.others)}
     if not names:
         say(f"No runs yet in {address(opened.url)}.")
@@ -121,7 +123,8 @@ def find_run(
 ) -> tuple[str, str, str]:
     """Return pipeline, partition and name of the one run that is meant; raises UsageError."""
     names = [name for name in history.pipelines(store) if pipeline in (None, name)]
-    some_runs = [run for name in names for part in find_runs(store, name) for run in part]
+    index = Index(store)
+    some_runs = [run for name in names for part in find_runs(store, index, name) for run in part]
     found = _matching(some_runs, wanted, partition) or _matching(
         [run for name in names for run in find_all_runs(store, name)], wanted, partition
     )

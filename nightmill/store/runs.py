@@ -25,12 +25,12 @@ class FoundRuns(NamedTuple):
     others: frozenset[RunNames]
 
 
-def find_runs(store: Store, pipeline: str) -> FoundRuns:
-    """Name the runs of a pipeline; of the partitions that the index knows only what it knows.
+def find_runs(store: Store, index: Index, pipeline: str) -> FoundRuns:
+    """Name the runs of a pipeline; of the partitions that its index knows only what that knows.
 
     The others are older than it, and cost a request each. Raises StoreError.
     """
-    lines = Index(store).attempts(pipeline)
+    lines = index.attempts(pipeline)
     known = frozenset(encode(line.partition) for line in lines)
     return FoundRuns(
         frozenset(RunNames(line.run, pipeline, line.partition) for line in lines),
