@@ -213,6 +213,15 @@ def test_formulas_are_drawn_or_told_as_their_source(tex, part):
     assert drawn is None if part is None else part in drawn
 
 
+@pytest.mark.parametrize("tex", ["\\href{abc}{x}", "\\class{banner}{x}", "\\style{color}{x}"])
+def test_formulas_bring_no_names_links_or_styles(tex):
+    """What a formula says of links, classes and styles is dropped, and the formula is drawn."""
+    drawn = mathml(tex, block=False)
+
+    assert "<mi>x</mi>" in drawn
+    assert not any(name in drawn for name in ("href", "class", "style"))
+
+
 _TEX = st.lists(
     st.sampled_from([*"\\{}^_&<>x1 $", "\\text{", "\\href{", "\\frac", "\\style{", "&lt;"]),
     max_size=30,
