@@ -135,6 +135,18 @@ def test_locks_name_no_index(lock):
         ("iam-airflow.json", "s3:GetObject", f"{index_prefix('other')}/e.json", "Allow"),
         ("iam-airflow.json", "s3:PutObject", f"{index_prefix('other')}/e.json", "Allow"),
         ("iam-airflow.json", "s3:DeleteObject", f"{index_prefix('other')}/e.json", "nothing"),
+        ("iam-review.json", "s3:GetObject", f"{OWN}/{NOTEBOOK}", "Allow"),
+        ("iam-review.json", "s3:GetObject", code_key("0" * 64), "Allow"),
+        ("iam-review.json", "s3:GetObject", doomed_key(OWN), "Allow"),
+        ("iam-review.json", "s3:GetObject", "elsewhere", "nothing"),
+        ("iam-review.json", "s3:PutObject", f"{OWN}/{RECORD}", "Allow"),
+        ("iam-review.json", "s3:PutObject", f"{OWN}/{NOTEBOOK}", "nothing"),
+        ("iam-review.json", "s3:PutObject", f"{OWN}/outputs/scores/scores.parquet", "nothing"),
+        ("iam-review.json", "s3:PutObject", f"{notes_prefix('p', 'd', 'r')}/n.json", "Allow"),
+        ("iam-review.json", "s3:PutObject", f"{index_prefix('other')}/e.json", "Allow"),
+        ("iam-review.json", "s3:PutObject", "data/flight_delays/scores/partition=d/s.pq", "Allow"),
+        ("iam-review.json", "s3:DeleteObject", f"{OWN}/{RECORD}", "nothing"),
+        ("iam-review.json", "s3:DeleteObject", POINTER, "nothing"),
     ],
 )
 def test_policies_reach_just_the_keys_that_are_needed(policy, action, key, effect):
@@ -146,9 +158,10 @@ def test_policies_reach_just_the_keys_that_are_needed(policy, action, key, effec
     ("condition", "effect"),
     [({}, "Deny"), ({"if_match": "etag"}, "Allow"), ({"if_none_match": "*"}, "Allow")],
 )
-def test_a_pointer_is_only_ever_replaced_on_a_condition(condition, effect):
+@pytest.mark.parametrize("policy", ["iam-step.json", "iam-review.json"])
+def test_a_pointer_is_only_ever_replaced_on_a_condition(policy, condition, effect):
     """The policy refuses a plain PUT of a pointer, so no bug and no shell can skip the fence."""
-    assert _effect("iam-step.json", "s3:PutObject", f"{STORE}/{POINTER}", **condition) == effect
+    assert _effect(policy, "s3:PutObject", f"{STORE}/{POINTER}", **condition) == effect
 
 
 def test_lifecycle_rules_delete_nothing_that_the_store_may_need():
@@ -161,7 +174,9 @@ def test_lifecycle_rules_delete_nothing_that_the_store_may_need():
     assert classes <= {"STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"}
 
 
-@pytest.mark.parametrize("policy", ["iam-step.json", "iam-airflow.json", "iam-gc.json"])
+@pytest.mark.parametrize(
+    "policy", ["iam-step.json", "iam-airflow.json", "iam-gc.json", "iam-review.json"]
+)
 def test_policies_list_only_below_the_store(policy):
     """Listing is bound to the store's prefixes; a missing object is told from a forbidden one.
 
