@@ -130,6 +130,7 @@ def test_a_large_picture_opens_by_its_signed_address_alone(web, picture):
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert answer.headers["cache-control"] == "private, max-age=7200"
     assert answer.content == base64.b64decode(picture)
     other_cell = address.replace("/0/0/", "/1/0/")
     assert stranger.get(other_cell).status_code == 403

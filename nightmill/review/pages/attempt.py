@@ -34,7 +34,7 @@ from nightmill.review.render import (
     render_too_large,
 )
 from nightmill.review.rendered import Rendered
-from nightmill.review.signing import RENEWED_S, signed
+from nightmill.review.signing import ASSET_S, RENEWED_S, signed
 from nightmill.review.site import Site
 from nightmill.review.views import ATTEMPT, Document, Part, View
 from nightmill.review.visit import Visit
@@ -169,7 +169,9 @@ def part_of_notebook(site: Site, names: Mapping[str, str]) -> Response:
     if found is None:
         raise HTTPException(404, "The notebook has no such output any more.")
     data, media_type = found
-    return Response(data, media_type=media_type, headers=SANDBOX)
+    # Its address changes with the document that holds it: a browser need not ask again.
+    headers = {**SANDBOX, "cache-control": f"private, max-age={ASSET_S}"}
+    return Response(data, media_type=media_type, headers=headers)
 
 
 _ATTEMPT_PARTS = ("pipeline", "partition", "run", "step", "member", "attempt")
