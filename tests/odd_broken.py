@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 from tests.making_notebooks import (
     SCRIPT,
@@ -113,6 +114,16 @@ BROKEN = (
 )
 
 LARGE = (
+    Odd(
+        "too many values",
+        lambda: b'{"cells": [' + b"1," * 12_100_000 + b"1]}",
+        seen=["too many parts"],
+    ),
+    Odd(
+        "JSON of two hundred levels",
+        lambda: notebook(code("x", shown(json=json.loads("[" * 200 + "]" * 200)))),
+        seen=["1 item, nested too deeply"],
+    ),
     Odd(
         "five thousand cells",
         lambda: notebook(*(code(f"x{n}", printed(str(n))) for n in range(5000))),

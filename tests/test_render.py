@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import re
 import time
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -264,6 +266,20 @@ def test_a_notebook_over_the_limit_is_not_read():
     assert page == "".join(render_too_large(len(data), facts))
     assert "pages show notebooks up to 1.0 KiB" in page
     assert "500 MiB" in "".join(render_too_large(500 << 20, NotebookPage(title="n")))
+
+
+def test_what_is_compressed_is_unpacked_only_as_far_as_the_limit():
+    """A small file that unpacks to a large one takes no more memory than the limit allows."""
+    data = gzip.compress(b" " * (32 << 20))
+    tracemalloc.start()
+    try:
+        page = _limited(data, notebook_bytes=1 << 20)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert "pages show notebooks up to 1.0 MiB" in page.text
+    assert peak < 8 << 20
 
 
 def test_the_page_comes_in_pieces():

@@ -74,6 +74,7 @@ def test_parameters_and_their_values_are_called_so(ended):
 
     assert "Values of this run, put in by papermill" in injected
     assert "top_n" in injected
+    assert "It ended here:" in ended.page.text
     assert "Parameters: the defaults" in ended.page.html.split('<section id="cell-2"')[1]
 
 
