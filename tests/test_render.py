@@ -152,6 +152,17 @@ def test_headings_are_one_outline_below_the_pages_own():
     ]
 
 
+def test_a_long_notebook_has_a_table_of_contents():
+    """Its headings, without those in code, lead to their cells; of two headings there is none."""
+    cells = [text("# One `x`\n```\n# no heading\n```\n## **Two**"), code("# 3"), text("### Three")]
+
+    contents = page_of(notebook(*cells)).html.split('class="contents"')[1].split("</details>")[0]
+
+    links = re.findall(r'<a href="(#[\w-]+)">([^<]*)</a>', contents)
+    assert links == [("#cell-1", "One x"), ("#cell-1", "Two"), ("#cell-3", "Three")]
+    assert 'class="contents"' not in page_of(notebook(*cells[:2])).html
+
+
 def test_whole_outputs_that_were_spilled_are_named():
     """Where an output was too large for the notebook, the address of the whole is told."""
     cell = _cell(1)

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from nightmill.review.render import outputs
 from nightmill.review.render.cells import Cell, Role, cells_of, failing_cell
 from nightmill.review.render.markup import count, escape, joined, note
-from nightmill.review.render.outline import Outline
+from nightmill.review.render.outline import Outline, contents
 from nightmill.review.render.page import NotebookPage
 from nightmill.review.render.reading import Sheet, Unreadable, read, too_large
 from nightmill.review.render.sanitize import words_of
@@ -150,8 +150,8 @@ def _header(sheet: Sheet, cells: Sequence[Cell], notebook: Notebook) -> str:
     notes = "".join(map(note, sheet.notes))
     live = note("It is still running: this is the notebook so far.") if page.live else ""
     failing = _banner(cells, notebook.failing) if notebook.failing else ""
-    title = f'<h1 dir="auto">{escape(page.title)}</h1>'
-    return f'<header>{title}<p class="soft">{told}</p>{notes}{live}</header>\n{failing}'
+    told = f'<h1 dir="auto">{escape(page.title)}</h1><p class="soft">{told}</p>'
+    return f"<header>{told}{notes}{live}{contents(cells)}</header>\n{failing}"
 
 
 def _banner(cells: Sequence[Cell], failing: Cell) -> str:

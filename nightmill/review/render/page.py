@@ -6,12 +6,26 @@ untrusted: serve what is rendered, and every asset of it, under `POLICY` and not
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 
 from nightmill.spec.record import CellRecord
 
-VERSION = "1"
+_LIBRARIES = ("nh3", "markdown-it-py", "mdit-py-plugins", "latex2mathml", "pygments")
+
+
+def _version() -> str:
+    """Hash this room and name its libraries: nobody has to remember that pages look different."""
+    found = hashlib.sha256("".join(map(version, _LIBRARIES)).encode())
+    for file in sorted(Path(__file__).parent.glob("*.*")):
+        found.update(file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+VERSION = _version()
 """Of the rendering: pages kept by the hash of their notebook are another page under another one."""
 
 POLICY = (
