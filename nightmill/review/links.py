@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from nightmill.store.keys import encode
+from nightmill.store.keys import encode, run_prefix_of
 
 RUNS = "runs"
 RUN_PARTS = ("pipeline", "partition", "run")
@@ -33,13 +33,19 @@ class Links:
         path = "/".join(encode(part) for part in parts)
         return f"{self.base}/{path}{_query(query)}"
 
-    def attempt(self, page: str, prefix: str, /, **query: str | int | None) -> str:
-        """Return the address of a page about an attempt, or a run, by its prefix in the store."""
-        return f"{self.base}/{page}/{prefix.removeprefix(f'{RUNS}/')}{_query(query)}"
+    def attempt(
+        self, page: str, prefix: str, /, *, cell: int | None = None, **query: str | int | None
+    ) -> str:
+        """Return the address of a page about an attempt, or a run, by its prefix in the store.
+
+        With `cell` the page opens at that cell of the attempt's notebook, by its author's number.
+        """
+        place = "" if cell is None else f"#cell-{cell}"
+        return f"{self.base}/{page}/{prefix.removeprefix(f'{RUNS}/')}{_query(query)}{place}"
 
     def run(self, prefix: str) -> str:
         """Return the address of the run that an attempt belongs to."""
-        return self.attempt(RUNS, "/".join(prefix.split("/")[: 1 + len(RUN_PARTS)]))
+        return self.attempt(RUNS, run_prefix_of(prefix))
 
     def api(self, address: str) -> str:
         """Return the address of the same page as JSON."""

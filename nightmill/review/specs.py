@@ -48,10 +48,13 @@ class Specs:
         """
         return self._of_bundle(bundle, pipeline) if bundle else None
 
+    def of(self, record: Record) -> PipelineSpec | None:
+        """Return the pipeline as it was when an attempt ran; None and errors as `ran` has them."""
+        return self.ran(record.pipeline, record.code.bundle if record.code else None)
+
     def zone_of(self, record: Record) -> str:
-        """Name the time zone of the pipeline as it was when it ran; UTC where nobody knows."""
-        spec = self.ran(record.pipeline, record.code.bundle if record.code else None)
-        return spec.timezone if spec else "UTC"
+        """Name the time zone of the pipeline as it was when an attempt ran."""
+        return zone_of(self.of(record))
 
     def now(self) -> Mapping[str, PipelineSpec]:
         """Return the pipelines of the project by name; those that are broken are left out."""
@@ -62,6 +65,11 @@ class Specs:
                 self._project = _project(self._root)
                 self._looked = time.monotonic()
             return self._project
+
+
+def zone_of(spec: PipelineSpec | None) -> str:
+    """Name the time zone of a pipeline; UTC where nobody knows it."""
+    return spec.timezone if spec else "UTC"
 
 
 def _project(root: Path) -> Mapping[str, PipelineSpec]:

@@ -97,7 +97,7 @@ class Visit:
     @property
     def prefix(self) -> str:
         """The prefix in the store that the address names: of a run, or of an attempt."""
-        return "/".join([RUNS, *(self.parts[one] for one in _ATTEMPT_PARTS if one in self.parts)])
+        return prefix_in(self.parts)
 
     @property
     def proof(self) -> str:
@@ -120,6 +120,11 @@ class Visit:
     def pipelines(self) -> list[str]:
         """Name the pipelines that have run and that whoever asks may see."""
         return [one for one in self.site.index.pipelines() if self.may_read(one)]
+
+
+def prefix_in(parts: Mapping[str, str]) -> str:
+    """Return the prefix that the names of an address make, which are as they are in keys."""
+    return "/".join([RUNS, *(parts[one] for one in _ATTEMPT_PARTS if one in parts)])
 
 
 async def enter(request: Request, site: Site) -> Visit:

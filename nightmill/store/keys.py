@@ -86,6 +86,11 @@ def run_prefix(pipeline: str, partition: str, run: str) -> str:
     return f"{partition_prefix(pipeline, partition)}/{encode(run)}"
 
 
+def run_prefix_of(attempt_prefix: str) -> str:
+    """Name the prefix of the run that an attempt belongs to."""
+    return "/".join(attempt_prefix.split("/")[:4])
+
+
 def attempt_prefix(  # noqa: PLR0913 - every one of them is a part of the key
     pipeline: str, partition: str, run: str, step: str, attempt: int, *, member: str = ""
 ) -> str:

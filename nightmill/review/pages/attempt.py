@@ -13,18 +13,18 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from nightmill.errors import UsageError
 from nightmill.review.commands import Command, replays
-from nightmill.review.links import Links
+from nightmill.review.links import RUNS, Links
 from nightmill.review.pages.decide import DecisionView, decision_of
-from nightmill.review.pages.fact import text
+from nightmill.review.pages.fact import Fact, text
 from nightmill.review.pages.live import LiveView, live_of
 from nightmill.review.pages.run_findings import FailureFact, failures_of
+from nightmill.review.pages.stored import no_record, notebook_at, part_addresses, record_at
 from nightmill.review.render import (
     POLICY,
     VERSION,
@@ -34,15 +34,15 @@ from nightmill.review.render import (
     render_too_large,
 )
 from nightmill.review.rendered import Rendered
-from nightmill.review.signing import ASSET_S, RENEWED_S, signed
+from nightmill.review.signing import ASSET_S, RENEWED_S
 from nightmill.review.site import Site
 from nightmill.review.views import ATTEMPT, Document, Part, View
-from nightmill.review.visit import Visit
+from nightmill.review.visit import Visit, prefix_in
 from nightmill.spec.record import AttemptState, Record
 from nightmill.spec.summary import Standing
-from nightmill.store.amend import read_progress, read_record
-from nightmill.store.interface import Store
-from nightmill.store.keys import NOTEBOOK, RECORD, decode, encode
+from nightmill.store.amend import read_progress
+from nightmill.store.interface import Entry, Store
+from nightmill.store.keys import NOTEBOOK, RECORD, decode
 
 SANDBOX = {
     "content-security-policy": f"{POLICY}; frame-ancestors 'self'",
@@ -55,19 +55,15 @@ _OTHERS = 20
 _RENDERED = Rendered()
 
 
-class OtherAttempt(BaseModel):
+class OtherAttempt(Fact):
     """Another attempt at the same step in the same run."""
-
-    model_config = ConfigDict(frozen=True)
 
     attempt: int
     address: str
 
 
-class AttemptPage(BaseModel):
+class AttemptPage(Fact):
     """One attempt: how it stands, why, and where its notebook is."""
-
-    model_config = ConfigDict(frozen=True)
 
     pipeline: str
     partition: str
@@ -100,11 +96,9 @@ class AttemptPage(BaseModel):
 def attempt_page(visit: Visit) -> AttemptPage:
     """Tell everything about the attempt that the address names."""
     store, prefix, links = visit.site.store, visit.prefix, visit.links
-    record = _record(store, prefix)
+    record, notebook = record_at(store, prefix), notebook_at(store, prefix)
     progress = read_progress(store, prefix) if record.state is AttemptState.RUNNING else None
-    size, _stamp = _notebook(store, prefix)
     cell = record.failure.cell if record.failure else None
-    at_cell = f"#cell-{cell}" if cell is not None else ""
     memory = record.memory
     return AttemptPage(
         **record.model_dump(include=_SHOWN),
@@ -115,9 +109,9 @@ def attempt_page(visit: Visit) -> AttemptPage:
         standing=Standing.of(record),
         peak_bytes=memory.peak_bytes if memory else None,
         limit_bytes=memory.limit_bytes if memory else None,
-        notebook=store.address(f"{prefix}/{NOTEBOOK}") if size is not None else None,
-        notebook_bytes=size,
-        frame=links.attempt("notebook", prefix) + at_cell if size is not None else None,
+        notebook=store.address(f"{prefix}/{NOTEBOOK}") if notebook else None,
+        notebook_bytes=notebook and notebook.size,
+        frame=links.attempt("notebook", prefix, cell=cell) if notebook else None,
         run_page=links.run(prefix),
         compare_page=links.attempt("compare", prefix),
         others=_others(store, links, prefix),
@@ -136,16 +130,15 @@ _SHOWN = {
 def notebook_document(visit: Visit) -> Response:
     """Send the executed notebook as a document that can do nothing."""
     site, prefix = visit.site, visit.prefix
-    record = _record(site.store, prefix)
-    size, stamp = _notebook(site.store, prefix)
-    if size is None:
+    record, notebook = record_at(site.store, prefix), notebook_at(site.store, prefix)
+    if notebook is None:
         raise HTTPException(404, _NONE)
     page = _notebook_page(visit, record)
-    if size > page.limits.notebook_bytes:  # it is not even read: it would fill the memory
-        return StreamingResponse(render_too_large(size, page), 413, SANDBOX, "text/html")
+    if notebook.size > page.limits.notebook_bytes:  # it is not even read: it would fill the memory
+        return StreamingResponse(render_too_large(notebook.size, page), 413, SANDBOX, "text/html")
     made = _made(site.store, prefix, page)
     is_over = record.state is not AttemptState.RUNNING
-    chunks = _RENDERED.document(_key(visit, record, stamp), made) if is_over else made
+    chunks = _RENDERED.document(_key(visit, record, notebook), made) if is_over else made
     return StreamingResponse(chunks, media_type="text/html", headers=SANDBOX)
 
 
@@ -153,28 +146,24 @@ def _made(store: Store, prefix: str, page: NotebookPage) -> Iterator[str]:
     yield from render(_data(store, prefix), page)
 
 
-def _key(visit: Visit, record: Record, stamp: str) -> str:
+def _key(visit: Visit, record: Record, notebook: Entry) -> str:
     """Name all that a document depends on; its signed addresses are those of an hour."""
     hour = int(time.time() // RENEWED_S)
-    facts = (visit.prefix, visit.links.base, stamp, len(record.amendments), VERSION, hour)
+    stamp = (notebook.size, notebook.modified.isoformat())
+    facts = (visit.prefix, visit.links.base, *stamp, len(record.amendments), VERSION, hour)
     return "|".join(map(str, facts))
 
 
 def part_of_notebook(site: Site, names: Mapping[str, str]) -> Response:
     """Send one large output of a notebook, for the document that holds the signed address."""
-    parts = [names[one] for one in _ATTEMPT_PARTS if one in names]
-    prefix = "/".join(["runs", *parts])
     cell, output, mimetype = int(names["cell"]), int(names["output"]), decode(names["mimetype"])
-    found = asset_of(_data(site.store, prefix), cell, output, mimetype)
+    found = asset_of(_data(site.store, prefix_in(names)), cell, output, mimetype)
     if found is None:
         raise HTTPException(404, "The notebook has no such output any more.")
     data, media_type = found
     # Its address changes with the document that holds it: a browser need not ask again.
     headers = {**SANDBOX, "cache-control": f"private, max-age={ASSET_S}"}
     return Response(data, media_type=media_type, headers=headers)
-
-
-_ATTEMPT_PARTS = ("pipeline", "partition", "run", "step", "member", "attempt")
 
 
 def download(visit: Visit) -> Response:
@@ -201,32 +190,8 @@ def record_file(visit: Visit) -> Response:
     """Send the record as it is in the store."""
     blob = visit.site.store.read(f"{visit.prefix}/{RECORD}")
     if blob is None:
-        raise _unknown(visit.prefix)
+        raise no_record(visit.prefix)
     return Response(blob.data, media_type="application/json", headers=SANDBOX)
-
-
-def _record(store: Store, prefix: str) -> Record:
-    record = read_record(store, prefix)
-    if record is None:
-        raise _unknown(prefix)
-    return record
-
-
-def _unknown(prefix: str) -> UsageError:
-    return UsageError(
-        "there is no record of this attempt, or it cannot be read",
-        where=prefix,
-        advice="`nightmill gc` may have deleted it; `nightmill runs` lists what there is",
-    )
-
-
-def _notebook(store: Store, prefix: str) -> tuple[int | None, str]:
-    """Return size and stamp of the executed notebook without reading it; None if there is none."""
-    key = f"{prefix}/{NOTEBOOK}"
-    entry = next(iter(store.list(prefix, start_after=key[:-1])), None)
-    if entry is None or entry.key != key:
-        return None, ""
-    return entry.size, f"{entry.size}-{entry.modified.isoformat()}"
 
 
 def _data(store: Store, prefix: str) -> bytes:
@@ -237,17 +202,11 @@ def _data(store: Store, prefix: str) -> bytes:
 
 
 def _notebook_page(visit: Visit, record: Record) -> NotebookPage:
-    prefix, secret, base = visit.prefix, visit.site.secret, visit.links.base
-
-    def asset(cell: int, output: int, mimetype: str) -> str:
-        path = Links().attempt("part", prefix)
-        return base + signed(secret, f"{path}/{cell}/{output}/{encode(mimetype)}")
-
     return NotebookPage(
         title=f"{record.pipeline} {record.partition}: {record.label}",
         cells={one.number: one for one in record.cells if not one.injected},
         failing=record.failure.cell if record.failure else None,
-        asset=asset,
+        asset=part_addresses(visit, visit.prefix),
         timezone=visit.site.specs.zone_of(record),
         live=record.state is AttemptState.RUNNING,
     )
@@ -257,7 +216,7 @@ def _others(store: Store, links: Links, prefix: str) -> tuple[OtherAttempt, ...]
     above, own = prefix.rsplit("/", 1)
     numbers = sorted(int(one) for one in store.children(above) if one.isdigit() and one != own)
     return tuple(
-        OtherAttempt(attempt=one, address=links.attempt("runs", f"{above}/{one}"))
+        OtherAttempt(attempt=one, address=links.attempt(RUNS, f"{above}/{one}"))
         for one in numbers[-_OTHERS:]
     )
 

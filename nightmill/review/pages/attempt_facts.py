@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime
 
 from nightmill.review.commands import Command, replays
+from nightmill.review.links import RUNS
 from nightmill.review.pages.code_facts import CodeFact, KernelFact, code_of, kernel_of
 from nightmill.review.pages.fact import LISTED, Fact, Value, text, values_of
 from nightmill.review.pages.now_current import NowCurrent
@@ -118,7 +119,7 @@ def facts_of(visit: Visit, record: Record, now: NowCurrent, *, state: str) -> At
     return AttemptFacts(
         **record.model_dump(include=_AS_RECORDED),
         label=record.label,
-        address=visit.links.attempt("runs", prefix),
+        address=visit.links.attempt(RUNS, prefix),
         compare_page=visit.links.attempt("compare", prefix),
         state=state,
         cause=failure and failure.cause,
@@ -211,7 +212,7 @@ def _inputs(
             **found.model_dump(exclude={"address", "files"}),
             name=name,
             size=sum(file.size for file in found.files),
-            run_page=visit.links.page("runs", found.pipeline, found.partition, found.run),
+            run_page=visit.links.page(RUNS, found.pipeline, found.partition, found.run),
             is_behind=now.is_behind(found),
         )
 

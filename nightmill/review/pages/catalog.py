@@ -11,13 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from nightmill.errors import UsageError
 from nightmill.review.links import RUNS
-from nightmill.review.pages.nights import COUNTING, by_step, zone_of
+from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.nights import COUNTING, by_step
 from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.run_lines import lines_of, spec_of
+from nightmill.review.specs import zone_of
 from nightmill.review.visit import Visit
 from nightmill.spec.graph import resolve_input
 from nightmill.spec.names import label
@@ -31,13 +33,11 @@ _MOST_PIPELINES = 500
 Key = tuple[str, str]  # pipeline, and step or output
 
 
-class Reader(BaseModel):
+class Reader(Fact):
     """A step that reads an output, and the version that it read last, if it has.
 
     `run` and `attempt` are those that made the version. `address` is the attempt that read it.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     pipeline: str
     step: str

@@ -16,19 +16,17 @@ from nightmill.review.compare.compare import Side, bundle_files, compare
 from nightmill.review.compare.contents import MAX_BYTES, read_cells
 from nightmill.review.compare.facts import Files
 from nightmill.review.compare.model import Comparison
-from nightmill.review.links import RUNS, Links
+from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact
-from nightmill.review.signing import signed
+from nightmill.review.pages.stored import notebook_at, part_addresses, record_at
 from nightmill.review.views import ATTEMPT, View
 from nightmill.review.visit import Visit
 from nightmill.spec.record import AttemptState, Record
 from nightmill.spec.summary import Standing
 from nightmill.spec.words import amount
-from nightmill.store.amend import read_record
 from nightmill.store.bundle import fetch
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
-from nightmill.store.keys import NOTEBOOK, encode
 
 _CHOICES = 40
 _ATTEMPT_DIGITS = 9
@@ -83,10 +81,10 @@ class ComparePage(Fact):
 def compare_page(visit: Visit) -> ComparePage:
     """Compare the attempt that the address names with the one that the query names."""
     site, named = visit.site, _named(visit)
-    record = _record(site.store, visit.prefix)
+    record = record_at(site.store, visit.prefix)
     others = peers(site.index, record, visit.prefix)
     prefix = last_good(site.store, others, record) if named is None else find(others, named)
-    earlier = None if prefix is None else _record(site.store, prefix)
+    earlier = None if prefix is None else record_at(site.store, prefix)
     whole = visit.query("all") == "1"
     comparison = None
     if prefix is not None and earlier is not None:
@@ -166,33 +164,16 @@ def _told(visit: Visit, prefix: str, record: Record) -> Compared:
     )
 
 
-def _record(store: Store, prefix: str) -> Record:
-    record = read_record(store, prefix)
-    if record is None:
-        raise UsageError(
-            "there is no record of this attempt, or it cannot be read",
-            where=prefix,
-            advice="`nightmill gc` may have deleted it; compare with another one",
-        )
-    return record
-
-
 def _side(visit: Visit, prefix: str, record: Record, files: Files) -> Side:
     """Read one attempt. Its notebook is let go before the other one is read."""
-    store, key = visit.site.store, f"{prefix}/{NOTEBOOK}"
-    entry = next(iter(store.list(prefix, start_after=key[:-1])), None)
-    if entry is None or entry.key != key:
+    store, entry = visit.site.store, notebook_at(visit.site.store, prefix)
+    if entry is None:
         return Side(record, None, "has left no executed notebook", files)
     if entry.size > MAX_BYTES:
         why = f"has a notebook of {amount(entry.size)}; at most {amount(MAX_BYTES)} are compared"
         return Side(record, None, why, files)
-    secret, base, path = visit.site.secret, visit.links.base, Links().attempt("part", prefix)
-
-    def address(cell: int, output: int, mime: str) -> str:
-        return base + signed(secret, f"{path}/{cell}/{output}/{encode(mime)}")
-
-    blob = store.read(key)
-    cells = read_cells(blob.data, address) if blob else None
+    blob = store.read(entry.key)
+    cells = read_cells(blob.data, part_addresses(visit, prefix)) if blob else None
     why = "is running" if record.state is AttemptState.RUNNING else "has a damaged notebook"
     return Side(record, cells, why, files)
 

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime
 from nightmill.errors import StoreError, UsageError
 from nightmill.publish.approved import approve_and_publish
 from nightmill.review.commands import Command, decides
+from nightmill.review.links import RUNS
 from nightmill.review.pages.attempt_facts import CheckFact, OutputFact, checks_of, outputs_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.notes import who
@@ -82,7 +83,7 @@ def decision_of(visit: Visit, record: Record) -> DecisionView | None:
         anchor=anchor_of(record),
         label=record.label,
         attempt=record.attempt,
-        page=links.attempt("runs", prefix),
+        page=links.attempt(RUNS, prefix),
         compare_page=links.attempt("compare", prefix),
         required=review.required,
         verdict=_verdict(record),
@@ -153,8 +154,7 @@ def _spec(visit: Visit) -> PipelineSpec | None:
     specs, record = visit.site.specs, read_record(visit.site.store, visit.prefix)
     if record is None:  # the act itself tells what is wrong
         return None
-    bundle = record.code.bundle if record.code else None
-    return specs.now().get(record.pipeline) or specs.ran(record.pipeline, bundle)
+    return specs.now().get(record.pipeline) or specs.of(record)
 
 
 ROUTES = (Action(f"/decide/{ATTEMPT}", _decide),)

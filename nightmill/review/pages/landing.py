@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pydantic import BaseModel, ConfigDict
 from starlette.responses import RedirectResponse, Response
 
 from nightmill.review.html import show
 from nightmill.review.links import RUNS
+from nightmill.review.pages.fact import Fact
 from nightmill.review.views import Document
 from nightmill.review.visit import Visit
 from nightmill.store.index_line import Line
@@ -24,10 +24,8 @@ _TASK = f"{_RUN}/{{task}}/{{map_index}}"
 _COMPARED_CHARACTERS = 40
 
 
-class Awaited(BaseModel):
+class Awaited(Fact):
     """A run or a task of Airflow of which no attempt has begun; `run_page` is that of others."""
-
-    model_config = ConfigDict(frozen=True)
 
     pipeline: str
     run: str

@@ -11,10 +11,12 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
-from nightmill.errors import UsageError
+from nightmill.review.links import RUNS
+from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.parallel import in_parallel
+from nightmill.review.pages.stored import record_at
 from nightmill.review.views import ATTEMPT, RUN, View
 from nightmill.review.visit import Visit
 from nightmill.spec.progress import SILENT_AFTER, Progress
@@ -40,13 +42,11 @@ _AS_TOLD = {
 }  # fmt: skip
 
 
-class LiveAttempt(BaseModel):
+class LiveAttempt(Fact):
     """An attempt at work: its cell, time and memory, and when it was last heard of.
 
     Spans are seconds, as they were at the heartbeat; `usual` is the median of earlier attempts.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     label: str
     attempt: int
@@ -71,15 +71,13 @@ class LiveAttempt(BaseModel):
         return "silent" if self.is_silent else "running"
 
 
-class LiveView(BaseModel):
+class LiveView(Fact):
     """What runs, of a run or of one attempt. `address` answers with the same, fresh.
 
     `said` is for whoever listens to the page: it changes with states only. `has_ended` says that
     the page at the address `page` has more to tell by now. `stamp` changes with the notebook of an
     attempt, which is at the address `notebook`.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     is_running: bool
     address: str
@@ -102,7 +100,7 @@ def live_of(visit: Visit, record: Record, progress: Progress | None) -> LiveView
     return LiveView(
         is_running=is_running,
         address=links.attempt("live", prefix),
-        page=links.attempt("runs", prefix),
+        page=links.attempt(RUNS, prefix),
         said=_said(attempts) or f"{record.label} has ended: {Standing.of(record)}",
         zone=visit.site.specs.zone_of(record),
         has_ended=not is_running,
@@ -178,9 +176,7 @@ def _running(visit: Visit, lines: Iterable[Line]) -> tuple[list[Record], int]:
 
 def _attempt(visit: Visit) -> LiveView:
     """Answer the page of an attempt."""
-    record = read_record(visit.site.store, visit.prefix)
-    if record is None:
-        raise UsageError("there is no record of this attempt", where=visit.prefix)
+    record = record_at(visit.site.store, visit.prefix)
     return live_of(visit, record, read_progress(visit.site.store, visit.prefix))
 
 
@@ -189,7 +185,7 @@ def _at_work(visit: Visit, record: Record, progress: Progress | None) -> LiveAtt
     return LiveAttempt(
         label=record.label,
         attempt=record.attempt,
-        address=visit.links.attempt("runs", prefix_of(record)),
+        address=visit.links.attempt(RUNS, prefix_of(record)),
         is_silent=is_silent(record, progress),
         heartbeat=_heartbeat(record, progress),
         title=one_line(progress.title) if progress and progress.title else None,

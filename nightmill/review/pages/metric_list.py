@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from nightmill.review.pages.asked import number_of
-from nightmill.review.pages.nights import by_step, nights_of, zone_of
+from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.nights import by_step, nights_of
 from nightmill.review.pages.run_lines import lines_of, spec_of
+from nightmill.review.specs import zone_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.spec.summary import Scalar, Summary
@@ -20,11 +22,7 @@ _TRIED = 3  # newest partitions of a step, of which one should have reported
 _NAMED = 6  # metrics of a step
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Reporter(_Part):
+class Reporter(Fact):
     """A step that reported metrics: those of its newest night, the first few of them."""
 
     pipeline: str
@@ -37,7 +35,7 @@ class Reporter(_Part):
     left_out: int
 
 
-class MetricList(_Part):
+class MetricList(Fact):
     """The steps that reported metrics, pipeline by pipeline; `more` is the address of the rest."""
 
     steps: tuple[Reporter, ...]

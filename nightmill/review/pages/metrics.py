@@ -10,17 +10,19 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 from starlette.responses import Response
 
 from nightmill.errors import UsageError
 from nightmill.review.pages import metric_list
 from nightmill.review.pages.asked import number_of
 from nightmill.review.pages.chart import Chart
-from nightmill.review.pages.nights import Nights, by_step, nights_of, slots_of, zone_of
+from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.nights import Nights, by_step, nights_of, slots_of
 from nightmill.review.pages.run_lines import spec_of
 from nightmill.review.pages.tracks import Figure, Series
 from nightmill.review.pages.usual import Told
+from nightmill.review.specs import zone_of
 from nightmill.review.views import Document, View
 from nightmill.review.visit import Visit
 from nightmill.spec.problems import shown, suggest
@@ -35,11 +37,7 @@ _CHARTS = 24  # on a page
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Metric(_Part):
+class Metric(Fact):
     """One metric in words; `chart` is drawn on the page, and its numbers are in the rows."""
 
     name: str
@@ -49,7 +47,7 @@ class Metric(_Part):
     chart: Chart | None = Field(exclude=True)
 
 
-class Row(_Part):
+class Row(Fact):
     """A partition, and member, with the values of its metrics; without a standing it did not run.
 
     Of more than eight members `label` tells which of their values it is.
@@ -64,7 +62,7 @@ class Row(_Part):
     values: tuple[Scalar, ...] = ()
 
 
-class StepMetrics(_Part):
+class StepMetrics(Fact):
     """The metrics of a step: `names` are the columns of the rows, the newest partition first.
 
     `names_left_out` are on other pages. `older` and `newer` are addresses of other windows.

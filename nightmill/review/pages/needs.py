@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pydantic import AwareDatetime
 
 from nightmill.causes import SUMMARY, Cause
+from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.lateness import day_in_words
 from nightmill.review.pages.partitions import FOR_PEOPLE, Course, Partition, PartitionState
@@ -118,13 +119,13 @@ class _Teller:
             return links.page("pipelines", one.pipeline)
         if one.state == "late":
             return links.run(line.prefix)
-        return links.attempt("runs", line.prefix) + (f"#cell-{cell}" if cell else "")
+        return links.attempt(RUNS, line.prefix, cell=cell)
 
     def _more(self, one: Partition) -> str:
         links = self.visit.links
         if one.state == "late":
             return links.page("pipelines", one.pipeline)
-        return links.page("runs", pipeline=one.pipeline, state=one.state)
+        return links.page(RUNS, pipeline=one.pipeline, state=one.state)
 
 
 def _at(one: Partition, line: Line | None) -> datetime:

@@ -90,11 +90,6 @@ def by_step(lines: Iterable[Line]) -> Mapping[str, list[Line]]:
     return {step: found[step] for step in sorted(found)}
 
 
-def zone_of(spec: PipelineSpec | None) -> str:
-    """Return the time zone of a pipeline; UTC where nobody knows it."""
-    return spec.timezone if spec else "UTC"
-
-
 def slots_of(nights: Nights, spec: PipelineSpec | None) -> list[str]:
     """Return the partitions, the oldest first, with those between them that were due and never ran.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from nightmill.errors import StoreError
 from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import number_of
 from nightmill.review.pages.catalog import Catalog, Reader
 from nightmill.review.pages.chart import Chart
+from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.lateness import schedule_in_words
 from nightmill.review.pages.nights import Nights, nights_of, slots_of
 from nightmill.review.pages.parallel import in_parallel
@@ -32,11 +33,7 @@ _UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 _DECIMALS = 3
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class MoveRow(_Part):
+class MoveRow(Fact):
     """A decision about what is current: a rollback, a promotion or an approval."""
 
     kind: str
@@ -46,7 +43,7 @@ class MoveRow(_Part):
     replaced: str
 
 
-class PartitionRow(_Part):
+class PartitionRow(Fact):
     """A partition, and member, of an output. `version` is current; empty where nothing is.
 
     `standing` is that of the newest attempt, which may be another one. `checks` counts those of the
@@ -63,12 +60,12 @@ class PartitionRow(_Part):
     committed_at: AwareDatetime | None = None
     rows: int | None = None
     size: int | None = None
-    checks: dict[CheckState, int] = {}
+    checks: dict[CheckState, int] = Field(default_factory=dict)
     moves: tuple[MoveRow, ...] = ()
     problem: str = ""
 
 
-class OutputPage(_Part):
+class OutputPage(Fact):
     """An output: its partitions, the newest first, and its readers.
 
     `figure` says of what the words and the chart tell: rows, or the size where nobody counts them.

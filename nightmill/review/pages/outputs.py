@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from nightmill.review.links import RUNS
 from nightmill.review.pages import output, versions
 from nightmill.review.pages.asked import number_of, same_page
 from nightmill.review.pages.catalog import Catalog
+from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import COUNTING, Nights, nights_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
@@ -21,11 +22,7 @@ _ROWS = 100
 _MEMBERS = 100  # whose sizes are summed up
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class OutputRow(_Part):
+class OutputRow(Fact):
     """An output in the list. `partition` is the newest that ran, `standing` how it stands.
 
     `made` is the newest partition that has the output, with its size in bytes and its rows, where
@@ -48,7 +45,7 @@ class OutputRow(_Part):
     readers: tuple[str, ...]
 
 
-class OutputList(_Part):
+class OutputList(Fact):
     """Outputs by pipeline; `more` is the address of the rest."""
 
     outputs: tuple[OutputRow, ...]

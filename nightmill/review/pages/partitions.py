@@ -24,6 +24,7 @@ from nightmill.review.pages.lateness import (
 from nightmill.review.pages.run_lines import RunLines, RunState, spec_of
 from nightmill.review.pages.triggers import Lines, triggered_times
 from nightmill.review.site import Site
+from nightmill.review.specs import zone_of
 from nightmill.review.words import clock, counted, zone_name
 from nightmill.spec.names import label
 from nightmill.spec.pipeline import PipelineSpec
@@ -116,7 +117,7 @@ class Course:
     @property
     def zone(self) -> str:
         """The pipeline's time zone."""
-        return self.spec.timezone if self.spec else "UTC"
+        return zone_of(self.spec)
 
     @property
     def owner(self) -> str:

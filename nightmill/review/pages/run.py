@@ -14,6 +14,7 @@ from pydantic import AwareDatetime
 
 from nightmill.errors import UsageError
 from nightmill.review.commands import Command, shows
+from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import number_of, one_of
 from nightmill.review.pages.decide import BEHIND, DecisionView, decision_of
 from nightmill.review.pages.fact import Fact
@@ -53,6 +54,7 @@ from nightmill.review.pages.run_steps import (
 )
 from nightmill.review.pages.run_words import sentence_of
 from nightmill.review.pages.step_graph import Drawing, draw
+from nightmill.review.specs import zone_of
 from nightmill.review.views import RUN, View
 from nightmill.review.visit import Visit
 from nightmill.spec.pipeline import PipelineSpec
@@ -164,7 +166,7 @@ def _head(found: _Found, graph: RunGraph) -> dict[str, object]:
     return {
         **first.model_dump(include={"pipeline", "partition", "run", "as_of", "nightmill"}),
         "owner": found.spec.owner if found.spec else "",
-        "zone": found.spec.timezone if found.spec else "UTC",
+        "zone": zone_of(found.spec),
         "state": gravest(step.state for step in found.steps.values()),
         "sentence": sentence_of(found.steps, others),
         "started_at": first.started_at,
@@ -212,10 +214,10 @@ def _sections(visit: Visit, found: _Found, only: str) -> dict[str, object]:
     return {
         "sections": tuple(section_of(visit, one, now, shown=shown[one.step]) for one in steps),
         "only": only,
-        "earlier_page": links.attempt("runs", prefix, step=only, page=page - 1)
+        "earlier_page": links.attempt(RUNS, prefix, step=only, page=page - 1)
         if only and page > 1
         else "",
-        "later_page": links.attempt("runs", prefix, step=only, page=page + 1) if has_more else "",
+        "later_page": links.attempt(RUNS, prefix, step=only, page=page + 1) if has_more else "",
     }
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pydantic import AwareDatetime
 
 from nightmill.causes import SUMMARY
+from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact, text
 from nightmill.review.visit import Visit
 from nightmill.spec.record import AttemptState, Failure, Record
@@ -86,7 +87,7 @@ def remarks_of(visit: Visit, records: Iterable[Record]) -> tuple[Remark, ...]:
         Remark(
             label=record.label,
             attempt=record.attempt,
-            address=visit.links.attempt("runs", prefix_of(record)),
+            address=visit.links.attempt(RUNS, prefix_of(record)),
             text=text(" ".join(warning.split())),
         )
         for record in records
@@ -144,12 +145,11 @@ def span_of(records: Sequence[Record]) -> float:
 
 
 def _failure(visit: Visit, record: Record, failure: Failure) -> FailureFact:
-    at_cell = "" if failure.cell is None else f"#cell-{failure.cell}"
     return FailureFact(
         **failure.model_dump(include={"cause", "cell", "cells"}),
         label=record.label,
         attempt=record.attempt,
-        address=visit.links.attempt("runs", prefix_of(record)) + at_cell,
+        address=visit.links.attempt(RUNS, prefix_of(record), cell=failure.cell),
         cause_in_words=SUMMARY[failure.cause],
         title=text(failure.title) if failure.title else None,
         ename=text(failure.ename) if failure.ename else None,

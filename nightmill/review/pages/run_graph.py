@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nightmill.review.links import RUNS
 from nightmill.review.pages.run_steps import StepCard, StepRecords, card_of
 from nightmill.review.pages.run_words import NOT_RUN, why_not
 from nightmill.review.pages.step_graph import edges_of, edges_seen
@@ -66,5 +67,5 @@ class RunGraph:
                     continue
                 maker = self.spec.maker(given.output) if self.spec else None
                 if maker and maker not in steps:
-                    found[maker] = (given.run, visit.links.page("runs", *own, given.run))
+                    found[maker] = (given.run, visit.links.page(RUNS, *own, given.run))
         return found

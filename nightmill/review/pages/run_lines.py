@@ -22,6 +22,7 @@ from nightmill.spec.progress import SILENT_AFTER
 from nightmill.store.amend import read_progress
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
+from nightmill.store.keys import run_prefix_of
 
 RunState = Literal["failed", "rejected", "silent", "running", "held", "succeeded"]
 GRAVEST_FIRST: tuple[RunState, ...] = (
@@ -31,7 +32,6 @@ DONE = ("held", "succeeded")
 
 _RANK = {state: rank for rank, state in enumerate(GRAVEST_FIRST)}
 _ASKED = 200  # heartbeats on a page; whoever has more at once has a page that is slow, not wrong
-_RUN_PARTS = 4  # runs, pipeline, partition, run
 _TRIED = 3  # newest attempts, of which one should have kept its code
 
 
@@ -64,7 +64,7 @@ class RunLines:
     @property
     def prefix(self) -> str:
         """Where its attempts lie in the store."""
-        return "/".join(self.attempts[0].prefix.split("/")[:_RUN_PARTS])
+        return run_prefix_of(self.attempts[0].prefix)
 
     @property
     def order(self) -> int:

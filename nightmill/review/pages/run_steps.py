@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from nightmill.review.links import RUNS
 from nightmill.review.pages.attempt_facts import AttemptFacts, facts_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.now_current import NowCurrent
@@ -114,15 +115,14 @@ def card_of(visit: Visit, found: StepRecords, needs: Iterable[str], members: int
     `members` is how many it has by pipeline.yaml.
     """
     one, newest = found.gravest, list(found.newest.values())
-    failure, prefix = one.failure, prefix_of(one)
-    at_cell = f"#cell-{failure.cell}" if failure and failure.cell is not None else ""
+    failure = one.failure
     memory = [record.memory for record in newest if record.memory]
     times = [seconds for record in newest if (seconds := seconds_of(record)) is not None]
     highest = max(memory, key=lambda one: one.peak_bytes or 0, default=None)
     return StepCard(
         step=found.step,
         state=found.state,
-        address=visit.links.attempt("runs", prefix) + at_cell,
+        address=visit.links.attempt(RUNS, prefix_of(one), cell=failure.cell if failure else None),
         cause=failure and failure.cause,
         attempts=len(found.records),
         members=max(members, len(newest)) if one.member else 0,
@@ -148,7 +148,7 @@ def section_of(
         notebook=code.notebook if code else "",
         attempts=tuple(facts_of(visit, one, now, state=found.state_of(one)) for one in shown),
         left_out=len(found.records) - len(shown),
-        all_page=visit.links.attempt("runs", visit.prefix, step=found.step),
+        all_page=visit.links.attempt(RUNS, visit.prefix, step=found.step),
         metrics_page=visit.links.page("metrics", found.gravest.pipeline, found.step),
     )
 

@@ -17,6 +17,7 @@ from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.partitions import steps_of
 from nightmill.review.pages.run_lines import RunLines, RunState
 from nightmill.review.site import Site
+from nightmill.review.specs import zone_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.spec.pipeline import PipelineSpec
@@ -156,7 +157,7 @@ def _telling(run: RunLines) -> Line | None:
 
 def _row(visit: Visit, run: RunLines, spec: PipelineSpec | None, summary: Summary | None) -> RunRow:
     line, links = run.gravest, visit.links
-    cell = f"#cell-{summary.cell}" if summary and summary.cell else ""
+    cell = summary.cell if summary and summary.prefix == line.prefix else None
     is_bad = run.state in _ENDED
     name = next(name for name, one in run.newest.items() if one is line)
     return RunRow(
@@ -168,11 +169,11 @@ def _row(visit: Visit, run: RunLines, spec: PipelineSpec | None, summary: Summar
         steps=len({*steps_of(spec), *run.newest}) if spec else None,
         causes=run.causes,
         gravest=name if is_bad else "",
-        gravest_address=links.attempt(RUNS, line.prefix) + cell if is_bad else None,
+        gravest_address=links.attempt(RUNS, line.prefix, cell=cell) if is_bad else None,
         started_at=run.started_at,
         ended_at=run.ended_at,
         duration_s=run.duration_s,
-        zone=spec.timezone if spec else "UTC",
+        zone=zone_of(spec),
         address=links.run(run.prefix),
         pipeline_address=links.page("pipelines", run.pipeline),
     )

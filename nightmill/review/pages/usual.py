@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from pydantic import BaseModel, ConfigDict
-
+from nightmill.review.pages.fact import Fact
 from nightmill.review.words import counted, number
 from nightmill.spec.summary import Scalar
 
@@ -33,10 +32,8 @@ class Usual:
     median: float
 
 
-class Told(BaseModel):
+class Told(Fact):
     """A figure's newest value in words; `label` tells several figures of one name apart."""
-
-    model_config = ConfigDict(frozen=True)
 
     label: str
     value: Scalar

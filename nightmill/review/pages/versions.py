@@ -10,19 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from nightmill.causes import Cause
 from nightmill.errors import UsageError
 from nightmill.review.commands import Command
 from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import one_of
-from nightmill.review.pages.nights import zone_of
+from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.output import MoveRow, move_row
 from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.run_lines import spec_of
 from nightmill.review.preview import Preview, preview
 from nightmill.review.reading import changes, reads
+from nightmill.review.specs import zone_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.spec.outputs import OutputSpec
@@ -49,11 +50,7 @@ _FILES = 100
 State = Literal["current", "was_current", "held", "rejected", "running", "never_current"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class StoredFile(_Part):
+class StoredFile(Fact):
     """A file of a version; size in bytes."""
 
     path: str
@@ -61,7 +58,7 @@ class StoredFile(_Part):
     sha256: str
 
 
-class VersionRow(_Part):
+class VersionRow(Fact):
     """A version: `name` is run and attempt, `digest` the beginning of a hash of its bytes."""
 
     name: str
@@ -80,7 +77,7 @@ class VersionRow(_Part):
     is_chosen: bool
 
 
-class Chosen(_Part):
+class Chosen(Fact):
     """The version that is looked into.
 
     `stored_at` never changes. `published_at` holds what is current; empty where it is not put at a
@@ -102,7 +99,7 @@ class Chosen(_Part):
     changes: tuple[Command, ...]
 
 
-class VersionsPage(_Part):
+class VersionsPage(Fact):
     """The versions of an output for a partition and member, the newest first."""
 
     pipeline: str
