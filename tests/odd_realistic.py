@@ -15,14 +15,14 @@ from tests.making_notebooks import (
 REALISTIC = (
     Odd(
         "plotly",
-        file_of("plotly.ipynb"),
+        file_of("plotly.json"),
         seen=["Interactive Plotly figure", "nightmill replay RUN --open", "Delays by carrier"],
         never=["cdn.plot", "newPlot"],
     ),
-    Odd("bokeh", file_of("bokeh.ipynb"), seen=["Interactive Bokeh figure"], never=["embed_items"]),
+    Odd("bokeh", file_of("bokeh.json"), seen=["Interactive Bokeh figure"], never=["embed_items"]),
     Odd(
         "altair",
-        file_of("altair.ipynb"),
+        file_of("altair.json"),
         seen=["Interactive Vega-Lite figure", "alt.Chart", "Delays by hour"],
     ),
     Odd(
@@ -45,13 +45,13 @@ REALISTIC = (
     ),
     Odd(
         "pandas styler",
-        file_of("styler.ipynb"),
+        file_of("styler.json"),
         seen=["Delays, coloured", "12.250000", "UA"],
         has=["background-color:#", "#output-0-0 #u-T_", "linear-gradient(90deg"],
     ),
     Odd(
         "ipywidgets",
-        file_of("widgets.ipynb"),
+        file_of("widgets.json"),
         seen=["top n 7 (0 to 10)", "bold", "sure true", "part 3.0 of 4.0", "carrier AA"],
         never=["<script"],
     ),
@@ -68,36 +68,34 @@ REALISTIC = (
         ),
         seen=["IntSlider(value=7)", "Interactive widget"],
     ),
-    Odd("tqdm", file_of("tqdm.ipynb"), seen=["plain: 100%", "3/3"], never=["plain:   0%"]),
+    Odd("tqdm", file_of("tqdm.json"), seen=["plain: 100%", "3/3"], never=["plain:   0%"]),
     Odd(
         "matplotlib",
-        file_of("matplotlib.ipynb"),
+        file_of("matplotlib.json"),
         has=['src="data:image/png;base64,', 'src="data:image/svg+xml;base64,', "Figure size 64x40"],
     ),
     Odd(
         "sympy",
-        file_of("sympy.ipynb"),
+        file_of("sympy.json"),
         has=["<math", "<msup>", "<mtable"],
         never=["displaystyle e"],
     ),
     Odd(
         "a deep traceback",
-        file_of("rich_errors.ipynb"),
+        file_of("rich_errors.json"),
         seen=["ZeroDivisionError: division by zero", "more lines"],
         has=["t-ink", '<details class="fold">'],
         never=["\x1b"],
     ),
     Odd(
         "R",
-        file_of("r_kernel.ipynb"),
+        file_of("r_kernel.json"),
         seen=["factor", "Error in log(-1): NaNs produced", "A data.frame: 2 \u00d7 2"],
         has=['<span class="p-'],
     ),
-    Odd("Julia", file_of("julia_kernel.ipynb"), seen=["∑", "DomainError"], has=['<span class="p-']),
-    Odd(
-        "format 3", file_of("format_3.ipynb"), seen=["An old heading", "print 'old'", "old output"]
-    ),
-    Odd("format 2", file_of("format_2.ipynb"), seen=["print 2", "two", "version 2"]),
+    Odd("Julia", file_of("julia_kernel.json"), seen=["∑", "DomainError"], has=['<span class="p-']),
+    Odd("format 3", file_of("format_3.json"), seen=["An old heading", "print 'old'", "old output"]),
+    Odd("format 2", file_of("format_2.json"), seen=["print 2", "two", "version 2"]),
     Odd("format 4.0 without ids", of(code("x = 1"), nbformat_minor=0), seen=["x = 1"]),
     Odd(
         "a format of the future",
