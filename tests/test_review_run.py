@@ -376,7 +376,7 @@ def test_members_that_failed_come_first_and_the_rest_is_a_click_away(mapped):
     second = mapped.get("/api" + first["later_page"]).json()
     both = [one["member"] for page in (first, second) for one in page["sections"][0]["attempts"]]
     assert sorted(both, key=int) == [str(n) for n in range(60)]
-    assert (first["earlier_page"], second["later_page"]) == ("", "")
+    assert (first["earlier_page"], second["later_page"]) == (None, None)
     assert second["earlier_page"] == f"{PAGE}?step=score&page=1"
 
 

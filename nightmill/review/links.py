@@ -25,13 +25,16 @@ class Links:
         """The address of the first page."""
         return f"{self.base}/"
 
+    def at(self, path: str, /, **query: str | int | None) -> str:
+        """Return the address of a path below the base; what is None is left out of the query."""
+        return f"{self.base}{path}{_query(query)}"
+
     def page(self, *parts: str, **query: str | int | None) -> str:
-        """Return the address of a page; each part is a name, and what is None is left out.
+        """Return the address of a page; each part is a name.
 
         The first part is the page's own: ``page("metrics", pipeline, step, metric="auc")``.
         """
-        path = "/".join(encode(part) for part in parts)
-        return f"{self.base}/{path}{_query(query)}"
+        return self.at(f"/{'/'.join(map(encode, parts))}", **query)
 
     def attempt(
         self, page: str, prefix: str, /, *, cell: int | None = None, **query: str | int | None
@@ -41,7 +44,7 @@ class Links:
         With `cell` the page opens at that cell of the attempt's notebook, by its author's number.
         """
         place = "" if cell is None else f"#cell-{cell}"
-        return f"{self.base}/{page}/{prefix.removeprefix(f'{RUNS}/')}{_query(query)}{place}"
+        return self.at(f"/{page}/{prefix.removeprefix(f'{RUNS}/')}", **query) + place
 
     def run(self, prefix: str) -> str:
         """Return the address of the run that an attempt belongs to."""

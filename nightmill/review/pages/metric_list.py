@@ -7,7 +7,7 @@ from itertools import islice
 
 from pydantic import AwareDatetime
 
-from nightmill.review.pages.asked import number_of
+from nightmill.review.pages.asked import page_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import by_step, nights_of
 from nightmill.review.pages.run_lines import lines_of, spec_of
@@ -46,24 +46,21 @@ class MetricList(Fact):
 def build_list(visit: Visit) -> MetricList:
     """List the steps that reported metrics in one of their newest nights."""
     pipelines = visit.pipelines()
-    page = number_of(visit, "page", 1)
-    shown_here = pipelines[(page - 1) * _PIPELINES : page * _PIPELINES]
-    lines = lines_of(visit.site, shown_here)
+    page = page_of(visit, pipelines, _PIPELINES)
+    lines = lines_of(visit.site, page.items)
     tried = {
         (pipeline, step): _newest(found, step)
-        for pipeline in shown_here
+        for pipeline in page.items
         for step, found in by_step(lines[pipeline]).items()
     }
     summaries = visit.site.index.summaries([line for some in tried.values() for line in some])
-    zones = {one: zone_of(spec_of(visit.site, one, lines[one])) for one in shown_here}
+    zones = {one: zone_of(spec_of(visit.site, one, lines[one])) for one in page.items}
     steps = (
         _reporter(visit, line, summaries[line.prefix], zones[pipeline])
         for (pipeline, _step), some in tried.items()
         for line in islice((one for one in some if _has_metrics(summaries, one)), 1)
     )
-    has_more = page * _PIPELINES < len(pipelines)
-    more = visit.links.page("metrics", page=page + 1) if has_more else None
-    return MetricList(steps=tuple(steps), has_runs=bool(pipelines), more=more)
+    return MetricList(steps=tuple(steps), has_runs=bool(pipelines), more=page.after)
 
 
 def _newest(lines: Iterable[Line], step: str) -> list[Line]:

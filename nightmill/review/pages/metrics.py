@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from nightmill.errors import UsageError
 from nightmill.review.pages import metric_list
-from nightmill.review.pages.asked import number_of
+from nightmill.review.pages.asked import number_of, page_of, same_page
 from nightmill.review.pages.chart import Chart
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import Nights, by_step, nights_of, slots_of
@@ -127,10 +127,8 @@ def build_step(visit: Visit) -> StepMetrics:
     asked = _ask(visit)
     known = asked.known
     chosen = [asked.metric] if asked.metric else known
-    page = number_of(visit, "page", 1)
-    names = chosen[(page - 1) * _CHARTS : page * _CHARTS]
-    figures = [asked.figure(name) for name in names]
-    has_more = page * _CHARTS < len(chosen)
+    page = page_of(visit, chosen, _CHARTS)
+    figures = [asked.figure(name) for name in page.items]
     nights = asked.nights
     return StepMetrics(
         pipeline=asked.pipeline,
@@ -142,18 +140,16 @@ def build_step(visit: Visit) -> StepMetrics:
         metric=asked.metric,
         members=len(nights.members),
         known=tuple(sorted(known)),
-        names=tuple(names),
+        names=tuple(page.items),
         metrics=tuple(_metrics(visit, asked, figures)),
         rows=tuple(_rows(asked, figures)),
         partitions=len(nights.partitions),
         missing=len(asked.series.slots) - len(nights.partitions),
-        names_left_out=len(chosen) - len(names),
-        more=_here(visit, asked, until=visit.query("until") or None, page=page + 1)
-        if has_more
-        else None,
+        names_left_out=len(chosen) - len(page.items),
+        more=page.after,
         older_count=nights.older,
-        older=_older(visit, asked),
-        newer=_here(visit, asked) if nights.newer else None,
+        older=same_page(visit, until=nights.before, page=None) if nights.older else None,
+        newer=same_page(visit, until=None, page=None) if nights.newer else None,
         csv=visit.links.page("csv", asked.pipeline, asked.step, last=asked.last),
     )
 
@@ -232,18 +228,6 @@ def _rows(asked: _Asked, figures: Sequence[Figure]) -> Iterator[Row]:
                 ended_at=line.ended_at,
                 values=tuple(one.values[number].get(slot) for one in figures),
             )
-
-
-def _older(visit: Visit, asked: _Asked) -> str | None:
-    """Return the address of the nights before the window."""
-    if not asked.nights.older:
-        return None
-    return _here(visit, asked, until=asked.nights.before)
-
-
-def _here(visit: Visit, asked: _Asked, **query: str | int | None) -> str:
-    given = {"last": asked.last, "metric": asked.metric or None, **query}
-    return visit.links.page("metrics", asked.pipeline, asked.step, **given)
 
 
 def _guarded(value: Scalar) -> Scalar:

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from nightmill.errors import StoreError
 from nightmill.review.links import RUNS
-from nightmill.review.pages.asked import number_of
+from nightmill.review.pages.asked import page_of
 from nightmill.review.pages.catalog import Catalog, Reader
 from nightmill.review.pages.chart import Chart
 from nightmill.review.pages.fact import Fact
@@ -126,8 +126,8 @@ def build(visit: Visit) -> OutputPage:
     made = _Made.of(catalog, pipeline, output)
     spec, step = catalog.specs[pipeline], catalog.maker(pipeline, output)
     meant = spec.steps[step].outputs.get(output) if spec and step in spec.steps else None
-    page, keys, here = number_of(visit, "page", 1), made.keys(), ("outputs", pipeline, output)
-    chosen = keys[(page - 1) * _ROWS : page * _ROWS]
+    keys = made.keys()
+    page = page_of(visit, keys, _ROWS)
     figure = _figure(made, spec) if keys else None
     return OutputPage(
         pipeline=pipeline,
@@ -143,11 +143,11 @@ def build(visit: Visit) -> OutputPage:
         figure=figure.name if figure else "",
         told=figure.told if figure else (),
         chart=figure.chart if figure else None,
-        partitions=tuple(_rows(made, chosen)),
-        first=(page - 1) * _ROWS + 1,
+        partitions=tuple(_rows(made, page.items)),
+        first=page.begin + 1,
         known=len(keys),
-        newer=visit.links.page(*here, page=page - 1) if page > 1 else None,
-        older=visit.links.page(*here, page=page + 1) if page * _ROWS < len(keys) else None,
+        newer=page.before,
+        older=page.after,
         readers=catalog.readers.get((pipeline, output), ()),
     )
 

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime
 
 from nightmill.review.links import RUNS
 from nightmill.review.pages import output, versions
-from nightmill.review.pages.asked import number_of, same_page
+from nightmill.review.pages.asked import page_of
 from nightmill.review.pages.catalog import Catalog
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import COUNTING, Nights, nights_of
@@ -66,23 +66,23 @@ class _Step:
 def build(visit: Visit) -> OutputList:
     """List the outputs that may be seen; raises StoreError."""
     catalog = Catalog.of(visit)
-    page, known = number_of(visit, "page", 1), list(catalog.makers.items())
-    chosen = known[(page - 1) * _ROWS : page * _ROWS]
+    known = list(catalog.makers.items())
+    page = page_of(visit, known, _ROWS)
     steps = {
         (pipeline, step): _step(catalog.steps.get((pipeline, step), []), step)
-        for (pipeline, _output), step in chosen
+        for (pipeline, _output), step in page.items
     }
     wanted = [line for one in steps.values() for line in one.made[:_MEMBERS]]
     summaries = visit.site.index.summaries(wanted)
     return OutputList(
         outputs=tuple(
             _row(catalog, (pipeline, name), steps[pipeline, step], summaries)
-            for (pipeline, name), step in chosen
+            for (pipeline, name), step in page.items
         ),
         known=len(known),
         has_pipelines=bool(catalog.specs),
         pipelines_left_out=catalog.left_out,
-        more=same_page(visit, "outputs", page=page + 1) if page * _ROWS < len(known) else None,
+        more=page.after,
     )
 
 

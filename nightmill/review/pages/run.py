@@ -14,8 +14,7 @@ from pydantic import AwareDatetime
 
 from nightmill.errors import UsageError
 from nightmill.review.commands import Command, shows
-from nightmill.review.links import RUNS
-from nightmill.review.pages.asked import number_of, one_of
+from nightmill.review.pages.asked import one_of, page_of
 from nightmill.review.pages.decide import BEHIND, DecisionView, decision_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.live import (
@@ -94,8 +93,8 @@ class RunPage(Fact):
     pod_seconds: float
     sections: tuple[StepSection, ...]
     only: str
-    earlier_page: str
-    later_page: str
+    earlier_page: str | None
+    later_page: str | None
     show: Command
     notes: NotesView
     live: LiveView
@@ -204,20 +203,15 @@ _NOUNS = {
 
 def _sections(visit: Visit, found: _Found, only: str) -> dict[str, object]:
     """Tell the attempts of all steps, the first of each; or of one step, page by page."""
-    page = number_of(visit, "page", 1)
-    first, most = ((page - 1) * PAGED, PAGED) if only else (0, SHOWN)
+    page = page_of(visit, found.steps[only].in_order, PAGED) if only else None
     steps = [found.steps[only]] if only else list(found.steps.values())
-    shown = {step.step: step.in_order[first : first + most] for step in steps}
+    shown = {one.step: page.items if page else one.in_order[:SHOWN] for one in steps}
     now = NowCurrent.of(visit, [record for records in shown.values() for record in records])
-    has_more = only and len(found.steps[only].records) > first + most
-    links, prefix = visit.links, visit.prefix
     return {
         "sections": tuple(section_of(visit, one, now, shown=shown[one.step]) for one in steps),
         "only": only,
-        "earlier_page": links.attempt(RUNS, prefix, step=only, page=page - 1)
-        if only and page > 1
-        else "",
-        "later_page": links.attempt(RUNS, prefix, step=only, page=page + 1) if has_more else "",
+        "earlier_page": page and page.before,
+        "later_page": page and page.after,
     }
 
 

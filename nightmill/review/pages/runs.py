@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import ceil
 from typing import get_args
 
 from pydantic import AwareDatetime, Field
 
 from nightmill.causes import Cause
 from nightmill.review.links import RUNS
-from nightmill.review.pages.asked import number_of, one_of, same_page
+from nightmill.review.pages.asked import one_of, page_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.kept_runs import all_runs
 from nightmill.review.pages.parallel import in_parallel
@@ -109,18 +108,16 @@ def build(visit: Visit) -> RunsPage:
     known = visit.pipelines()
     filters = _filters(visit)
     found = _find(visit, [name for name in known if filters.pipeline in ("", name)], filters)
-    page = min(number_of(visit, "page", 1), max(ceil(len(found) / _ROWS), 1))
-    begin, end = (page - 1) * _ROWS, page * _ROWS
-    shown = found[begin:end]
+    page = page_of(visit, found, _ROWS)
     return RunsPage(
         filters=filters,
         searched=filters.in_words(),
         found=len(found),
-        first=begin + bool(shown),
-        last=begin + len(shown),
-        rows=rows_of(visit, shown),
-        newer=same_page(visit, RUNS, page=page - 1) if page > 1 else None,
-        older=same_page(visit, RUNS, page=page + 1) if len(found) > end else None,
+        first=page.begin + bool(found),
+        last=page.begin + len(page.items),
+        rows=rows_of(visit, page.items),
+        newer=page.before,
+        older=page.after,
         pipelines=tuple(known[:_OPTIONS]),
         states=get_args(RunState),
         causes=tuple(Cause),

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AwareDatetime
 
 from nightmill.review.links import RUNS
-from nightmill.review.pages.asked import number_of, one_of, same_page
+from nightmill.review.pages.asked import number_of, one_of, page_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.grid import Cell
 from nightmill.review.pages.lateness import day_of
@@ -74,7 +74,6 @@ class Filters(Fact):
     owner: str
     state: str
     days: int
-    page: int
 
 
 class TonightPage(Fact):
@@ -130,7 +129,9 @@ def build(visit: Visit) -> TonightPage:
     told = [one for one in every if one.is_asked_for(filters)]
     needs = [need for one in told for need in one.needs if filters.state in ("", need.state)]
     needs.sort(key=lambda one: (FOR_PEOPLE.index(one.state), -one.at.timestamp()))
-    shown, left = _shown(told, filters.page)
+    ordered = sorted(told, key=lambda one: (one.rank, one.course.pipeline))
+    page = page_of(visit, [one.course for one in ordered], _ROWS)
+    shown = page.items
     columns = _columns(shown, filters.days)
     return TonightPage(
         summary=_summary(told, needs),
@@ -144,8 +145,8 @@ def build(visit: Visit) -> TonightPage:
         columns=columns,
         rows=tuple(_row(visit, one, columns, now) for one in shown if one.are_days),
         texts=tuple(_row(visit, one, None, now) for one in shown if not one.are_days),
-        hidden_rows=left,
-        next_page=same_page(visit, "", page=filters.page + 1) if left else None,
+        hidden_rows=page.left,
+        next_page=page.after,
         pipelines=len(every),
         has_unindexed=not every and bool(visit.site.store.children(RUNS)),
     )
@@ -157,15 +158,7 @@ def _filters(visit: Visit) -> Filters:
         owner=visit.query("owner"),
         state=one_of(visit, "state", GRAVEST_FIRST),
         days=number_of(visit, "days", _DAYS, most=_MOST_DAYS),
-        page=number_of(visit, "page", 1),
     )
-
-
-def _shown(told: Iterable[_Told], page: int) -> tuple[Sequence[Course], int]:
-    """Choose the rows of a page, those that need somebody first, and count what comes after."""
-    ordered = sorted(told, key=lambda one: (one.rank, one.course.pipeline))
-    end = page * _ROWS
-    return [one.course for one in ordered[end - _ROWS : end]], max(len(ordered) - end, 0)
 
 
 def _told(visit: Visit, days: int, now: datetime) -> list[_Told]:
