@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from nightmill.review.render.pictures import MOST_PIXELS
 from nightmill.spec.record import CellRecord
 
 _LIBRARIES = ("nh3", "markdown-it-py", "mdit-py-plugins", "latex2mathml", "pygments")
@@ -55,7 +56,7 @@ class Limits:
     code_chars: int = 100_000  # to colour
     picture_bytes: int = 256 << 10  # inline, where there are addresses for larger ones
     picture_most_bytes: int = 6 << 20  # inline, where there are none
-    picture_pixels: int = 40_000_000  # four bytes each in the browser
+    picture_pixels: int = MOST_PIXELS
     seconds: float = 20.0  # looked at between outputs
 
 

@@ -17,7 +17,7 @@ _DATA = re.compile(r"data:(image/[a-z+.-]{1,20});base64,", re.IGNORECASE)
 _LIFTED = re.compile(r"data:image/[a-z+.-]{1,20};base64,[A-Za-z0-9+/=]{100,}")
 _SVG = "image/svg+xml"
 _NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
-_MOST_PIXELS = 40_000_000
+MOST_PIXELS = 40_000_000  # each takes four bytes in the browser
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset((0x01, *range(0xD0, 0xD9)))
 _VP8_SIGN = b"\x9d\x01\x2a"
@@ -85,7 +85,7 @@ def inert_address(place: str) -> str | None:
         drawn = drawing(data.decode("utf-8", "replace"))
         return address(drawn, _SVG) if drawn else None
     picture = inspect(data)
-    fits = picture is not None and picture.pixels <= _MOST_PIXELS
+    fits = picture is not None and picture.pixels <= MOST_PIXELS
     return address(data, picture.kind) if picture and fits else None
 
 
