@@ -16,9 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from nightmill.review.render import POLICY, NotebookPage, render
+from nightmill.review.render import POLICY, Limits, NotebookPage, render
 from tests.e2e.browser import PHONE, faults_for_people
-from tests.making_notebooks import CANARY, SCRIPT
+from tests.making_notebooks import CANARY, SCRIPT, code, notebook, picture, shown
 from tests.odd_notebooks import ODD
 from tests.odd_realistic import REALISTIC
 
@@ -118,6 +118,11 @@ def site():
     for number, odd in enumerate(ODD):
         facts = NotebookPage(**{"title": odd.name, **odd.page})
         site.pages[str(number)] = "".join(render(odd.make(), facts))
+    signed = NotebookPage(
+        title="n", asset=lambda *_place: "/signed", limits=Limits(picture_bytes=1)
+    )
+    held = notebook(code("x", shown(png=picture())))
+    site.pages["signed"] = "".join(render(held, signed))
     site.pages["control"] = f"<p>control</p>{SCRIPT}<img src='{CANARY}/picture'>"
     with _served(site):
         yield site
@@ -153,6 +158,13 @@ def test_the_policy_alone_stops_a_script(tab):
     tab.open("policy", "control")
 
     assert tab.site.asked == tab.dialogs == []
+
+
+def test_the_policy_lets_a_large_picture_be_asked_of_our_server(tab):
+    """Though the page has no origin of its own, its pictures may come from where it came from."""
+    tab.open("policy", "signed")
+
+    assert tab.site.asked == ["/signed"]
 
 
 @pytest.mark.parametrize("number", range(len(ODD)), ids=[odd.name for odd in ODD])
