@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nightmill import __version__
 from nightmill.review import words
+from nightmill.spec.words import memory
 
 if TYPE_CHECKING:
     from nightmill.review.links import Links
@@ -65,6 +66,7 @@ def environment() -> Environment:
         "clock": words.clock,
         "counted": words.counted,
         "duration": words.duration,
+        "memory": memory,
         "moment": words.moment,
         "number": words.number,
         "since": words.since,
