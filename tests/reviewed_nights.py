@@ -8,12 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from starlette.testclient import TestClient
-
 from nightmill.causes import Cause
-from nightmill.review.access import OwnerAccess
-from nightmill.review.app import make_app
-from nightmill.review.site import Site
 from nightmill.spec.record import (
     AttemptState,
     CheckResult,
@@ -136,8 +131,3 @@ def keep_code(store: Store, folder: Path, text: str) -> str:
     bundle = pack({"notebooks/p/pipeline.yaml": file})
     keep(store, bundle)
     return bundle.sha256
-
-
-def open_pages(store: Store, access: object | None = None, root: Path | None = None) -> TestClient:
-    """Open the pages of a store, for Ada or for whom is given."""
-    return TestClient(make_app(Site.open(store, access or OwnerAccess("Ada"), root=root)))

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from nightmill.review.access import OwnerAccess
 from nightmill.review.pages.nights import nights_of
 from nightmill.store.index import Index
 from nightmill.store.open import open_store
 from tests import many_runs
 from tests.faulty_store import FaultyStore
-from tests.reviewed_nights import Night, add, keep_code, open_pages
+from tests.review_client import Viewer, open_client
+from tests.reviewed_nights import Night, add, keep_code
 
 SPEC = """
 pipeline: flights
@@ -49,7 +49,7 @@ def flights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pages(flights):
     """Open the pages of that store."""
-    return open_pages(flights)
+    return open_client(flights)
 
 
 def get(pages, address, **query):
@@ -77,11 +77,11 @@ def test_the_list_looks_back(tmp_path):
     store = open_store("store", base=tmp_path)
     add(store, Night(metrics={f"m{number}": number for number in range(8)}))
     add(store, Night(number=1, state="failed"))
-    (step,) = get(open_pages(store), "/metrics")["steps"]
+    (step,) = get(open_client(store), "/metrics")["steps"]
     assert (step["partition"], len(step["metrics"]), step["left_out"]) == ("2013-03-01", 6, 2)
     add(store, Night(number=2, state="failed"))
     add(store, Night(number=3, state="failed"))
-    assert get(open_pages(store), "/metrics")["steps"] == []
+    assert get(open_client(store), "/metrics")["steps"] == []
 
 
 def test_the_list_is_paged(tmp_path):
@@ -89,7 +89,7 @@ def test_the_list_is_paged(tmp_path):
     store = open_store("store", base=tmp_path)
     for number in range(52):
         add(store, Night(pipeline=f"p{number:02}", metrics={"auc": number}))
-    pages = open_pages(store)
+    pages = open_client(store)
     page = get(pages, "/metrics")
     assert len(page["steps"]) == 50
     assert [one["pipeline"] for one in get(pages, page["more"])["steps"]] == ["p50", "p51"]
@@ -101,7 +101,7 @@ def test_a_backfill_of_some_nights(tmp_path):
     bundle = keep_code(store, tmp_path, SPEC.replace("* * 1-5", "* * *"))
     for number in (0, 100):
         add(store, Night(number=number, metrics={"auc": 0.7}, bundle=bundle))
-    assert get(open_pages(store), "/metrics/flights/score")["missing"] == 0
+    assert get(open_client(store), "/metrics/flights/score")["missing"] == 0
 
 
 def test_the_attempt_that_counts(pages):
@@ -209,7 +209,7 @@ def test_missing_nights_of_a_daily_pipeline(tmp_path):
     bundle = keep_code(store, tmp_path, SPEC.replace("* * 1-5", "* * *"))
     for number in (0, 1, 4):
         add(store, Night(number=number, metrics={"auc": 0.7}, bundle=bundle))
-    pages = open_pages(store)
+    pages = open_client(store)
     page = get(pages, "/metrics/flights/score")
     missing = [row["partition"] for row in page["rows"] if row["standing"] is None]
     assert missing == ["2013-03-04", "2013-03-03"]
@@ -222,7 +222,7 @@ def test_members_have_lines_of_their_own(tmp_path):
     for number in range(3):
         for member in ("EWR", "JFK"):
             add(store, Night(number=number, member=member, metrics={"loss": len(member) + number}))
-    page = get(open_pages(store), "/metrics/flights/score")
+    page = get(open_client(store), "/metrics/flights/score")
     (loss,) = page["metrics"]
     assert [one["label"] for one in loss["told"]] == ["EWR", "JFK"]
     assert [(row["partition"], row["label"]) for row in page["rows"][:2]] == [
@@ -238,7 +238,7 @@ def test_many_members_are_told_together(tmp_path):
         state = "failed" if member == 8 else "succeeded"
         metrics = {"loss": member, "kind": "tree", "seed": str(member)}
         add(store, Night(member=f"m{member}", state=state, metrics=metrics))
-    page = get(open_pages(store), "/metrics/flights/score")
+    page = get(open_client(store), "/metrics/flights/score")
     assert page["names"] == ["loss", "kind", "seed"]
     assert [(row["label"], row["values"]) for row in page["rows"]] == [
         ("highest", [7, "tree", "8 different values"]),
@@ -254,7 +254,7 @@ def test_a_running_night_has_no_values_yet(tmp_path):
     store = open_store("store", base=tmp_path)
     add(store, Night(metrics={"auc": 0.7}))
     add(store, Night(number=1, state="running"))
-    page = get(open_pages(store), "/metrics/flights/score")
+    page = get(open_client(store), "/metrics/flights/score")
     assert [(row["standing"], row["values"]) for row in page["rows"]] == [
         ("running", [None]),
         ("succeeded", [0.7]),
@@ -274,7 +274,7 @@ def test_partitions_that_are_no_dates(tmp_path):
     store = open_store("store", base=tmp_path)
     for number, name in enumerate(("zebra", "عربي / <b>", "ant")):
         add(store, Night(number=number, partition=name, metrics={"auc": number}))
-    pages = open_pages(store)
+    pages = open_client(store)
     page = get(pages, "/metrics/flights/score")
     assert [row["partition"] for row in page["rows"]] == ["ant", "عربي / <b>", "zebra"]
     assert page["noun"] == "partition"
@@ -285,7 +285,7 @@ def test_many_metrics_are_paged(tmp_path):
     """A page shows 24 metrics, says how many there are, and where the others are."""
     store = open_store("store", base=tmp_path)
     add(store, Night(metrics={f"m{number:02}": number for number in range(30)}))
-    pages = open_pages(store)
+    pages = open_client(store)
     page = get(pages, "/metrics/flights/score")
     assert (len(page["names"]), page["names_left_out"], len(page["known"])) == (24, 6, 30)
     assert get(pages, page["more"])["names"] == [f"m{number}" for number in range(24, 30)]
@@ -307,25 +307,9 @@ def test_a_wide_step_shows_fewer_nights(flights):
     assert wide.older == 8
 
 
-def test_an_empty_store_says_what_to_do(tmp_path):
-    """Where nothing ran the page tells the commands."""
-    text = open_pages(open_store("store", base=tmp_path)).get("/metrics").text
-    assert "nightmill run" in text
-    assert "nightmill reindex" in text
-
-
-class OnlyQuiet(OwnerAccess):
-    """Lets nobody see the flights."""
-
-    def may_read(self, user, pipeline):
-        """Allow what is quiet."""
-        del user
-        return pipeline == "quiet"
-
-
 def test_what_may_not_be_seen(flights):
     """A pipeline that one may not see is in no list, and refused where it is named."""
-    pages = open_pages(flights, OnlyQuiet("Eve"))
+    pages = open_client(flights, Viewer("quiet"))
     assert get(pages, "/metrics")["steps"] == []
     assert "flights" not in pages.get("/metrics").text
     assert pages.get("/metrics/flights/score").status_code == 403
@@ -336,7 +320,7 @@ def test_what_a_page_costs(tmp_path):
     """With many runs a page asks for its window's summaries once, and then for news only."""
     store = FaultyStore(open_store("store", base=tmp_path))
     many_runs.fill(store.store, 1500, with_records=False)
-    pages = open_pages(store)
+    pages = open_client(store)
     assert len(get(pages, "/metrics/flights/score")["rows"]) == 60
     assert not [call for call in store.calls if call.startswith(("list runs", "children runs"))]
     first = len(store.calls)

@@ -4,7 +4,6 @@ import shlex
 
 import pytest
 
-from nightmill.review.access import OwnerAccess
 from nightmill.review.pages import catalog
 from nightmill.spec.record import CheckResult, CheckState, Decision, InputRecord
 from nightmill.store.approval import approve, reject
@@ -15,7 +14,8 @@ from nightmill.store.pointer import Move
 from nightmill.store.versions import find_versions
 from tests import many_runs
 from tests.faulty_store import FaultyStore
-from tests.reviewed_nights import FIRST, Night, add, keep_code, open_pages
+from tests.review_client import Viewer, open_client
+from tests.reviewed_nights import FIRST, Night, add, keep_code
 
 FLIGHTS = """
 pipeline: flights
@@ -40,19 +40,6 @@ steps:
     outputs: {table: {path: table.csv, review: required}}
 """
 HOSTILE = "<script>alert(1)</script>"
-
-
-class Only(OwnerAccess):
-    """Lets one pipeline be seen."""
-
-    def __init__(self, pipeline):
-        super().__init__("Eve")
-        self._pipeline = pipeline
-
-    def may_read(self, user, pipeline):
-        """Allow the one."""
-        del user
-        return pipeline == self._pipeline
 
 
 def counted(rows, **facts):
@@ -111,7 +98,7 @@ def filled(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pages(filled):
     """Open the pages of that store."""
-    return open_pages(filled)
+    return open_client(filled)
 
 
 def get(pages, address, **query):
@@ -145,7 +132,7 @@ def test_members_are_summed_up(tmp_path):
     for member, rows in (("a", 2), ("b", 3)):
         files = {"scores": {"s.csv": b"x" * rows}}
         add(store, Night(member=member, files=files, checks=(counted(rows),)))
-    (row,) = get(open_pages(store), "/outputs")["outputs"]
+    (row,) = get(open_client(store), "/outputs")["outputs"]
     assert (row["members"], row["rows"], row["size"]) == (2, 5, 5)
 
 
@@ -154,16 +141,9 @@ def test_a_failed_night_is_newest(tmp_path):
     store = open_store("store", base=tmp_path)
     add(store, Night(files=scores(0), checks=(counted(7),)))
     add(store, Night(number=1, state="failed"))
-    row = get(open_pages(store), "/outputs")["outputs"][1]
+    row = get(open_client(store), "/outputs")["outputs"][1]
     assert (row["output"], row["partition"], row["standing"]) == ("scores", "2013-03-02", "failed")
     assert (row["made"], row["rows"]) == ("2013-03-01", 7)
-
-
-def test_an_empty_store_says_what_to_do(tmp_path):
-    """Where nothing ran the page tells the commands."""
-    text = open_pages(open_store("store", base=tmp_path)).get("/outputs").text
-    assert "nightmill run" in text
-    assert "nightmill reindex" in text
 
 
 # -- one output ---------------------------------------------------------------------------------
@@ -214,7 +194,7 @@ def test_the_chart_of_sizes(tmp_path, size, figure, value):
     """Where nobody counts rows the chart tells the size."""
     store = open_store("store", base=tmp_path)
     add(store, Night(files={"scores": {"s.csv": b"x" * size}}))
-    page = get(open_pages(store), "/outputs/flights/scores")
+    page = get(open_client(store), "/outputs/flights/scores")
     assert (page["figure"], page["told"][0]["value"]) == (figure, value)
 
 
@@ -236,7 +216,7 @@ def test_a_reader_of_old(tmp_path):
     add(store, night)
     read = {"x": was_read(store, night)}
     add(store, Night(step="features", number=1, inputs=read, bundle=code))
-    readers = get(open_pages(store), "/outputs/flights/scores")["readers"]
+    readers = get(open_client(store), "/outputs/flights/scores")["readers"]
     assert [(one["step"], one["is_meant"]) for one in readers] == [
         ("features", False),
         ("never", True),
@@ -249,14 +229,14 @@ def test_the_project_tells_what_is_meant(tmp_path, make_project):
     project.pipeline("fresh", "a: {notebook: a.ipynb, outputs: {model: model.json}}\n", a=["1"])
     steps = "b: {notebook: b.ipynb, inputs: {model: fresh.model}}\n"
     project.pipeline("user", steps, b=["1"])
-    pages = open_pages(open_store("store", base=tmp_path), root=project.root)
+    pages = open_client(open_store("store", base=tmp_path), root=project.root)
     (row,) = get(pages, "/outputs")["outputs"]
     assert (row["output"], row["standing"], row["readers"]) == ("model", None, ["user.b"])
     page = get(pages, "/outputs/fresh/model")
     assert (page["known"], page["readers"][0]["step"]) == (0, "b")
     assert "nightmill run fresh" in pages.get("/outputs/fresh/model").text
     store = open_store("store", base=tmp_path)
-    (row,) = get(open_pages(store, Only("fresh"), project.root), "/outputs")["outputs"]
+    (row,) = get(open_client(store, Viewer("fresh"), root=project.root), "/outputs")["outputs"]
     assert row["readers"] == []
 
 
@@ -265,7 +245,7 @@ def test_partitions_are_paged(tmp_path):
     store = open_store("store", base=tmp_path)
     for number in range(53):
         add(store, Night(number=number, files={"scores": {"s.csv": b"x"}}))
-    pages = open_pages(store)
+    pages = open_client(store)
     page = get(pages, "/outputs/flights/scores")
     assert (len(page["partitions"]), page["known"], page["newer"]) == (50, 53, None)
     older = get(pages, page["older"])
@@ -279,7 +259,7 @@ def test_more_pipelines_than_are_looked_at(tmp_path, monkeypatch):
     store = open_store("store", base=tmp_path)
     for pipeline in "abcd":
         add(store, Night(pipeline=pipeline, files=scores(0)))
-    pages = open_pages(store)
+    pages = open_client(store)
     page = get(pages, "/outputs")
     assert {one["pipeline"] for one in page["outputs"]} == {"a", "b"}
     assert page["pipelines_left_out"] == 2
@@ -291,7 +271,7 @@ def test_a_damaged_pointer(tmp_path):
     store = open_store("store", base=tmp_path)
     add(store, Night(files=scores(0)))
     store.write("current/flights/score/2013-03-01.json", b"{")
-    (row,) = get(open_pages(store), "/outputs/flights/scores")["partitions"]
+    (row,) = get(open_client(store), "/outputs/flights/scores")["partitions"]
     assert "is no pointer" in row["problem"]
 
 
@@ -405,7 +385,7 @@ def test_lines_for_every_kind(tmp_path, files, lines):
     """Files and folders of tables have lines for each library that can read them."""
     store = open_store("store", base=tmp_path)
     add(store, Night(files={"it": files}))
-    reads = get(open_pages(store), "/outputs/flights/it/2013-03-01")["chosen"]["reads"]
+    reads = get(open_client(store), "/outputs/flights/it/2013-03-01")["chosen"]["reads"]
     place = store.address("runs/flights/2013-03-01/run-0/score/1/outputs/it")
     found = {one["purpose"]: one["text"].partition("= ")[2] for one in reads}
     assert found == {library: line.format(place) for library, line in lines.items()}
@@ -425,7 +405,7 @@ def test_the_plain_address(tmp_path, meant, plain):
     steps = f"steps: {{score: {{notebook: s.ipynb, outputs: {{it: {meant}}}}}}}"
     code = keep_code(store, tmp_path, f"pipeline: flights\n{steps}\n")
     add(store, Night(files={"it": {"s.csv": b"a\n1\n"}}, bundle=code))
-    chosen = get(open_pages(store), "/outputs/flights/it/2013-03-01")["chosen"]
+    chosen = get(open_client(store), "/outputs/flights/it/2013-03-01")["chosen"]
     assert chosen["published_at"] == (store.address(plain) if plain else "")
 
 
@@ -435,7 +415,7 @@ def test_an_output_that_moved_to_another_step(tmp_path):
     add(store, Night(step="old", files=scores(0)))
     add(store, Night(step="new", number=1, partition="2013-03-01", files=scores(1)))
     add(store, Night(step="other", number=2, partition="2013-03-01"))
-    page = get(open_pages(store), "/outputs/flights/scores/2013-03-01")
+    page = get(open_client(store), "/outputs/flights/scores/2013-03-01")
     assert (page["step"], [one["name"] for one in page["versions"]]) == ("new", ["run-1:1"])
 
 
@@ -443,9 +423,9 @@ def test_many_files(tmp_path):
     """Of a folder with many files the first hundred are listed, and the others counted."""
     store = open_store("store", base=tmp_path)
     add(store, Night(files={"it": {f"{number:03}.txt": b"x" for number in range(103)}}))
-    chosen = get(open_pages(store), "/outputs/flights/it/2013-03-01")["chosen"]
+    chosen = get(open_client(store), "/outputs/flights/it/2013-03-01")["chosen"]
     assert (len(chosen["files"]), chosen["files_left_out"]) == (100, 3)
-    text = open_pages(store).get("/outputs/flights/it/2013-03-01").text
+    text = open_client(store).get("/outputs/flights/it/2013-03-01").text
     assert "103 files" in text
     assert "3 more files" in text
 
@@ -464,7 +444,7 @@ def test_commands_to_change_what_is_current(tmp_path, cli):
     store = open_store("my store", base=tmp_path)
     for attempt in (1, 2):
         add(store, Night(partition="it's", attempt=attempt, files=scores(attempt)))
-    pages = open_pages(store)
+    pages = open_client(store)
     address = get(pages, "/outputs/flights/scores")["partitions"][0]["address"]
     assert get(pages, address)["chosen"]["name"] == "run-0:2"
     (change,) = get(pages, address, version="run-0:1")["chosen"]["changes"]
@@ -490,7 +470,7 @@ def test_decisions_are_told(tmp_path):
     third = add(store, Night(state="held", attempt=3, files=scores(3)))
     reject(store, prefix_of(first), Decision(approved=False, comment="too few", **decided))
     approve(store, prefix_of(second), Decision(approved=True, comment="fine", **decided))
-    page = get(open_pages(store), "/outputs/flights/scores/2013-03-01")
+    page = get(open_client(store), "/outputs/flights/scores/2013-03-01")
     states = {one["name"]: one["state"] for one in page["versions"]}
     assert states == {"run-0:3": "held", "run-0:2": "current", "run-0:1": "rejected"}
     assert page["versions"][2]["decision"]["comment"] == "too few"
@@ -503,7 +483,7 @@ def test_members_have_versions_of_their_own(store):
     for member in ("a", "b"):
         files = {"scores": {"s.csv": f"m\n{member}\n".encode()}}
         add(store, Night(member=member, files=files))
-    pages = open_pages(store)
+    pages = open_client(store)
     address = get(pages, "/outputs/flights/scores")["partitions"][1]["address"]
     page = get(pages, address)
     assert (page["member"], page["members"]) == ("b", ["a", "b"])
@@ -511,7 +491,7 @@ def test_members_have_versions_of_their_own(store):
     assert get(pages, "/outputs/flights/scores/2013-03-01", member="b")["member"] == "b"
     assert get(pages, "/outputs/flights/scores/2013-03-01", member="../x")["member"] == "a"
     add(store, Night(member="c", state="failed"))
-    pages = open_pages(store)  # which knows by now
+    pages = open_client(store)  # which knows by now
     assert get(pages, "/outputs/flights/scores/2013-03-01")["members"] == ["a", "b", "c"]
     lacking = pages.get("/outputs/flights/scores/2013-03-01?member=c")
     assert (lacking.status_code, "can be read here" in lacking.text) == (404, True)
@@ -523,7 +503,7 @@ def test_many_versions(tmp_path):
     for attempt in range(1, 54):
         state = "succeeded" if attempt == 1 else "failed"
         add(store, Night(attempt=attempt, state=state, files={"scores": {"s.csv": b"a\n1\n"}}))
-    page = get(open_pages(store), "/outputs/flights/scores/2013-03-01")
+    page = get(open_client(store), "/outputs/flights/scores/2013-03-01")
     assert (len(page["versions"]), page["left_out"]) == (51, 2)
     assert (page["versions"][0]["name"], page["versions"][-1]["name"]) == ("run-0:53", "run-0:1")
     assert page["chosen"]["name"] == "run-0:1"
@@ -534,7 +514,7 @@ def test_records_that_are_gone(tmp_path):
     store = open_store("store", base=tmp_path)
     record = add(store, Night(files=scores(0)))
     store.write(f"{prefix_of(record)}/record.json", b"{")
-    answer = open_pages(store).get("/outputs/flights/scores/2013-03-01")
+    answer = open_client(store).get("/outputs/flights/scores/2013-03-01")
     assert answer.status_code == 404
     assert "nightmill reindex" in answer.text
 
@@ -569,19 +549,19 @@ def test_unknown_versions(pages, version):
 
 def test_what_may_not_be_seen(filled):
     """A pipeline that one may not see is named nowhere, neither as a reader nor as a source."""
-    pages = open_pages(filled, Only("flights"))
+    pages = open_client(filled, Viewer("flights"))
     for address in ("/outputs", "/outputs/flights/scores", "/outputs/flights/scores/2013-03-04"):
         assert "report" not in pages.get(address).text
     assert pages.get("/outputs/report/table").status_code == 403
     assert pages.get("/outputs/report/table/2013-03-04").status_code == 403
-    assert "flights" not in open_pages(filled, Only("report")).get("/outputs").text
+    assert "flights" not in open_client(filled, Viewer("report")).get("/outputs").text
 
 
 def test_what_the_pages_cost(tmp_path):
     """With many runs a page asks a bounded number of times, and never lists the runs."""
     store = FaultyStore(open_store("store", base=tmp_path))
     many_runs.fill(store.store, 600)
-    pages = open_pages(store)
+    pages = open_client(store)
     for address, most in (
         ("/outputs", 30),
         ("/outputs/flights/scores", 150),

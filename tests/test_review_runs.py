@@ -1,5 +1,6 @@
 """Runs put together from the index, the list of the newest, and the search through all of them."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -236,6 +237,8 @@ def test_pages_of_runs(tmp_path):
     second = page.get(f"/api{first['older']}").json()
     assert (second["first"], second["last"], second["older"]) == (51, 61, None)
     assert second["newer"] == "/runs?pipeline=flights&page=1"
+    odd = page.get("/api/runs?pipeline=flights&self=1&path=%26&page=999").json()
+    assert (odd["first"], odd["newer"]) == (51, "/runs?pipeline=flights&self=1&path=%26&page=1")
     shown = [row["run"] for row in [*first["rows"], *second["rows"]]]
     assert shown == sorted(shown, reverse=True)
     assert len(set(shown)) == 61
@@ -273,10 +276,23 @@ def test_kept_runs_are_judged_anew_only_where_something_changed(tmp_path):
     assert (before["b"].state, after["b"].state) == ("failed", "succeeded")
 
 
-def test_nothing_yet(tmp_path):
-    """With nothing to show the page says how to begin, or how to make the index of an old store."""
+@pytest.mark.parametrize("address", ["/", "/runs", "/metrics", "/outputs"])
+def test_nothing_yet(address, tmp_path):
+    """With nothing to show a page says how to begin, or how to make the index of an old store."""
     store = open_store("store", base=tmp_path)
     page = open_client(store)
-    assert "nightmill run PIPELINE" in page.get("/runs").text
+    assert "nightmill run PIPELINE" in page.get(address).text
     store.write("runs/p/2013-03-01/r/s/1/record.json", b"{}")
-    assert "nightmill reindex" in page.get("/runs").text
+    text, told = page.get(address).text, page.get(f"/api{address}").json()
+    assert ("nightmill reindex" in text, told["has_unindexed"]) == (True, True)
+    assert "nightmill run PIPELINE" not in text
+
+
+@pytest.mark.parametrize("address", ["/", "/runs", "/metrics", "/outputs"])
+def test_nothing_that_one_may_see(address, tmp_path):
+    """Whoever may see no pipeline is not told that there are runs, indexed or not."""
+    made = Morning.at(tmp_path)
+    made.attempt("secret", "2013-03-01", "s")
+    text = open_client(made.store, Viewer("others")).get(address).text
+    assert "nightmill run PIPELINE" in text
+    assert not re.search("reindex|secret|There are runs", text)

@@ -325,15 +325,6 @@ def test_many_pipelines(tmp_path):
     assert "5 more pipelines" in text
 
 
-def test_nothing_yet(tmp_path):
-    """With nothing to show the page says how to begin, or how to make the index of an old store."""
-    store = open_store("store", base=tmp_path)
-    page = open_client(store)
-    assert "nightmill run PIPELINE" in page.get("/").text
-    store.write("runs/p/2013-03-01/r/s/1/record.json", b"{}")
-    assert "nightmill reindex" in page.get("/").text
-
-
 def test_bounded_requests(tmp_path):
     """The page asks a store as little after 900 attempts as after 90, and lists no runs."""
     counts = []

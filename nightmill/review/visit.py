@@ -121,6 +121,11 @@ class Visit:
         """Name the pipelines that have run and that whoever asks may see."""
         return [one for one in self.site.index.pipelines() if self.may_read(one)]
 
+    def has_unindexed(self) -> bool:
+        """Say whether there are runs while the index knows of none; raises StoreError."""
+        site = self.site
+        return not site.index.pipelines() and bool(site.store.children(RUNS))
+
 
 def prefix_in(parts: Mapping[str, str]) -> str:
     """Return the prefix that the names of an address make, which are as they are in keys."""

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Self
 
 from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact
-from nightmill.review.pages.lateness import day_in_words
+from nightmill.review.pages.lateness import day_in_words, day_of
 from nightmill.review.pages.partitions import Partition, PartitionState
 from nightmill.review.pages.run_lines import gravest
 from nightmill.review.visit import Visit
 from nightmill.review.words import counted
+
+
+class Column(Fact):
+    """A partition at the head of a grid; `day` where it is a date."""
+
+    partition: str
+    day: date | None
+
+    @classmethod
+    def of(cls, partition: str) -> Self:
+        """Make the column of a partition."""
+        return cls(partition=partition, day=day_of(partition))
 
 
 class Cell(Fact):

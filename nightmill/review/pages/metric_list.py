@@ -36,10 +36,12 @@ class Reporter(Fact):
 
 
 class MetricList(Fact):
-    """The steps that reported metrics, pipeline by pipeline; `more` is the address of the rest."""
+    """The steps that reported metrics, pipeline by pipeline; `before` and `more` lead to others."""
 
     steps: tuple[Reporter, ...]
     has_runs: bool
+    has_unindexed: bool
+    before: str | None
     more: str | None
 
 
@@ -60,7 +62,13 @@ def build_list(visit: Visit) -> MetricList:
         for (pipeline, _step), some in tried.items()
         for line in islice((one for one in some if _has_metrics(summaries, one)), 1)
     )
-    return MetricList(steps=tuple(steps), has_runs=bool(pipelines), more=page.after)
+    return MetricList(
+        steps=tuple(steps),
+        has_runs=bool(pipelines),
+        has_unindexed=visit.has_unindexed(),
+        before=page.before,
+        more=page.after,
+    )
 
 
 def _newest(lines: Iterable[Line], step: str) -> list[Line]:

@@ -46,12 +46,15 @@ class OutputRow(Fact):
 
 
 class OutputList(Fact):
-    """Outputs by pipeline; `more` is the address of the rest."""
+    """Outputs by pipeline; `before` and `more` are addresses of the others."""
 
     outputs: tuple[OutputRow, ...]
+    first: int
     known: int
     has_pipelines: bool
+    has_unindexed: bool
     pipelines_left_out: int
+    before: str | None
     more: str | None
 
 
@@ -79,9 +82,12 @@ def build(visit: Visit) -> OutputList:
             _row(catalog, (pipeline, name), steps[pipeline, step], summaries)
             for (pipeline, name), step in page.items
         ),
+        first=page.begin + 1,
         known=len(known),
         has_pipelines=bool(catalog.specs),
+        has_unindexed=visit.has_unindexed(),
         pipelines_left_out=catalog.left_out,
+        before=page.before,
         more=page.after,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import chain
 
 from pydantic import AwareDatetime
@@ -12,9 +12,9 @@ from nightmill.errors import UsageError
 from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import number_of
 from nightmill.review.pages.fact import Fact
-from nightmill.review.pages.grid import Cell
+from nightmill.review.pages.grid import Cell, Column
 from nightmill.review.pages.kept_runs import all_runs
-from nightmill.review.pages.lateness import day_of, schedule_in_words
+from nightmill.review.pages.lateness import schedule_in_words
 from nightmill.review.pages.needs import Need, needs_of
 from nightmill.review.pages.partitions import Course, Window, course_of
 from nightmill.review.pages.run_lines import lines_of, silent_of
@@ -27,13 +27,6 @@ from nightmill.spec.problems import shown, suggest
 _LAST, _MOST = 14, 92
 _RUNS = 20
 _TEXT = 4000
-
-
-class Column(Fact):
-    """A partition of the grid; `day` where it is a date."""
-
-    partition: str
-    day: date | None
 
 
 class OutputLink(Fact):
@@ -103,7 +96,7 @@ def build(visit: Visit) -> PipelinePage:
         ),
         needs=needs_of(visit, course, window.since),
         last=window.most,
-        columns=tuple(Column(partition=one, day=day_of(one)) for one in course.partitions),
+        columns=tuple(Column.of(one) for one in course.partitions),
         partitions=tuple(Cell.of(visit, one) for one in course.partitions.values()),
         steps=tuple(_steps(visit, course)),
         runs=rows_of(visit, all_runs(visit.site, [name])[:_RUNS]),

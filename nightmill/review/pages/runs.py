@@ -121,7 +121,7 @@ def build(visit: Visit) -> RunsPage:
         pipelines=tuple(known[:_OPTIONS]),
         states=get_args(RunState),
         causes=tuple(Cause),
-        has_unindexed=not known and bool(visit.site.store.children(RUNS)),
+        has_unindexed=visit.has_unindexed(),
     )
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from itertools import chain
+from datetime import UTC, datetime
+from itertools import chain, islice
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime
 
-from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import number_of, one_of, page_of
 from nightmill.review.pages.fact import Fact
-from nightmill.review.pages.grid import Cell
+from nightmill.review.pages.grid import Cell, Column
 from nightmill.review.pages.lateness import day_of
 from nightmill.review.pages.needs import Need, needs_of
 from nightmill.review.pages.parallel import in_parallel
@@ -36,13 +35,6 @@ _ROWS = 60
 _NEEDS = 40
 _ZONES = 6
 _QUIET: tuple[PartitionState, ...] = ("succeeded", "due", "running")
-
-
-class Column(Fact):
-    """A day of the grid."""
-
-    partition: str
-    day: date
 
 
 class Row(Fact):
@@ -95,6 +87,7 @@ class TonightPage(Fact):
     rows: tuple[Row, ...]
     texts: tuple[Row, ...]
     hidden_rows: int
+    previous_page: str | None
     next_page: str | None
     pipelines: int
     has_unindexed: bool
@@ -146,9 +139,10 @@ def build(visit: Visit) -> TonightPage:
         rows=tuple(_row(visit, one, columns, now) for one in shown if one.are_days),
         texts=tuple(_row(visit, one, None, now) for one in shown if not one.are_days),
         hidden_rows=page.left,
+        previous_page=page.before,
         next_page=page.after,
         pipelines=len(every),
-        has_unindexed=not every and bool(visit.site.store.children(RUNS)),
+        has_unindexed=visit.has_unindexed(),
     )
 
 
@@ -191,8 +185,8 @@ def _summary(told: Sequence[_Told], needs: Sequence[Need]) -> str:
 def _columns(courses: Iterable[Course], most: int) -> tuple[Column, ...]:
     """Choose the newest days on which anything ran or was due."""
     names = {name for one in courses if one.are_days for name in one.partitions}
-    days = ((name, day_of(name)) for name in sorted(names, reverse=True)[:most])
-    return tuple(Column(partition=name, day=day) for name, day in days if day)
+    days = (name for name in sorted(names, reverse=True) if day_of(name))
+    return tuple(Column.of(name) for name in islice(days, most))
 
 
 def _row(visit: Visit, course: Course, columns: Sequence[Column] | None, now: datetime) -> Row:
