@@ -14,7 +14,7 @@ from tests.e2e.morning import Morning, make_morning
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-AT_WORK_S = 25
+AT_WORK_S = 15
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,19 @@ def page(browser):
         yield opened
 
 
-def is_in_sight(page: Page, selector: str) -> bool:
-    """Tell whether the notebook's frame shows the top of something now."""
-    box = page.frame_locator("iframe").locator(selector).bounding_box()
-    frame = page.locator("iframe").bounding_box()
-    assert box is not None
-    assert frame is not None
-    top = max(frame["y"], 0)
-    return top - 1 <= box["y"] <= min(frame["y"] + frame["height"], DESK["height"]) - 40
+def wait_until_in_sight(page: Page, selector: str) -> None:
+    """Wait until the notebook's frame shows the top of something, as it does once it is loaded."""
+    shown = page.frame_locator("iframe").locator(selector)
+    expect(shown).to_be_attached()
+    for _ in range(100):
+        box, frame = shown.bounding_box(), page.locator("iframe").bounding_box()
+        assert box is not None
+        assert frame is not None
+        bottom = min(frame["y"] + frame["height"], DESK["height"])
+        if max(frame["y"], 0) - 1 <= box["y"] <= bottom - 40:
+            return
+        page.wait_for_timeout(100)  # a poll with a deadline
+    pytest.fail(f"{selector} is at {box}, and the frame at {frame}")
 
 
 def test_tonight_names_what_needs_a_person(office, page):
@@ -87,13 +92,13 @@ def test_from_tonight_to_the_failing_cell_in_two_clicks(office, page):
     page.get_by_role("link", name=re.compile("^flights, ")).first.click()
     cell = page.frame_locator("iframe").locator("#cell-5")
     expect(cell).to_contain_text("AssertionError")
-    assert is_in_sight(page, "#cell-5 .reason")
+    wait_until_in_sight(page, "#cell-5 .reason")
     keep_picture(page, "failing-notebook")
 
     page.goto(office.address)
     page.get_by_role("link", name=re.compile("^Run of flights")).click()
     page.get_by_role("link", name=re.compile("^Cell 5 of 9")).click()
-    assert is_in_sight(page, "#cell-5 .reason")
+    wait_until_in_sight(page, "#cell-5 .reason")
 
 
 def test_the_failing_cell_has_its_error_first_and_its_neighbours_in_reach(office, page):
