@@ -402,12 +402,12 @@ def test_an_approval_is_published(folder, load_spec):
         f"pipeline: {PIPELINE}\nsteps:\n  {STEP}: {{notebook: n.ipynb, outputs: "
         "{scores: {path: scores.parquet, review: required}, plots: plots/}}\n"
     )
-    done = approve_and_publish(folder, hold(folder, 1), YES, spec=spec)
+    (done,) = approve_and_publish(folder, [hold(folder, 1)], YES, spec=spec)
     key = f"{data_partition_prefix(PIPELINE, 'scores', DAY)}/scores.parquet"
     published = usual_files(1)["scores"]["scores.parquet"]
     assert (done.record.committed, done.warnings) == (True, ())
     assert folder.read(key).data == published
-    done = approve_and_publish(folder, hold(folder, 2), YES, spec=None)
+    (done,) = approve_and_publish(folder, [hold(folder, 2)], YES, spec=None)
     assert done.record.committed
     assert f"nightmill repair {PIPELINE} --partition {DAY}" in done.warnings[0]
     assert folder.read(key).data == published

@@ -30,7 +30,7 @@ from nightmill.spec.project import Project
 from nightmill.spec.record import Decision, Record
 from nightmill.spec.result import result_of
 from nightmill.store.amend import read_record
-from nightmill.store.approval import reject, require_held
+from nightmill.store.approval import reject
 from nightmill.store.interface import Store
 from nightmill.store.keys import RECORD
 from nightmill.store.open import open_store
@@ -152,10 +152,7 @@ class ReviewFields(BaseOperator):
             for prefix in prefixes:
                 reject(store, prefix, decision)
             return
-        for prefix in prefixes:  # all are known to be possible before the first one is decided
-            require_held(store, prefix)
-        for prefix in prefixes:
-            done = approve_and_publish(store, prefix, decision, spec=self._spec())
+        for done in approve_and_publish(store, prefixes, decision, spec=self._spec()):
             for text in done.warnings:
                 log.warning("%s", text)
 

@@ -18,7 +18,6 @@ from nightmill.spec.record import Record
 from nightmill.spec.remarks import make_decision
 from nightmill.store import history, notes
 from nightmill.store.approval import reject as reject_attempt
-from nightmill.store.approval import require_held
 from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store
 
@@ -48,11 +47,9 @@ def approve(
     opened = open_chosen(store)
     decision = make_decision(approved=True, by=by or acting(), comment=comment)
     chosen = _choose(opened, find_run(opened, run, pipeline, partition), step, member)
-    for record in chosen:  # all are known to be possible before the first one is decided
-        require_held(opened, prefix_of(record))
-    spec, failed = spec_here(chosen[0].pipeline), False
-    for record in chosen:
-        done = approve_and_publish(opened, prefix_of(record), decision, spec=spec)
+    prefixes, spec, failed = list(map(prefix_of, chosen)), spec_here(chosen[0].pipeline), False
+    for done in approve_and_publish(opened, prefixes, decision, spec=spec):
+        record = done.record
         say(Text(f"{record.label} {record.partition}: ", style="bold"), "approved, and current")
         for name, output in record.outputs.items():
             say(f"  {name}: {address(output.address)}")

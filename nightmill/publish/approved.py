@@ -5,12 +5,13 @@ For everybody who lets people decide: the command line, the review pages, Airflo
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nightmill.publish.publish import publish_current, warnings
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.record import Decision, Record
-from nightmill.store.approval import approve
+from nightmill.store.approval import approve, require_held
 from nightmill.store.interface import Store
 
 
@@ -23,14 +24,22 @@ class Approved:
 
 
 def approve_and_publish(
-    store: Store, prefix: str, decision: Decision, *, spec: PipelineSpec | None
-) -> Approved:
-    """Commit what an attempt made, as somebody has decided, and publish it.
+    store: Store, prefixes: Sequence[str], decision: Decision, *, spec: PipelineSpec | None
+) -> Iterator[Approved]:
+    """Commit what attempts made, as somebody has decided, and publish it: one after the other.
 
-    Only the `spec` says what is published: without it, or where a place cannot be written to, the
-    warnings say how to complete it. Raises as `store.approval.approve` does.
+    All are known to be possible before the first one is decided. Only the `spec` says what is
+    published: without it, or where a place cannot be written to, the warnings say how to complete
+    it. Raises as `store.approval.approve` does.
     """
-    record = approve(store, prefix, decision)
+    if len(prefixes) > 1:
+        for prefix in prefixes:
+            require_held(store, prefix)
+    for prefix in prefixes:
+        yield _publish(store, approve(store, prefix, decision), spec)
+
+
+def _publish(store: Store, record: Record, spec: PipelineSpec | None) -> Approved:
     if spec is None or record.step not in spec.steps:
         repair = f"nightmill repair {record.pipeline} --partition {record.partition}"
         return Approved(record, (f"to publish it, run `{repair}` in the project",))

@@ -141,7 +141,7 @@ def _decide(visit: Visit, form: Mapping[str, str]) -> str:
     )
     store, prefix = visit.site.store, visit.prefix
     if is_approval:
-        approved = approve_and_publish(store, prefix, decision, spec=_spec(visit))
+        (approved,) = approve_and_publish(store, [prefix], decision, spec=_spec(visit))
         record, is_behind = approved.record, bool(approved.warnings)
     else:
         record, is_behind = reject(store, prefix, decision), False
