@@ -144,7 +144,7 @@ async def _nightmill_error(request: Request, error: Exception) -> Response:
     found = error if isinstance(error, NightmillError) else NightmillError(str(error))
     text = f"{found.where}: {found.problem}" if found.where else found.problem
     if isinstance(found, StoreError):
-        title = "The store does not answer"
+        title = "The store has not given what this page needs"
         return _answer(request, Trouble(502, title, text, found.advice))
     if request.method == "POST":
         return _answer(request, Trouble(409, "This was not done", text, found.advice))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from nightmill.errors import DamagedError, NightmillError
@@ -29,6 +30,7 @@ from nightmill.store.interface import Store
 _KEPT = 512  # pipelines as they were; each takes some kilobytes
 _FRESH_S = 10.0
 _MAX_BYTES = 1 << 20
+_MOST = 20  # of a bundle: an attempt keeps its own, and those of what it reads
 
 
 class Specs:
@@ -94,12 +96,16 @@ def _specs(bundle: Bundle | None) -> Iterator[PipelineSpec]:
     if bundle is None:
         return
     with tarfile.open(fileobj=io.BytesIO(bundle.archive)) as archive:
-        for entry in archive:
-            if PurePosixPath(entry.name).name == FILE and entry.size <= _MAX_BYTES:
-                content = archive.extractfile(entry)
-                spec = _parse(content.read()) if content else None
-                if spec is not None:
-                    yield spec
+        for entry in islice(filter(_may_be_spec, archive), _MOST):
+            content = archive.extractfile(entry)
+            spec = _parse(content.read()) if content else None
+            if spec is not None:
+                yield spec
+
+
+def _may_be_spec(entry: tarfile.TarInfo) -> bool:
+    """Say whether an entry is a pipeline.yaml of a sensible size; a link may lead to any other."""
+    return PurePosixPath(entry.name).name == FILE and entry.isreg() and entry.size <= _MAX_BYTES
 
 
 def _parse(data: bytes) -> PipelineSpec | None:

@@ -7,6 +7,7 @@ and their parts, downloads. Whoever asks is let in by `visit.enter` first, alway
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ from nightmill.review.visit import (
     route_of,
     session_of,
 )
+from nightmill.spec.record import without_nan
 
 RUN = "{pipeline:part}/{partition:part}/{run:part}"
 ATTEMPT = f"{RUN}/{{step:part}}/{{attempt:count}}"
@@ -57,12 +59,13 @@ class View:
         async def page(request: Request) -> Response:
             visit = await enter(request, site)
             text = await run_in_threadpool(lambda: show(self.template, visit, self.build(visit)))
-            return with_session(Response(text, media_type="text/html"), request, visit)
+            data = text.encode("utf-8", "replace")  # a record may hold halves of characters
+            return with_session(Response(data, media_type="text/html"), request, visit)
 
         async def facts(request: Request) -> Response:
             visit = await enter(request, site)
-            model = await run_in_threadpool(self.build, visit)
-            return JSONResponse(model.model_dump(mode="json"))
+            data = await run_in_threadpool(lambda: _as_json(self.build(visit)))
+            return Response(data, media_type="application/json")
 
         for path in addresses(self.path):
             yield Route(path, page)
@@ -193,3 +196,9 @@ def _is_ours(request: Request, site: Site, visit: Visit, form: Mapping[str, str]
     return not visit.user.has_session or is_form_proof(
         site.secret, session_of(request), visit.user.name, proof
     )
+
+
+def _as_json(page: BaseModel) -> bytes:
+    """Return the facts of a page as JSON, which has no NaN and no halves of characters."""
+    plain = without_nan(page.model_dump(mode="json"))
+    return json.dumps(plain, allow_nan=False, separators=(",", ":")).encode("ascii")

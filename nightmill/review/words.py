@@ -30,6 +30,10 @@ def duration(seconds: float | None) -> str:
     """Return a span that was measured: 0.42 s, 12.3 s, 4 min 05 s, 2 h 07 min, 3 d 4 h."""
     if seconds is None:
         return ""
+    return _span(seconds) if seconds >= 0 else f"-{_span(-seconds)}"  # clocks differ
+
+
+def _span(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds:.2f} s"
     if seconds < _MINUTE_S - 0.05:
@@ -66,13 +70,21 @@ def moment(when: datetime | None, zone: str = "UTC") -> str:
     """Return a time with its day: 26 Nov 2026, 02:31 EST."""
     if when is None:
         return ""
-    local = when.astimezone(ZoneInfo(zone))
+    local = _local(when, zone)
     return f"{local.day} {local:%b %Y, %H:%M} {zone_name(local, zone)}"
 
 
 def clock(when: datetime | None, zone: str = "UTC") -> str:
     """Return the time of day alone: 02:31."""
-    return "" if when is None else f"{when.astimezone(ZoneInfo(zone)):%H:%M}"
+    return "" if when is None else f"{_local(when, zone):%H:%M}"
+
+
+def _local(when: datetime, zone: str) -> datetime:
+    """Return a time as the clocks of a zone tell it; at the ends of the calendar, as it is."""
+    try:
+        return when.astimezone(ZoneInfo(zone))
+    except OverflowError:
+        return when
 
 
 def zone_name(local: datetime, zone: str) -> str:

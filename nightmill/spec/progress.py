@@ -24,7 +24,7 @@ class Progress(BaseModel):
     whole; None where there were none. `heartbeat` is when the supervisor last looked.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     state: AttemptState
     started_at: AwareDatetime

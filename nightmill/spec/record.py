@@ -40,7 +40,9 @@ class CheckState(StrEnum):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
 
 
 class Spilled(_Part):
@@ -268,24 +270,27 @@ class Record(_Part):
 
     def to_json(self) -> bytes:
         """Return the record as UTF-8 JSON, valid even for lone surrogates, NaN and infinities."""
-        plain = _without_nan(self.model_dump(mode="json"))
+        plain = without_nan(self.model_dump(mode="json"))
         text = json.dumps(plain, indent=1, ensure_ascii=True, allow_nan=False)
         return (text + "\n").encode("ascii")
 
     @classmethod
     def from_json(cls, data: bytes) -> Record:
-        """Read what `to_json` wrote; raises pydantic.ValidationError for anything else."""
-        return cls.model_validate(json.loads(data))
+        """Read what `to_json` wrote; raises ValueError for anything else."""
+        try:
+            return cls.model_validate(json.loads(data))
+        except RecursionError as error:
+            raise ValueError("the JSON is nested too deeply") from error
 
 
-def _without_nan(value: Any) -> Any:
-    """Tell as text the numbers that JSON has not: null would say that there was no value."""
+def without_nan(value: Any) -> Any:
+    """Tell as text the numbers that JSON does not have: null would say that there is no value."""
     if isinstance(value, float) and not math.isfinite(value):
         return json.dumps(value)
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return value
 
 

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -23,6 +23,7 @@ from nightmill.spec.words import MESSAGE_CHARACTERS, TITLE_CHARACTERS, one_line,
 METRICS_KEPT = 100
 _TEXT_CHARACTERS = 200
 
+Name = Annotated[str, Field(min_length=1)]
 Scalar = bool | int | float | str | None
 
 
@@ -44,16 +45,16 @@ class Standing(StrEnum):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)  # a later version may write more
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)  # a later version may write more
 
 
 class SummarizedInput(_Part):
     """The version that an input was resolved to."""
 
-    pipeline: str
-    output: str
-    partition: str
-    run: str
+    pipeline: Name
+    output: Name
+    partition: Name
+    run: Name
     attempt: int
 
 
@@ -73,12 +74,12 @@ class Summary(_Part):
     """
 
     schema_version: Literal[1] = 1
-    prefix: str
-    pipeline: str
-    partition: str
-    run: str
+    prefix: Name
+    pipeline: Name
+    partition: Name
+    run: Name
     order: int
-    step: str
+    step: Name
     member: str = ""
     attempt: int
     revision: int = 0
@@ -97,7 +98,7 @@ class Summary(_Part):
     limit_bytes: int | None = None
     metrics: dict[str, Scalar] = Field(default_factory=dict)
     inputs: dict[str, SummarizedInput | None] = Field(default_factory=dict)
-    outputs: dict[str, SummarizedOutput] = Field(default_factory=dict)
+    outputs: dict[Name, SummarizedOutput] = Field(default_factory=dict)
     checks: dict[CheckState, int] = Field(default_factory=dict)
     warnings: int = 0
     bundle: str | None = None

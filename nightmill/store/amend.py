@@ -24,6 +24,7 @@ from nightmill.spec.banner import lead
 from nightmill.spec.progress import Progress
 from nightmill.spec.record import AttemptState, CellState, Failure, Record
 from nightmill.store.active import unmark
+from nightmill.store.history import record_of
 from nightmill.store.index import note
 from nightmill.store.interface import Blob, Store
 from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, attempt_names
@@ -67,7 +68,7 @@ def amend(
 
 
 def read_record(store: Store, prefix: str) -> Record | None:
-    """Read an attempt's record; None where there is none, or a damaged one.
+    """Read an attempt's record; None where there is none, or a damaged one, or another attempt's.
 
     Raises StoreError for a whole record of another version of Nightmill.
     """
@@ -146,8 +147,8 @@ def _parse_record(store: Store, prefix: str, blob: Blob | None) -> Record | None
     if blob is None:
         return None
     try:
-        return Record.from_json(blob.data)
-    except (ValueError, RecursionError):
+        return record_of(blob.data, prefix)
+    except ValueError:
         _refuse_foreign(store, prefix, blob.data)
         return None
 
@@ -163,8 +164,8 @@ def _refuse_foreign(store: Store, prefix: str, data: bytes) -> None:
         raise StoreError(
             f"was written by Nightmill {version}, and this is {__version__}",
             address=store.address(f"{prefix}/{RECORD}"),
-            operation="amend",
-            advice="amend it with the version that wrote it",
+            operation="read",
+            advice="use the version that wrote it, or a later one",
         )
 
 

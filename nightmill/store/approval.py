@@ -22,6 +22,7 @@ from nightmill.spec.record import AttemptState, Decision, Record
 from nightmill.store import index
 from nightmill.store.decision import prepare
 from nightmill.store.doomed import refuse_doomed
+from nightmill.store.history import record_of
 from nightmill.store.interface import Store
 from nightmill.store.keys import RECORD, attempt_names
 from nightmill.store.pointer import Move, Pointer, commit, read_current
@@ -112,8 +113,8 @@ def _read(store: Store, prefix: str) -> _Seen:
     if blob is None:
         raise UsageError("there is no such attempt", where=store.address(key))
     try:
-        return _Seen(prefix, Record.from_json(blob.data), blob.etag)
-    except (ValueError, RecursionError) as error:
+        return _Seen(prefix, record_of(blob.data, prefix), blob.etag)
+    except ValueError as error:
         raise StoreError(
             "is no record of this version of Nightmill",
             address=store.address(key),

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
+from nightmill.errors import UsageError
 from nightmill.spec.record import Record
 from nightmill.spec.steprun import StepRun
 from nightmill.store.interface import Store
@@ -14,6 +15,7 @@ from nightmill.store.keys import (
     RECORD,
     attempt_prefix,
     decode,
+    encode,
     pipeline_prefix,
     pointers_prefix,
     run_prefix,
@@ -38,6 +40,26 @@ def prefix_of(attempt: Record | StepRun) -> str:
     """Name the prefix of the attempt that a record tells of, or a StepRun describes."""
     names = (attempt.pipeline, attempt.partition, attempt.run, attempt.step)
     return attempt_prefix(*names, attempt.attempt, member=attempt.member)
+
+
+def record_of(data: bytes, prefix: str) -> Record:
+    """Read the record of the attempt at a prefix; raises ValueError for what is not that.
+
+    One that names another attempt is damaged: whoever follows its names would read the other's
+    files, or decide about it.
+    """
+    record = Record.from_json(data)
+    inputs = [one for one in record.inputs.values() if one]
+    names = [name for one in inputs for name in (one.pipeline, one.output, one.partition, one.run)]
+    try:
+        own = prefix_of(record)
+        for name in (*record.outputs, *names):
+            encode(name)
+    except UsageError as error:
+        raise ValueError(f"a name in it {error.problem}") from error
+    if own != prefix:
+        raise ValueError(f"it is of another attempt: {own}")
+    return record
 
 
 def pipelines(store: Store) -> list[str]:
@@ -73,7 +95,8 @@ def records_below(store: Store, prefix: str) -> RunRecords:
     with ThreadPoolExecutor(_THREADS) as pool:
         for key, blob in zip(keys, pool.map(store.read, keys), strict=True):
             try:
-                found += [Record.from_json(blob.data)] if blob else []
+                attempt = key.removesuffix(f"/{RECORD}")
+                found += [record_of(blob.data, attempt)] if blob else []
             except ValueError:  # no JSON, or another shape: pydantic's error is one too
                 unreadable.append(store.address(key))
     return RunRecords(tuple(sorted(found, key=lambda one: one.started_at)), tuple(unreadable))

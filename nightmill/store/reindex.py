@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from nightmill.spec.record import AttemptState, Record
+from nightmill.spec.record import AttemptState
+from nightmill.store.history import record_of
 from nightmill.store.index import attempt_told, note
 from nightmill.store.interface import Store
 from nightmill.store.keys import RECORD, decode, index_prefix
@@ -77,8 +78,8 @@ def _reindex_one(
         return Reindexed(pipeline, prefix, Fate.KNOWN)
     blob = store.read(f"{prefix}/{RECORD}")
     try:
-        record = Record.from_json(blob.data if blob else b"")
-    except (ValueError, RecursionError):
+        record = record_of(blob.data if blob else b"", prefix)
+    except ValueError:
         return Reindexed(pipeline, prefix, Fate.UNREADABLE)
     if record.state is AttemptState.RUNNING:
         return Reindexed(pipeline, prefix, Fate.NO_END)

@@ -79,7 +79,7 @@ class Version:
     @property
     def digest(self) -> str:
         """The beginning of a hash of the bytes: the same for versions with the same bytes."""
-        if self.stored.kind == "file":
+        if self.stored.kind == "file" and self.stored.files:
             return self.stored.files[0].sha256[:_DIGEST_CHARACTERS]
         lines = "".join(f"{file.sha256} {file.path}\n" for file in self.stored.files)
         return hashlib.sha256(lines.encode()).hexdigest()[:_DIGEST_CHARACTERS]

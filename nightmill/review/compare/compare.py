@@ -65,7 +65,7 @@ def bundle_files(bundle: Bundle) -> Files:
         return {
             entry.name: hashlib.sha256(content.read()).hexdigest()
             for entry in archive
-            if (content := archive.extractfile(entry))
+            if entry.isreg() and (content := archive.extractfile(entry))
         }
 
 

@@ -72,7 +72,8 @@ def next_due(spec: PipelineSpec, now: datetime) -> datetime | None:
     if spec.schedule is None:
         return None
     local = now.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None)
-    begin = max(local, datetime.combine(spec.start, time.min) - _SECOND) if spec.start else local
+    is_ahead = spec.start is not None and spec.start > local.date()
+    begin = datetime.combine(spec.start, time.min) - _SECOND if spec.start and is_ahead else local
     times = _after(spec.schedule, begin)
     found = next((one for one in times if _aware(one, spec.timezone) > now), None)
     is_over = found is None or (spec.end is not None and found.date() > spec.end)

@@ -141,9 +141,8 @@ def seen_of(lines: Iterable[Line]) -> str:
 
 def lines_of_run(visit: Visit) -> list[Line]:
     """Read what the index has of the run that the address names."""
-    names = (visit.name("partition"), visit.name("run"))
-    lines = visit.site.index.attempts(visit.name("pipeline"))
-    return [line for line in lines if (line.partition, line.run) == names]
+    lines, below = visit.site.index.attempts(visit.name("pipeline")), f"{visit.prefix}/"
+    return [line for line in lines if line.prefix.startswith(below)]
 
 
 def is_silent(record: Record, progress: Progress | None) -> bool:

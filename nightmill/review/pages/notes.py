@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pydantic import AwareDatetime
 
 from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.live import lines_of_run
 from nightmill.review.views import RUN, Action
 from nightmill.review.visit import Visit
+from nightmill.spec.record import Record
 from nightmill.spec.remarks import NAME_CHARACTERS, TEXT_CHARACTERS, checked_name
 from nightmill.store import notes
 
@@ -36,9 +38,9 @@ class NotesView(Fact):
     most_characters: int = TEXT_CHARACTERS
 
 
-def notes_of_run(visit: Visit) -> NotesView:
-    """Read the notes on the run that the address names."""
-    read = notes.notes(visit.site.store, *_names(visit))
+def notes_of_run(visit: Visit, record: Record) -> NotesView:
+    """Read the notes on the run that the address names, by a record of it."""
+    read = notes.notes(visit.site.store, record.pipeline, record.partition, record.run)
     return NotesView(
         found=tuple(
             NoteFact(number=number, **note.model_dump())
@@ -68,6 +70,9 @@ def _add(visit: Visit, form: Mapping[str, str]) -> str:
 
 
 def _names(visit: Visit) -> tuple[str, str, str]:
+    """Name the run in full: an address holds only the beginning of a long name."""
+    for line in lines_of_run(visit):
+        return line.pipeline, line.partition, line.run
     return visit.name("pipeline"), visit.name("partition"), visit.name("run")
 
 

@@ -57,7 +57,7 @@ def _keys(visit: Visit, records: list[Record], root: str) -> Iterator[str]:
     for record in records:
         for found in record.inputs.values():
             prefix = _prefix_of_input(found, root) if found else ""
-            if found and prefix and visit.may_read(found.pipeline):
+            if prefix and visit.may_read(attempt_names(prefix).pipeline):
                 yield pointer_key_of(prefix)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import AwareDatetime, Field
 
-from nightmill.errors import StoreError
+from nightmill.errors import StoreError, UsageError
 from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import page_of
 from nightmill.review.pages.catalog import Catalog, Reader
@@ -252,14 +253,21 @@ def _facts(pointer: Pointer, output: str, summary: Summary | None) -> dict[str, 
 
 def move_row(move: Move) -> MoveRow:
     """Tell who decided what is current, when and why."""
-    names = attempt_names(move.replaced) if move.replaced else None
     return MoveRow(
         kind=move.kind,
         by=move.by,
         at=move.at,
         reason=move.reason,
-        replaced=f"{names.run}:{names.attempt}" if names else "",
+        replaced=_name_of(move.replaced) if move.replaced else "",
     )
+
+
+def _name_of(prefix: str) -> str:
+    """Name a version by its attempt's prefix; what is none, as it is."""
+    with suppress(UsageError):
+        names = attempt_names(prefix)
+        return f"{names.run}:{names.attempt}"
+    return prefix
 
 
 OUTPUT = View("/outputs/{pipeline:part}/{output:part}", "output.html", build)

@@ -99,6 +99,7 @@ class RunPage(Fact):
     notes: NotesView
     live: LiveView
     unreadable: tuple[str, ...]
+    unreadable_left_out: int
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,10 @@ def run_page(visit: Visit) -> RunPage:
         pod_seconds=sum(one.pod_seconds for one in costs_of(found.records)),
         **_sections(visit, found, only),
         show=shows(found.records[0]),
-        notes=notes_of_run(visit),
+        notes=notes_of_run(visit, found.records[0]),
         live=live_of_run(visit, found.heard, count=_at_work(found.records), seen=seen),
-        unreadable=read.unreadable,
+        unreadable=read.unreadable[:MOST],
+        unreadable_left_out=max(len(read.unreadable) - MOST, 0),
         is_behind=bool(visit.query(BEHIND)),
     )
 

@@ -60,8 +60,8 @@ class RunGraph:
     ) -> Mapping[str, tuple[str, str]]:
         """Name the runs whose outputs of steps that did not run were read instead."""
         found: dict[str, tuple[str, str]] = {}
-        own = (visit.name("pipeline"), visit.name("partition"))
         for one in steps.values():
+            own = (one.gravest.pipeline, one.gravest.partition)
             for given in one.gravest.inputs.values():
                 if given is None or (given.pipeline, given.partition) != own:
                     continue

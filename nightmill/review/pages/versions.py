@@ -7,6 +7,7 @@ newest ones only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -17,7 +18,8 @@ from nightmill.errors import UsageError
 from nightmill.review.commands import Command
 from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import one_of
-from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.attempt_facts import CheckFact, checks_of
+from nightmill.review.pages.fact import LISTED, Fact
 from nightmill.review.pages.output import MoveRow, move_row
 from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.run_lines import spec_of
@@ -29,8 +31,9 @@ from nightmill.review.visit import Visit
 from nightmill.spec.outputs import OutputSpec
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import shown, suggest
-from nightmill.spec.record import CheckResult, Decision, Record
+from nightmill.spec.record import Decision, FileRecord, Record
 from nightmill.spec.summary import Standing, Summary
+from nightmill.store.history import record_of
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
 from nightmill.store.keys import (
@@ -93,7 +96,8 @@ class Chosen(Fact):
     stored_at: str
     published_at: str
     published_as: Literal["files", "delta"]
-    checks: tuple[CheckResult, ...]
+    checks: tuple[CheckFact, ...]
+    checks_left_out: int
     preview: Preview
     reads: tuple[Command, ...]
     changes: tuple[Command, ...]
@@ -118,9 +122,9 @@ class VersionsPage(Fact):
 
 def build(visit: Visit) -> VersionsPage:
     """Show the versions; raises UsageError where there is none, and StoreError."""
-    pipeline, output, partition = map(visit.name, ("pipeline", "output", "partition"))
+    pipeline, output = visit.name("pipeline"), visit.name("output")
     every = visit.site.index.attempts(pipeline)
-    there = [line for line in every if line.partition == partition and line.key]
+    there = [line for line in every if line.key and line.prefix.startswith(f"{visit.prefix}/")]
     newest = _newest(visit, there, output)
     step = newest.step
     members = sorted({line.member for line in there if line.step == step})
@@ -134,7 +138,7 @@ def build(visit: Visit) -> VersionsPage:
     return VersionsPage(
         pipeline=pipeline,
         output=output,
-        partition=partition,
+        partition=newest.partition,
         step=step,
         member=member,
         members=tuple(members),
@@ -197,7 +201,7 @@ def _versions(store: Store, output: str, lines: Sequence[Line]) -> Versions:
 def _record(store: Store, line: Line) -> Record | None:
     blob = store.read(f"{line.prefix}/{RECORD}")
     try:
-        return Record.from_json(blob.data) if blob else None
+        return record_of(blob.data, line.prefix) if blob else None
     except ValueError:  # damaged, or of a later Nightmill
         return None
 
@@ -246,16 +250,16 @@ _STATES: Mapping[Standing, State] = {
 
 def _chosen(visit: Visit, spec: PipelineSpec | None, found: Versions, version: Version) -> Chosen:
     store, record, stored = visit.site.store, version.record, version.stored
-    prefix = output_prefix(version.prefix, version.output)
-    is_file = stored.kind == "file"
-    stored_at = store.address(f"{prefix}/{stored.files[0].path}" if is_file else prefix)
+    prefix, file = output_prefix(version.prefix, version.output), _file(version)
+    stored_at = _address(store, f"{prefix}/{file.path}" if file else prefix) or stored.address
+    checks = [one for one in record.checks if one.output == version.output]
     step = spec.steps.get(record.step) if spec else None
     meant = step.outputs.get(version.output) if step else None
     return Chosen(
         name=version.name,
         kind=stored.kind,
         size=stored.size,
-        sha256=stored.files[0].sha256 if is_file else "",
+        sha256=file.sha256 if file else "",
         files=tuple(
             StoredFile(**file.model_dump(exclude={"etag"})) for file in stored.files[:_FILES]
         ),
@@ -263,7 +267,8 @@ def _chosen(visit: Visit, spec: PipelineSpec | None, found: Versions, version: V
         stored_at=stored_at,
         published_at=_published(store, version, meant) if meant and meant.is_published else "",
         published_as=meant.format if meant else "files",
-        checks=tuple(one for one in record.checks if one.output == version.output),
+        checks=checks_of(checks),
+        checks_left_out=max(len(checks) - LISTED, 0),
         preview=preview(store, version, zone=zone_of(spec)),
         reads=tuple(reads(version, stored_at)),
         changes=tuple(changes(found, version, store.url)),
@@ -278,7 +283,21 @@ def _published(store: Store, version: Version, meant: OutputSpec) -> str:
     prefix = data_partition_prefix(
         record.pipeline, version.output, record.partition, member=record.member
     )
-    return store.address(f"{prefix}/{PurePosixPath(version.stored.files[0].path).name}")
+    file = _file(version)
+    return _address(store, f"{prefix}/{PurePosixPath(file.path).name}") if file else ""
+
+
+def _file(version: Version) -> FileRecord | None:
+    """Return what an output is that is one file."""
+    stored = version.stored
+    return stored.files[0] if stored.kind == "file" and stored.files else None
+
+
+def _address(store: Store, key: str) -> str:
+    """Return an address that ends in a name from a record; empty for what no store can hold."""
+    with suppress(UsageError):
+        return store.address(key)
+    return ""
 
 
 VERSIONS = View("/outputs/{pipeline:part}/{output:part}/{partition:part}", "versions.html", build)
