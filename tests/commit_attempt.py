@@ -170,7 +170,19 @@ def run_attempt(
 
     `wrap` may stand before the store, as this attempt alone sees it; `listener` hears its events.
     """
-    run = StepRun(
+    run = described(site, order, number)
+    project, stop = load(site.root), StopRequest()
+    attempt = Attempt(run, project, begin(run, project, Inert()), stop=stop, listener=listener)
+    given = _wrap.set(wrap or _wrap.get())
+    try:
+        return attempt.execute()
+    finally:
+        _wrap.reset(given)
+
+
+def described(site: Site, order: int, number: int = 1) -> StepRun:
+    """Describe an attempt as its launcher does."""
+    return StepRun(
         pipeline=PIPELINE,
         step=STEP,
         partition=DAY,
@@ -180,13 +192,6 @@ def run_attempt(
         attempt=number,
         store=site.store_url,
     )
-    project, stop = load(site.root), StopRequest()
-    attempt = Attempt(run, project, begin(run, project, Inert()), stop=stop, listener=listener)
-    given = _wrap.set(wrap or _wrap.get())
-    try:
-        return attempt.execute()
-    finally:
-        _wrap.reset(given)
 
 
 def plant(store: Store, order: int) -> Pointer:

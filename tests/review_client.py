@@ -62,6 +62,13 @@ def open_client(store: Store, access: Access | None = None, **options: Any) -> T
     return TestClient(make_app(site), follow_redirects=False)
 
 
+def get(client: TestClient, address: str, **query: str) -> Any:
+    """Ask for the facts of a page, which has to be there."""
+    answer = client.get(f"/api{address}", params=query or None)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
 def run_path(pipeline: str, partition: str, run: str) -> str:
     """Name the address of a run's page."""
     return f"/{run_prefix(pipeline, partition, run)}"

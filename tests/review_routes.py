@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from httpx import Response
 from starlette.requests import Request
+from starlette.testclient import TestClient
 
 from nightmill.review.access import User
 from nightmill.review.links import Links
@@ -74,6 +76,29 @@ class Address:
     def is_about_a_pipeline(self) -> bool:
         """Whether its path names one."""
         return "pipeline" in self.names
+
+
+def ask(
+    client: TestClient, address: Address, pipeline: str = SHOWN, *, base: str = "", **more: Any
+) -> Response:
+    """Ask for an address as it is meant to be asked, below the path that the pages are at."""
+    data = {"data": {}} if address.method == "POST" else {}
+    return client.request(address.method, base + address.of(pipeline), **data, **more)
+
+
+def codes(
+    client: TestClient, addresses: Iterable[Address], pipeline: str = SHOWN, **more: Any
+) -> dict[str, int]:
+    """Ask for many addresses; return the code of each."""
+    return {
+        f"{one.method} {one.path}": ask(client, one, pipeline, **more).status_code
+        for one in addresses
+    }
+
+
+def all_of(code: int, addresses: Iterable[Address]) -> dict[str, int]:
+    """Say the same code of many addresses."""
+    return {f"{one.method} {one.path}": code for one in addresses}
 
 
 def every_address() -> Iterator[Address]:

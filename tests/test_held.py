@@ -22,7 +22,6 @@ from nightmill.spec.project import Project
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.remarks import make_decision
 from nightmill.spec.result import result_of
-from nightmill.spec.steprun import StepRun
 from nightmill.spec.summary import Standing
 from nightmill.step.holding import UNREVIEWED
 from nightmill.store.amend import amend
@@ -41,6 +40,7 @@ from tests.commit_attempt import (
     Site,
     check_published,
     check_whole,
+    described,
     no_engine,
     plant,
     read_current,
@@ -220,16 +220,9 @@ def test_cut_off_anywhere_it_is_held_or_failed(site):
 def test_a_process_that_died_after_its_last_word_is_held(site):
     """Its launcher saw it die; the record, and so the run, say that it waits for a person."""
     run_attempt(site, NEW)
-    run = StepRun(
-        pipeline=PIPELINE,
-        step=STEP,
-        partition=DAY,
-        as_of=DAY,
-        run=f"run-{NEW}",
-        order=NEW,
-        store=site.store_url,
+    status = StepStatus(
+        PlannedStep(described(site, NEW)), state=StepState.FAILED, cause="terminated", died=True
     )
-    status = StepStatus(PlannedStep(run), state=StepState.FAILED, cause="terminated", died=True)
     amend_death(site.open(), status)
     assert (status.state, status.cause) == (StepState.HELD, "")
     assert f"nightmill approve run-{NEW} --step make" in status.review

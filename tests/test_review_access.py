@@ -24,6 +24,9 @@ from tests.review_routes import (
     SECRET,
     SHOWN,
     Rights,
+    all_of,
+    ask,
+    codes,
     entangled,
     every_address,
     keys,
@@ -61,25 +64,6 @@ def enter(nights):
         return TestClient(app, base_url="http://localhost", headers=headers, follow_redirects=False)
 
     return open_pages
-
-
-def ask(client, address, pipeline=SHOWN, **more):
-    """Ask for an address as it is meant to be asked."""
-    data = {"data": {}} if address.method == "POST" else {}
-    return client.request(address.method, address.of(pipeline), **data, **more)
-
-
-def codes(client, addresses, pipeline=SHOWN, **more):
-    """Ask for many addresses; return the code of each."""
-    return {
-        f"{one.method} {one.path}": ask(client, one, pipeline, **more).status_code
-        for one in addresses
-    }
-
-
-def all_of(code, addresses):
-    """Say the same code of many addresses."""
-    return {f"{one.method} {one.path}": code for one in addresses}
 
 
 # -- the inventory --------------------------------------------------------------------------------

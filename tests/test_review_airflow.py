@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import warnings
+from functools import partial
 from urllib.parse import quote
 
 import jwt
@@ -25,10 +26,13 @@ from nightmill.review.signing import signed
 from nightmill.review.views import Action, Part
 from nightmill.store.history import prefix_of
 from nightmill.store.index import note
-from tests.review_routes import HIDDEN, SECRET, SHOWN, entangled, every_address, keys
+from tests import review_routes
+from tests.review_routes import HIDDEN, SECRET, SHOWN, all_of, entangled, every_address, keys
 from tests.reviewed_nights import Night, add, keep_code
 
 BASE = "/nightmill"
+ask = partial(review_routes.ask, base=BASE)
+codes = partial(review_routes.codes, base=BASE)
 ADDRESSES = list(every_address())
 ABOUT_ONE = [one for one in ADDRESSES if one.is_about_a_pipeline and one.kind is not Part]
 ABOUT_ALL = [one for one in ADDRESSES if not one.is_about_a_pipeline]
@@ -114,25 +118,6 @@ def enter(airflow):
         )
 
     return open_airflow
-
-
-def ask(client, address, pipeline=SHOWN, **more):
-    """Ask for an address as it is meant to be asked."""
-    data = {"data": {}} if address.method == "POST" else {}
-    return client.request(address.method, BASE + address.of(pipeline), **data, **more)
-
-
-def codes(client, addresses, pipeline=SHOWN, **more):
-    """Ask for many addresses; return the code of each."""
-    return {
-        f"{one.method} {one.path}": ask(client, one, pipeline, **more).status_code
-        for one in addresses
-    }
-
-
-def all_of(code, addresses):
-    """Say the same code of many addresses."""
-    return {f"{one.method} {one.path}": code for one in addresses}
 
 
 # -- rights ---------------------------------------------------------------------------------------

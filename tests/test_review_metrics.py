@@ -11,7 +11,7 @@ from nightmill.store.index import Index
 from nightmill.store.open import open_store
 from tests import many_runs
 from tests.faulty_store import FaultyStore
-from tests.review_client import Viewer, open_client
+from tests.review_client import Viewer, get, open_client
 from tests.reviewed_nights import Night, add, keep_code
 
 SPEC = """
@@ -50,12 +50,6 @@ def flights(tmp_path_factory):
 def pages(flights):
     """Open the pages of that store."""
     return open_client(flights)
-
-
-def get(pages, address, **query):
-    answer = pages.get(f"/api{address}", params=query or None)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 def values_of(page, name):

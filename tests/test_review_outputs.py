@@ -14,7 +14,7 @@ from nightmill.store.pointer import Move
 from nightmill.store.versions import find_versions
 from tests import many_runs
 from tests.faulty_store import FaultyStore
-from tests.review_client import Viewer, open_client
+from tests.review_client import Viewer, get, open_client
 from tests.reviewed_nights import FIRST, Night, add, keep_code
 
 FLIGHTS = """
@@ -99,12 +99,6 @@ def filled(tmp_path_factory):
 def pages(filled):
     """Open the pages of that store."""
     return open_client(filled)
-
-
-def get(pages, address, **query):
-    answer = pages.get(f"/api{address}", params=query or None)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 # -- the list -----------------------------------------------------------------------------------
