@@ -12,12 +12,39 @@ import hashlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
 _KEPT_BYTES = 512 << 20
 _CHUNK_BYTES = 256 << 10
+
+
+class Streamed(StreamingResponse):
+    """An answer made piece by piece, whose maker is told at once when nobody listens any more.
+
+    Else it would keep its unfinished file until the garbage is collected.
+    """
+
+    def __init__(
+        self,
+        made: Iterator[str] | Iterator[bytes],
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+    ) -> None:
+        self._made = _each(made)
+        super().__init__(self._made, status_code, headers, media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what is made, and close its maker."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._made.close()
 
 
 class Rendered:
@@ -70,3 +97,7 @@ class Rendered:
                 total += stat.st_size
                 if total > _KEPT_BYTES:
                     file.unlink(missing_ok=True)
+
+
+def _each(made: Iterator[str] | Iterator[bytes]) -> Generator[str | bytes]:
+    yield from made

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import AwareDatetime
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response
 
 from nightmill.review.commands import Command, replays
 from nightmill.review.links import RUNS, Links
@@ -33,7 +33,7 @@ from nightmill.review.render import (
     render,
     render_too_large,
 )
-from nightmill.review.rendered import Rendered
+from nightmill.review.rendered import Rendered, Streamed
 from nightmill.review.signing import ASSET_S, RENEWED_S
 from nightmill.review.site import Site
 from nightmill.review.views import ATTEMPT, Document, Part, View
@@ -137,11 +137,11 @@ def notebook_document(visit: Visit) -> Response:
         raise HTTPException(404, _NONE)
     page = _notebook_page(visit, record)
     if notebook.size > page.limits.notebook_bytes:  # it is not even read: it would fill the memory
-        return StreamingResponse(render_too_large(notebook.size, page), 413, SANDBOX, "text/html")
+        return Streamed(render_too_large(notebook.size, page), 413, SANDBOX, "text/html")
     made = _made(site.store, prefix, page)
     is_over = record.state is not AttemptState.RUNNING
     chunks = _RENDERED.document(_key(visit, record, notebook), made) if is_over else made
-    return StreamingResponse(chunks, media_type="text/html", headers=SANDBOX)
+    return Streamed(chunks, media_type="text/html", headers=SANDBOX)
 
 
 def _made(store: Store, prefix: str, page: NotebookPage) -> Iterator[str]:
@@ -171,13 +171,12 @@ def part_of_notebook(site: Site, names: Mapping[str, str]) -> Response:
 def download(visit: Visit) -> Response:
     """Send the executed notebook as a file."""
     store, key = visit.site.store, f"{visit.prefix}/{NOTEBOOK}"
+    if notebook_at(store, visit.prefix) is None:
+        raise HTTPException(404, _NONE)
     path, task = store.local_path(key), None
     if path is None:  # of any size: not through memory
-        folder = tempfile.mkdtemp(prefix="nightmill-download-")
-        path, task = Path(folder) / NOTEBOOK, BackgroundTask(shutil.rmtree, folder)
-        store.get_file(key, path)
-    elif not path.is_file():
-        raise HTTPException(404, _NONE)
+        path = _fetched(store, key)
+        task = BackgroundTask(shutil.rmtree, path.parent)
     names = (visit.parts[one] for one in ("pipeline", "partition", "step", "attempt"))
     return FileResponse(
         path,
@@ -186,6 +185,17 @@ def download(visit: Visit) -> Response:
         headers=SANDBOX,
         background=task,
     )
+
+
+def _fetched(store: Store, key: str) -> Path:
+    """Get a file into a folder of its own, which is for the caller to remove."""
+    folder = Path(tempfile.mkdtemp(prefix="nightmill-download-"))
+    try:
+        store.get_file(key, folder / NOTEBOOK)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return folder / NOTEBOOK
 
 
 def record_file(visit: Visit) -> Response:
