@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from nightmill.spec import words
 
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_SECOND, _MINUTE_S, _HOUR_S, _DAY_S = 1, 60, 3600, 86_400
 _SHOWN_DIGITS = 4
 _LARGE, _SMALL = 1e9, 1e-4
 
@@ -27,15 +27,15 @@ def counted(number: int, noun: str, many: str = "") -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a span that was measured: 0.42 s, 12.3 s, 4 min 05 s, 2 h 07 min, 3 d 4 h."""
+    """Return a span that was measured: 42 ms, 12.3 s, 4 min 05 s, 2 h 07 min, 3 d 4 h."""
     if seconds is None:
         return ""
     return _span(seconds) if seconds >= 0 else f"-{_span(-seconds)}"  # clocks differ
 
 
 def _span(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds:.2f} s"
+    if seconds < _SECOND - 0.0005:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < _MINUTE_S - 0.05:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -8,7 +8,6 @@ They are only ever added. A name begins with the time, so a listing gives the ol
 from __future__ import annotations
 
 import secrets
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,11 +18,10 @@ from nightmill.errors import StoreConflict, UsageError
 from nightmill.spec.remarks import checked_name, checked_text
 from nightmill.store.interface import Store
 from nightmill.store.keys import notes_prefix
+from nightmill.store.parallel import in_parallel
 
 MOST = 200
 """How many notes a run can have: a page shows them all."""
-
-_THREADS = 8
 
 
 class Note(BaseModel):
@@ -77,8 +75,7 @@ def notes(store: Store, pipeline: str, partition: str, run: str) -> Notes:
     """Read the notes on a run; what cannot be read is named and left out."""
     prefix = notes_prefix(pipeline, partition, run)
     keys = [entry.key for entry in islice(store.list(prefix), MOST)]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        blobs = list(pool.map(store.read, keys))
+    blobs = in_parallel(store.read, keys)
     read = {key: _parse(blob.data) for key, blob in zip(keys, blobs, strict=True) if blob}
     found = sorted(filter(None, read.values()), key=lambda one: one.at)
     damaged = (store.address(key) for key, note in read.items() if note is None)

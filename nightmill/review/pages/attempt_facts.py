@@ -13,7 +13,7 @@ from pydantic import AwareDatetime
 from nightmill.review.commands import Command, replays
 from nightmill.review.links import RUNS
 from nightmill.review.pages.code_facts import CodeFact, KernelFact, code_of, kernel_of
-from nightmill.review.pages.fact import LISTED, Fact, Value, text, values_of
+from nightmill.review.pages.fact import LISTED, Fact, Value, line, text, values_of
 from nightmill.review.pages.now_current import NowCurrent
 from nightmill.review.visit import Visit
 from nightmill.spec.record import (
@@ -132,7 +132,7 @@ def facts_of(visit: Visit, record: Record, now: NowCurrent, *, state: str) -> At
         checks=checks_of(record.checks),
         checks_passed=sum(one.state is CheckState.PASSED for one in record.checks),
         metrics=values_of(record.metrics),
-        warnings=tuple(text(" ".join(one.split())) for one in record.warnings[:LISTED]),
+        warnings=tuple(map(line, record.warnings[:LISTED])),
         left_out=tuple(_left_out(record)),
         code=record.code and code_of(record.code),
         kernel=record.kernel and kernel_of(record.kernel),

@@ -17,7 +17,6 @@ from nightmill.errors import UsageError
 from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import COUNTING, by_step
-from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.run_lines import lines_of, spec_of
 from nightmill.review.specs import zone_of
 from nightmill.review.visit import Visit
@@ -27,6 +26,7 @@ from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import Faults, shown, suggest
 from nightmill.spec.summary import Summary
 from nightmill.store.index_line import Line
+from nightmill.store.parallel import in_parallel
 
 _MOST_PIPELINES = 500
 

@@ -45,6 +45,11 @@ def _scalar(value: Any) -> bool | int | float | str | None:
     return text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
+def line(given: str) -> str:
+    """Cut a text likewise, and put it on one line."""
+    return text(" ".join(given.split()))
+
+
 def text(given: str, most: int = TEXT_CHARACTERS) -> str:
     """Cut a text that somebody else wrote, and make it inert; line breaks stay.
 

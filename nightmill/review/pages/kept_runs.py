@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from weakref import WeakKeyDictionary
 
-from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.run_lines import RunLines, newest_first, runs_of, silent_of
 from nightmill.review.site import Site
 from nightmill.store.index import Index
 from nightmill.store.index_line import Line
+from nightmill.store.parallel import in_parallel
 
 
 @dataclass(frozen=True)

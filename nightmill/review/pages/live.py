@@ -15,7 +15,6 @@ from pydantic import AwareDatetime
 
 from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact
-from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.stored import record_at
 from nightmill.review.views import ATTEMPT, RUN, View
 from nightmill.review.visit import Visit
@@ -28,6 +27,7 @@ from nightmill.store.history import prefix_of, records_below
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
 from nightmill.store.keys import NOTEBOOK
+from nightmill.store.parallel import in_parallel
 
 SHOWN = 20
 """How many attempts of a run are shown at work; the others are counted."""

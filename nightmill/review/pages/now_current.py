@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nightmill.errors import StoreError, UsageError
-from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.visit import Visit
 from nightmill.spec.record import InputRecord, Record
 from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store
 from nightmill.store.keys import attempt_names, pointer_key_of
+from nightmill.store.parallel import in_parallel
 from nightmill.store.pointer import read_current
 
 _LOOKED_AT = 200

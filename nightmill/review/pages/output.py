@@ -16,7 +16,6 @@ from nightmill.review.pages.chart import Chart
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.lateness import schedule_in_words
 from nightmill.review.pages.nights import Nights, nights_of, slots_of
-from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.tracks import Figure, Series
 from nightmill.review.pages.usual import Told
 from nightmill.review.views import View
@@ -26,6 +25,7 @@ from nightmill.spec.record import CheckState
 from nightmill.spec.summary import Scalar, Standing, SummarizedOutput, Summary
 from nightmill.store.index_line import Line
 from nightmill.store.keys import attempt_names, pointer_key_of
+from nightmill.store.parallel import in_parallel
 from nightmill.store.pointer import Move, Pointer, read_current
 
 _ROWS = 50

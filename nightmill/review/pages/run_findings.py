@@ -11,7 +11,7 @@ from pydantic import AwareDatetime
 
 from nightmill.causes import SUMMARY
 from nightmill.review.links import RUNS
-from nightmill.review.pages.fact import Fact, text
+from nightmill.review.pages.fact import Fact, line, text
 from nightmill.review.visit import Visit
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.retry import outlook
@@ -88,7 +88,7 @@ def remarks_of(visit: Visit, records: Iterable[Record]) -> tuple[Remark, ...]:
             label=record.label,
             attempt=record.attempt,
             address=visit.links.attempt(RUNS, prefix_of(record)),
-            text=text(" ".join(warning.split())),
+            text=line(warning),
         )
         for record in records
         for warning in record.warnings

@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Literal
 
 from nightmill.causes import Cause
-from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.site import Site
 from nightmill.spec.names import label
 from nightmill.spec.pipeline import PipelineSpec
@@ -23,6 +22,7 @@ from nightmill.store.amend import read_progress
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
 from nightmill.store.keys import run_prefix_of
+from nightmill.store.parallel import in_parallel
 
 RunState = Literal["failed", "rejected", "silent", "running", "held", "succeeded"]
 GRAVEST_FIRST: tuple[RunState, ...] = (

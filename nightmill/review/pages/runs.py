@@ -12,7 +12,6 @@ from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import one_of, page_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.kept_runs import all_runs
-from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.partitions import steps_of
 from nightmill.review.pages.run_lines import RunLines, RunState
 from nightmill.review.site import Site
@@ -22,6 +21,7 @@ from nightmill.review.visit import Visit
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.summary import Summary
 from nightmill.store.index_line import Line
+from nightmill.store.parallel import in_parallel
 
 _ROWS = 50
 _OPTIONS = 500

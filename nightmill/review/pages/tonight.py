@@ -16,7 +16,6 @@ from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.grid import Cell, Column
 from nightmill.review.pages.lateness import day_of
 from nightmill.review.pages.needs import Need, needs_of
-from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.partitions import (
     FOR_PEOPLE,
     GRAVEST_FIRST,
@@ -29,6 +28,7 @@ from nightmill.review.pages.run_lines import lines_of, silent_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.review.words import counted
+from nightmill.store.parallel import in_parallel
 
 _DAYS, _MOST_DAYS = 14, 92
 _ROWS = 60

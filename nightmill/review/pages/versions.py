@@ -21,7 +21,6 @@ from nightmill.review.pages.asked import one_of
 from nightmill.review.pages.attempt_facts import CheckFact, checks_of
 from nightmill.review.pages.fact import LISTED, Fact
 from nightmill.review.pages.output import MoveRow, move_row
-from nightmill.review.pages.parallel import in_parallel
 from nightmill.review.pages.run_lines import spec_of
 from nightmill.review.preview import Preview, preview
 from nightmill.review.reading import changes, reads
@@ -43,6 +42,7 @@ from nightmill.store.keys import (
     output_prefix,
     pointer_key_of,
 )
+from nightmill.store.parallel import in_parallel
 from nightmill.store.pointer import read_current
 from nightmill.store.versions import Version, Versions
 
