@@ -20,16 +20,16 @@ from nightmill.store.interface import Store
 class Site:
     """One set of pages over one store.
 
-    Whoever serves one site from several processes gives them the same `secret`. `root` is the
+    Whoever serves one site from several processes gives them the same `secret`. With `hosts` only
+    requests that name one of them are answered.
     """
 
     store: Store
     access: Access
     index: Index
     specs: Specs
-    root: Path | None = None
-    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
-    hosts: frozenset[str] = frozenset()
+    secret: bytes = field(repr=False)
+    hosts: frozenset[str]
 
     @classmethod
     def open(
@@ -41,13 +41,12 @@ class Site:
         secret: bytes | None = None,
         hosts: frozenset[str] = frozenset(),
     ) -> Self:
-        """Make the pages of a store; with `hosts`, requests that name another host are refused."""
+        """Make the pages of a store; `root` is the project on disk, if there is one."""
         return cls(
             store=store,
             access=access,
             index=Index(store),
             specs=Specs(store, root),
-            root=root,
             secret=secret or secrets.token_bytes(32),
             hosts=hosts,
         )

@@ -9,6 +9,7 @@ and what was replaced. Nothing is copied, and nothing that was committed is lost
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 from nightmill.causes import Cause
@@ -19,7 +20,6 @@ from nightmill.store.amend import amend
 from nightmill.store.doomed import refuse_doomed
 from nightmill.store.interface import Store
 from nightmill.store.keys import output_prefix
-from nightmill.store.parallel import in_parallel
 from nightmill.store.pointer import (
     CommittedFile,
     CommittedOutput,
@@ -33,6 +33,7 @@ from nightmill.store.pointer import (
 from nightmill.store.versions import Version
 
 _HASHED_BYTES = 16 << 20  # a larger file counts as whole when it is there and has its size
+_THREADS = 4  # so at most 64 MiB are in memory
 _MOVES_KEPT = 20
 
 # How an attempt ends whose work was done and passed, but whose commit was lost or not wanted.
@@ -184,7 +185,8 @@ def _check_bytes(store: Store, version: Version, *, operation: str) -> None:
         is_right = blob is not None and sha256(blob.data).hexdigest() == file.sha256
         return "" if is_right else f"{store.address(key)} has other bytes than were committed"
 
-    found = [line for line in in_parallel(damage, files) if line]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = [line for line in pool.map(damage, files) if line]
     if found:
         raise StoreError(
             f"{len(found)} of {len(files)} files are gone or damaged: {found[0]}",

@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, Response
 from nightmill.review.commands import Command, replays
 from nightmill.review.links import RUNS, Links
 from nightmill.review.pages.decide import DecisionView, decision_of
-from nightmill.review.pages.fact import LISTED, Fact, text
+from nightmill.review.pages.fact import LISTED, Fact, line
 from nightmill.review.pages.live import LiveView, live_of
 from nightmill.review.pages.run_findings import FailureFact, failures_of
 from nightmill.review.pages.stored import no_record, notebook_at, part_addresses, record_at
@@ -104,7 +104,7 @@ def attempt_page(visit: Visit) -> AttemptPage:
     return AttemptPage(
         **record.model_dump(include=_SHOWN),
         failure=next(iter(failures_of(visit, [record])), None),
-        warnings=tuple(map(text, record.warnings[:LISTED])),
+        warnings=tuple(map(line, record.warnings[:LISTED])),
         warnings_left_out=max(len(record.warnings) - LISTED, 0),
         label=record.label,
         zone=visit.site.specs.zone_of(record),

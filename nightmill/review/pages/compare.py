@@ -17,6 +17,7 @@ from nightmill.review.compare.contents import MAX_BYTES, read_cells
 from nightmill.review.compare.facts import Files
 from nightmill.review.compare.model import Comparison
 from nightmill.review.links import RUNS
+from nightmill.review.pages.asked import same_page
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.stored import notebook_at, part_addresses, record_at
 from nightmill.review.views import ATTEMPT, View
@@ -32,27 +33,25 @@ _CHOICES = 40
 _ATTEMPT_DIGITS = 9
 
 
-class Compared(Fact):
-    """One of the two attempts; `notebook` is where its executed notebook is, if it has one."""
-
-    prefix: str
+class _Attempt(Fact):
     partition: str
     run: str
     attempt: int
     standing: Standing
     started_at: datetime
+
+
+class Compared(_Attempt):
+    """One of the two attempts; `notebook` is where its executed notebook is, if it has one."""
+
+    prefix: str
     page: str
     notebook: str | None
 
 
-class Choice(Fact):
+class Choice(_Attempt):
     """Another attempt that this one may be compared with."""
 
-    partition: str
-    run: str
-    attempt: int
-    standing: Standing
-    started_at: datetime
     address: str
     is_chosen: bool
 
@@ -100,8 +99,8 @@ def compare_page(visit: Visit) -> ComparePage:
         after=_told(visit, visit.prefix, record),
         is_last_good=named is None,
         whole=whole,
-        other_extent=_address(visit, named, whole=not whole),
-        choices=tuple(_choices(visit, others, prefix, whole=whole)),
+        other_extent=same_page(visit, all=None if whole else 1),
+        choices=tuple(_choices(visit, others, prefix)),
         comparison=comparison,
     )
 
@@ -121,21 +120,7 @@ def _named(visit: Visit) -> Named | None:
     return Named(partition, run, int(attempt or 0))
 
 
-def _address(visit: Visit, named: Named | None, *, whole: bool) -> str:
-    chosen = named or Named()
-    return visit.links.attempt(
-        "compare",
-        visit.prefix,
-        with_partition=chosen.partition or None,
-        with_run=chosen.run or None,
-        with_attempt=chosen.attempt or None,
-        all=1 if whole else None,
-    )
-
-
-def _choices(
-    visit: Visit, others: Sequence[Line], chosen: str | None, *, whole: bool
-) -> list[Choice]:
+def _choices(visit: Visit, others: Sequence[Line], chosen: str | None) -> list[Choice]:
     return [
         Choice(
             partition=line.partition,
@@ -143,7 +128,12 @@ def _choices(
             attempt=line.attempt,
             standing=line.standing,
             started_at=line.started_at,
-            address=_address(visit, Named(line.partition, line.run, line.attempt), whole=whole),
+            address=same_page(
+                visit,
+                with_partition=line.partition,
+                with_run=line.run,
+                with_attempt=line.attempt,
+            ),
             is_chosen=line.prefix == chosen,
         )
         for line in others[:_CHOICES]
