@@ -54,14 +54,11 @@ def _of_attempt(record: Record, review_url: str) -> Iterator[str]:
 
 
 def _outputs(record: Record) -> Iterator[str]:
-    rows = {
-        one.output: f"{one.profile['rows']:,}"
-        for one in record.checks
-        if one.check == "rows" and one.profile
-    }
     yield from ("", "| output | rows | size |", "|---|---|---|")
     for name, output in record.outputs.items():
-        yield f"| {_plain(name)} | {rows.get(name, '')} | {words.amount(output.size)} |"
+        rows = record.rows_of(name)
+        counted = "" if rows is None else f"{rows:,}"
+        yield f"| {_plain(name)} | {counted} | {words.amount(output.size)} |"
 
 
 def _checks(record: Record) -> Iterator[str]:

@@ -7,7 +7,6 @@ and their parts, downloads. Whoever asks is let in by `visit.enter` first, alway
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ from nightmill.review.visit import (
     route_of,
     session_of,
 )
-from nightmill.spec.record import without_nan
+from nightmill.spec.json_text import as_json
 
 RUN = "{pipeline:part}/{partition:part}/{run:part}"
 ATTEMPT = f"{RUN}/{{step:part}}/{{attempt:count}}"
@@ -64,7 +63,9 @@ class View:
 
         async def facts(request: Request) -> Response:
             visit = await enter(request, site)
-            data = await run_in_threadpool(lambda: _as_json(self.build(visit)))
+            data = await run_in_threadpool(
+                lambda: as_json(self.build(visit).model_dump(mode="json"))
+            )
             return Response(data, media_type="application/json")
 
         for path in addresses(self.path):
@@ -196,9 +197,3 @@ def _is_ours(request: Request, site: Site, visit: Visit, form: Mapping[str, str]
     return not visit.user.has_session or is_form_proof(
         site.secret, session_of(request), visit.user.name, proof
     )
-
-
-def _as_json(page: BaseModel) -> bytes:
-    """Return the facts of a page as JSON, which has no NaN and no halves of characters."""
-    plain = without_nan(page.model_dump(mode="json"))
-    return json.dumps(plain, allow_nan=False, separators=(",", ":")).encode("ascii")

@@ -9,19 +9,21 @@ The JSON Schema is published as `record.schema.json` beside this module.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from nightmill.causes import Cause
 from nightmill.spec import states
 from nightmill.spec.check_values import Severity
+from nightmill.spec.json_text import as_json
 from nightmill.spec.names import label
 from nightmill.spec.retry import Retry
+
+_MOST_DIGITS = 300
 
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 
@@ -37,6 +39,10 @@ class CheckState(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     ERROR = "error"
+
+
+Bytes = Annotated[int, Field(lt=2**63)]
+"""A size in a file of ours: more, no machine can count, nor any float hold."""
 
 
 class _Part(BaseModel):
@@ -263,35 +269,35 @@ class Record(_Part):
         decision = self.review.decision if self.review else None
         return decision is not None and not decision.approved
 
+    def rows_of(self, output: str) -> int | None:
+        """Return how many rows a check has counted in an output; None where none has."""
+        found = (one for one in self.checks if (one.output, one.check) == (output, "rows"))
+        counts = (one.profile["rows"] for one in found if one.profile and "rows" in one.profile)
+        return next((count for count in counts if isinstance(count, int)), None)
+
     @property
     def exit_code(self) -> int:
         """The exit code of the step: 0, or its cause's own."""
         return self.failure.cause.exit_code if self.failure else 0
 
     def to_json(self) -> bytes:
-        """Return the record as UTF-8 JSON, valid even for lone surrogates, NaN and infinities."""
-        plain = without_nan(self.model_dump(mode="json"))
-        text = json.dumps(plain, indent=1, ensure_ascii=True, allow_nan=False)
-        return (text + "\n").encode("ascii")
+        """Return the record as ASCII JSON."""
+        return as_json(self.model_dump(mode="json"), indent=1) + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes) -> Record:
         """Read what `to_json` wrote; raises ValueError for anything else."""
         try:
-            return cls.model_validate(json.loads(data))
+            return cls.model_validate(json.loads(data, parse_int=_int))
         except RecursionError as error:
             raise ValueError("the JSON is nested too deeply") from error
 
 
-def without_nan(value: Any) -> Any:
-    """Tell as text the numbers that JSON does not have: null would say that there is no value."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(value)
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_nan(item) for item in value]
-    return value
+def _int(digits: str) -> int:
+    """Read a number that can become a float, so that nobody who divides it has to ask."""
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError("a number is beyond all floats")
+    return int(digits)
 
 
 def json_schema() -> Mapping[str, Any]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from nightmill.causes import Cause
-from nightmill.spec.record import CheckState, InputRecord, Record
+from nightmill.spec.json_text import as_json
+from nightmill.spec.record import Bytes, CheckState, InputRecord, Record
 from nightmill.spec.words import MESSAGE_CHARACTERS, TITLE_CHARACTERS, one_line, shortened
 
 METRICS_KEPT = 100
@@ -61,8 +62,8 @@ class SummarizedInput(_Part):
 class SummarizedOutput(_Part):
     """How large an output is; `rows` is None where no check has counted them."""
 
-    size: int
-    rows: int | None = None
+    size: Bytes
+    rows: Bytes | None = None
 
 
 class Summary(_Part):
@@ -94,8 +95,8 @@ class Summary(_Part):
     ended_at: AwareDatetime | None = None
     duration_s: float | None = None
     pool: str | None = None
-    peak_bytes: int | None = None
-    limit_bytes: int | None = None
+    peak_bytes: Bytes | None = None
+    limit_bytes: Bytes | None = None
     metrics: dict[str, Scalar] = Field(default_factory=dict)
     inputs: dict[str, SummarizedInput | None] = Field(default_factory=dict)
     outputs: dict[Name, SummarizedOutput] = Field(default_factory=dict)
@@ -110,8 +111,7 @@ class Summary(_Part):
 
     def to_json(self) -> bytes:
         """Return the summary as one line of ASCII JSON, without what is as usual."""
-        plain = self.model_dump(mode="json", exclude_defaults=True)
-        return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+        return as_json(self.model_dump(mode="json", exclude_defaults=True)) + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes) -> Summary:
@@ -138,7 +138,10 @@ def summarize(record: Record, prefix: str) -> Summary:
         limit_bytes=memory and memory.limit_bytes,
         metrics=_scalars(record.metrics),
         inputs={name: _input(found) for name, found in record.inputs.items()},
-        outputs=dict(_outputs(record)),
+        outputs={
+            name: SummarizedOutput(size=output.size, rows=record.rows_of(name))
+            for name, output in record.outputs.items()
+        },
         checks=Counter(one.state for one in record.checks),
         warnings=len(record.warnings),
         bundle=code and code.bundle,
@@ -179,13 +182,3 @@ def _input(found: InputRecord | None) -> SummarizedInput | None:
     if found is None:
         return None
     return SummarizedInput(**found.model_dump(include=set(SummarizedInput.model_fields)))
-
-
-def _outputs(record: Record) -> Iterator[tuple[str, SummarizedOutput]]:
-    rows = {
-        one.output: one.profile["rows"]
-        for one in record.checks
-        if one.check == "rows" and one.profile and isinstance(one.profile.get("rows"), int)
-    }
-    for name, output in record.outputs.items():
-        yield name, SummarizedOutput(size=output.size, rows=rows.get(name))

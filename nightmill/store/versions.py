@@ -71,10 +71,7 @@ class Version:
     @property
     def rows(self) -> int | None:
         """How many rows the audit counted, if it did."""
-        for one in self.record.checks:
-            if (one.output, one.check) == (self.output, "rows") and one.profile:
-                return int(one.profile["rows"])
-        return None
+        return self.record.rows_of(self.output)
 
     @property
     def digest(self) -> str:

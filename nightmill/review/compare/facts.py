@@ -24,7 +24,6 @@ _SHORT = 12
 _LEAST, _MOST = 0.00005, 10  # changes that are easy to read as percent
 _VISIBLE = 0.0005
 _TINY, _HUGE = 1e-150, 1e150
-_ROWS = "rows"
 
 Files = Mapping[str, str]
 """The hashes of files by their paths."""
@@ -120,8 +119,8 @@ def outputs(before: Record, after: Record) -> Iterator[Fact]:
         yield Fact(
             name=words.printable(name),
             change=change_of(*hashes),
-            before=then and _size(then, _rows(before, name)),
-            after=now and _size(now, _rows(after, name)),
+            before=then and _size(then, before.rows_of(name)),
+            after=now and _size(now, after.rows_of(name)),
             note=_other_bytes(then, now),
         )
 
@@ -253,15 +252,6 @@ def _size(output: OutputRecord, rows: int | None) -> str:
     files = f", {len(output.files):,} files" if output.kind == "directory" else ""
     told = "" if rows is None else f"{rows:,} rows, "
     return f"{told}{amount(output.size)}{files}"
-
-
-def _rows(record: Record, output: str) -> int | None:
-    for one in record.checks:
-        if one.output == output and one.profile:
-            found = one.profile.get(_ROWS)
-            if isinstance(found, int):
-                return found
-    return None
 
 
 def _other_bytes(before: OutputRecord | None, after: OutputRecord | None) -> str:

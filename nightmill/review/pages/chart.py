@@ -15,7 +15,8 @@ from nightmill.review.words import number
 from nightmill.spec.words import shortened
 
 WIDTH, HEIGHT = 380, 160
-_TOP, _RIGHT, _BELOW = 10, 10, 24
+_TOP, _RIGHT = 10, 10
+_AXIS = HEIGHT - 24  # its labels are below it
 _CHARACTER = 6.8  # the width of a digit in the size of the axes
 _TICKS = 5
 _ROUND = (1, 2, 2.5, 5, 10)
@@ -77,7 +78,6 @@ class Chart:
     title: str
     left: float
     right: float
-    bottom: float
     curves: tuple[Drawn, ...]
     marks: tuple[Dot, ...]
     ticks: tuple[Tick, ...]
@@ -106,14 +106,12 @@ def draw(
     if plane is None:
         return None
     band = (plane.y(usual.high), plane.y(usual.low) - plane.y(usual.high)) if usual else None
-    bottom = HEIGHT - _BELOW
     return Chart(
         title=title,
         left=plane.left,
         right=WIDTH - _RIGHT,
-        bottom=bottom,
         curves=tuple(_drawn(plane, slots, curve) for curve in curves),
-        marks=tuple(Dot(plane.x(one.slot), bottom, one.text, one.address) for one in marks),
+        marks=tuple(Dot(plane.x(one.slot), _AXIS, one.text, one.address) for one in marks),
         ticks=tuple(Tick(plane.y(at), text) for at, text in plane.ticks),
         slots=tuple(_slot_ticks(plane, slots)),
         band=band,
@@ -148,7 +146,7 @@ class _Plane:
 
     def y(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
-        return round(HEIGHT - _BELOW - share * (HEIGHT - _BELOW - _TOP), 1)
+        return round(_AXIS - share * (_AXIS - _TOP), 1)
 
 
 def _plane(low: float, high: float, slots: int) -> _Plane | None:
