@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -33,13 +34,21 @@ class Office:
 
 @contextmanager
 def served(project, *arguments: str):
-    """Serve the pages of a project's store for a while; yields their address."""
-    process = project.start("review", "--port", "0", *arguments)
-    try:
-        yield process.stdout.readline().strip().rstrip("/")
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+    """Serve the pages of a project's store for a while; yields their address.
+
+    Whatever the server complains of fails the tests.
+    """
+    complaints: list[str] = []
+    with project.start("review", "--port", "0", *arguments) as process:
+        listener = Thread(target=lambda: complaints.extend(process.stderr))
+        listener.start()
+        try:
+            yield process.stdout.readline().strip().rstrip("/")
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+            listener.join(timeout=30)
+    assert complaints == []
 
 
 @pytest.fixture(scope="module")
