@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from nightmill.spec.record import AttemptState
+from nightmill.spec.record import AttemptState, Bytes
 
 SILENT_AFTER = timedelta(minutes=3)
 """A step at work shows a sign of life every 15 s, and every minute to a store that fails."""
@@ -37,8 +37,8 @@ class Progress(BaseModel):
     title: str | None = None
     cell_elapsed_s: float | None = None
     usual_s: float | None = None
-    memory_bytes: int | None = None
-    memory_limit_bytes: int | None = None
+    memory_bytes: Bytes | None = None
+    memory_limit_bytes: Bytes | None = None
     last_line: str = ""
 
     def to_json(self) -> bytes:

@@ -55,7 +55,7 @@ class Spilled(_Part):
     """The whole of an output that was too large for the notebook; size in bytes."""
 
     address: str
-    size: int
+    size: Bytes
 
 
 class CellRecord(_Part):
@@ -71,7 +71,7 @@ class CellRecord(_Part):
     injected: bool = False
     started_at: AwareDatetime | None = None
     duration_s: float | None = None
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Bytes | None = None
     spilled: tuple[Spilled, ...] = ()
 
 
@@ -97,7 +97,7 @@ class FileRecord(_Part):
     """One file of an input or output."""
 
     path: str
-    size: int
+    size: Bytes
     sha256: str
     etag: str
 
@@ -119,7 +119,7 @@ class OutputRecord(_Part):
 
     kind: Literal["file", "directory"]
     address: str
-    size: int
+    size: Bytes
     files: tuple[FileRecord, ...]
 
 
@@ -177,8 +177,8 @@ class KernelRecord(_Part):
 class Memory(_Part):
     """Peak resident memory of the kernel's process tree, and the limit where there is one."""
 
-    peak_bytes: int | None
-    limit_bytes: int | None
+    peak_bytes: Bytes | None
+    limit_bytes: Bytes | None
 
 
 class Amendment(_Part):

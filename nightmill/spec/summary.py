@@ -63,7 +63,7 @@ class SummarizedOutput(_Part):
     """How large an output is; `rows` is None where no check has counted them."""
 
     size: Bytes
-    rows: Bytes | None = None
+    rows: int | None = None
 
 
 class Summary(_Part):

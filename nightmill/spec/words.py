@@ -10,7 +10,6 @@ nothing that could move, colour or reorder a terminal.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 
@@ -90,8 +89,7 @@ def amount(count: int) -> str:
 def amount_of(count: int, limit: int) -> str:
     """Return bytes beside their limit, in the limit's unit: 7.9 of 8.0 GiB."""
     value, unit = _scaled(limit)
-    used = _float(count) / 1024 ** _UNITS.index(unit)
-    return f"{_digits(used, unit)} of {_digits(value, unit)} {unit}"
+    return f"{_digits(count / 1024 ** _UNITS.index(unit), unit)} of {_digits(value, unit)} {unit}"
 
 
 def memory(peak: int | None, limit: int | None) -> str:
@@ -102,20 +100,12 @@ def memory(peak: int | None, limit: int | None) -> str:
 
 
 def _scaled(count: int) -> tuple[float, str]:
-    value = _float(count)
+    value = float(count)
     for unit in _UNITS[:-1]:
         if value < _ROUNDED_UP:
             return value, unit
         value /= 1024
     return value, _UNITS[-1]
-
-
-def _float(count: int) -> float:
-    """Convert a number that may stand in a damaged file: beyond all floats it is infinite."""
-    try:
-        return float(count)
-    except OverflowError:
-        return math.inf
 
 
 def _digits(value: float, unit: str) -> str:

@@ -83,7 +83,7 @@ def compare_page(visit: Visit) -> ComparePage:
     record = record_at(site.store, visit.prefix)
     others = peers(site.index, record, visit.prefix)
     prefix = last_good(site.store, others, record) if named is None else find(others, named)
-    earlier = None if prefix is None else record_at(site.store, prefix)
+    earlier = _earlier(visit, prefix, is_named=named is not None)
     whole = visit.query("all") == "1"
     comparison = None
     if prefix is not None and earlier is not None:
@@ -152,6 +152,18 @@ def _told(visit: Visit, prefix: str, record: Record) -> Compared:
         page=visit.links.attempt(RUNS, prefix),
         notebook=visit.links.attempt("notebook", prefix) if has_notebook else None,
     )
+
+
+def _earlier(visit: Visit, prefix: str | None, *, is_named: bool) -> Record | None:
+    """Read the other record; only one that a reader named has to be readable."""
+    if prefix is None:
+        return None
+    try:
+        return record_at(visit.site.store, prefix)
+    except UsageError:
+        if is_named:
+            raise
+        return None
 
 
 def _side(visit: Visit, prefix: str, record: Record, files: Files) -> Side:

@@ -9,9 +9,9 @@ from nightmill.review.links import Links
 from nightmill.review.signing import signed
 from nightmill.review.visit import Visit
 from nightmill.spec.record import Record
-from nightmill.store.amend import read_record
+from nightmill.store.history import record_of
 from nightmill.store.interface import Entry, Store
-from nightmill.store.keys import NOTEBOOK, encode
+from nightmill.store.keys import NOTEBOOK, RECORD, encode
 
 PartAddress = Callable[[int, int, str], str]
 """Makes an address of a large output by its cell, its place there and its mimetype."""
@@ -19,16 +19,23 @@ PartAddress = Callable[[int, int, str], str]
 
 def record_at(store: Store, prefix: str) -> Record:
     """Read an attempt's record; raises UsageError where there is none, or none to be read."""
-    record = read_record(store, prefix)
-    if record is None:
+    blob = store.read(f"{prefix}/{RECORD}")
+    if blob is None:
         raise no_record(prefix)
-    return record
+    try:
+        return record_of(blob.data, prefix)
+    except ValueError as error:
+        raise UsageError(
+            "the record of this attempt cannot be read",
+            where=prefix,
+            advice="a later Nightmill may have written it: update this one; else restore it",
+        ) from error
 
 
 def no_record(prefix: str) -> UsageError:
     """Make the error that says so."""
     return UsageError(
-        "there is no record of this attempt, or it cannot be read",
+        "there is no record of this attempt",
         where=prefix,
         advice="`nightmill gc` may have deleted it; `nightmill runs` lists what there is",
     )
