@@ -95,7 +95,7 @@ def describe_cells(
 
 def count_cells(notebook: Notebook) -> int:
     """Count the cells as their author sees them: without the one that holds the values given."""
-    return sum(not _is_injected(cell) for cell in _own_cells(notebook))
+    return sum(not is_injected(cell) for cell in _own_cells(notebook))
 
 
 def end_of(notebook: Notebook) -> End | None:
@@ -132,8 +132,8 @@ def close(
             _close_cell(cell, moment, begun=position <= reached) if _is_own(cell) else cell
         )
     _explain(cells, ename, evalue)
-    metadata = _part(notebook, "metadata")
-    papermill = _part(metadata, "papermill")
+    metadata = part(notebook, "metadata")
+    papermill = part(metadata, "papermill")
     ends = {"end_time": papermill.get("end_time") or moment, "exception": True}
     return {
         **notebook,
@@ -145,16 +145,16 @@ def close(
 def _close_cell(cell: Mapping[str, Any], moment: str, *, begun: bool) -> Mapping[str, Any]:
     state = _state(cell)
     if state is CellState.NOT_RUN:
-        is_cut = begun and bool(_text(cell.get("source")).strip())
+        is_cut = begun and bool(text_of(cell.get("source")).strip())
     else:
         is_cut = state in (CellState.RUNNING, None)
     if not is_cut or cell.get("cell_type") != "code":
         return cell
-    metadata = _part(cell, "metadata")
-    mine = _part(metadata, "nightmill") | {"state": CellState.INTERRUPTED.value}
+    metadata = part(cell, "metadata")
+    mine = {**part(metadata, "nightmill"), "state": CellState.INTERRUPTED.value}
     status = PAPERMILL_STATUS[CellState.INTERRUPTED]
     times = {"status": status, "exception": True, "end_time": moment}
-    papermill = _part(metadata, "papermill") | times
+    papermill = {**part(metadata, "papermill"), **times}
     return {**cell, "metadata": {**metadata, "nightmill": mine, "papermill": papermill}}
 
 
@@ -166,7 +166,7 @@ def _explain(cells: list[Any], ename: str, evalue: str) -> None:
         shown = {error["ename"] for error in _errors(cell)}
         if _state(cell) is CellState.INTERRUPTED and (ename not in shown if last else not shown):
             error = error_output(ename, evalue if last else _PASSED)
-            cells[place] = {**cell, "outputs": [*_outputs(cell), error]}
+            cells[place] = {**cell, "outputs": [*items(cell, "outputs"), error]}
 
 
 def _ended(cells: Sequence[Any]) -> list[int]:
@@ -185,21 +185,28 @@ def _own_cells(notebook: Notebook) -> list[Mapping[str, Any]]:
 
 
 def _is_own(cell: object) -> bool:
-    return isinstance(cell, Mapping) and "nightmill" in _part(cell, "metadata")
+    return isinstance(cell, Mapping) and "nightmill" in part(cell, "metadata")
 
 
-def _part(whole: Mapping[str, Any], name: str) -> dict[str, Any]:
-    part = whole.get(name)
-    return dict(part) if isinstance(part, Mapping) else {}
+def part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the object of this name in another one; empty where there is none."""
+    found = whole.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
-def _mine(cell: Mapping[str, Any]) -> dict[str, Any]:
-    return _part(_part(cell, "metadata"), "nightmill")
+def items(whole: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """Return the list of this name in an object; empty where there is none."""
+    found = whole.get(name)
+    return found if isinstance(found, list) else []
 
 
-def _is_injected(cell: Mapping[str, Any]) -> bool:
-    tags = _part(cell, "metadata").get("tags")
-    return isinstance(tags, list) and "injected-parameters" in tags
+def _mine(cell: Mapping[str, Any]) -> Mapping[str, Any]:
+    return part(part(cell, "metadata"), "nightmill")
+
+
+def is_injected(cell: Mapping[str, Any]) -> bool:
+    """Say whether papermill put a cell in, to hold the values of the run."""
+    return "injected-parameters" in items(part(cell, "metadata"), "tags")
 
 
 def _state(cell: Mapping[str, Any]) -> CellState | None:
@@ -212,29 +219,28 @@ def _state(cell: Mapping[str, Any]) -> CellState | None:
 def _describe(cell: Mapping[str, Any], position: int, peak_bytes: int | None) -> CellRecord:
     from nightmill.spec.record import CellRecord  # noqa: PLC0415 - the engine needs no models
 
-    mine, timing = _mine(cell), _part(_part(cell, "metadata"), "papermill")
+    mine, timing = _mine(cell), part(part(cell, "metadata"), "papermill")
     return CellRecord(
         number=_number(cell, position),
-        title=_text(mine.get("title")),
+        title=text_of(mine.get("title")),
         state=_state(cell) or CellState.INTERRUPTED,  # unreadable: all we know is that it is over
-        injected=_is_injected(cell),
-        started_at=_moment(timing.get("start_time")),
-        duration_s=_seconds(timing.get("duration")),
+        injected=is_injected(cell),
+        started_at=moment_of(timing.get("start_time")),
+        duration_s=seconds_of(timing.get("duration")),
         peak_memory_bytes=peak_bytes,
         spilled=_spilled(mine.get("spilled")),
     )
 
 
 def _end(cell: Mapping[str, Any], position: int) -> End:
-    where = (_number(cell, position), _text(_mine(cell).get("title")))
+    where = (_number(cell, position), text_of(_mine(cell).get("title")))
     state = _state(cell) or CellState.INTERRUPTED
     errors = _errors(cell)
     if not errors:
         return End(*where, state)
     last = errors[-1]
-    lines = last.get("traceback")
-    traceback = tuple(map(_text, lines)) if isinstance(lines, list) else ()
-    return End(*where, state, _text(last["ename"]), _text(last.get("evalue")), traceback)
+    traceback = tuple(map(text_of, items(last, "traceback")))
+    return End(*where, state, text_of(last["ename"]), text_of(last.get("evalue")), traceback)
 
 
 def _number(cell: Mapping[str, Any], position: int) -> int:
@@ -244,23 +250,20 @@ def _number(cell: Mapping[str, Any], position: int) -> int:
     return position
 
 
-def _outputs(cell: Mapping[str, Any]) -> Sequence[Any]:
-    found = cell.get("outputs")
-    return found if isinstance(found, list) else []
-
-
 def _errors(cell: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    outputs = [one for one in _outputs(cell) if isinstance(one, Mapping)]
+    outputs = [one for one in items(cell, "outputs") if isinstance(one, Mapping)]
     return [one for one in outputs if isinstance(one.get("ename"), str)]
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list):  # how nbformat may write a source
-        return "".join(map(_text, value))
+def text_of(value: object) -> str:
+    """Return the text of a field that may be text or a list of lines, as valid Unicode."""
+    if isinstance(value, list):
+        value = "".join(one for one in value if isinstance(one, str))
     return valid_unicode(value) if isinstance(value, str) else ""
 
 
-def _moment(value: object) -> datetime | None:
+def moment_of(value: object) -> datetime | None:
+    """Return a time in ISO 8601; None for one without a zone, and for anything else."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -268,10 +271,11 @@ def _moment(value: object) -> datetime | None:
     return moment if moment is not None and moment.tzinfo is not None else None
 
 
-def _seconds(value: object) -> float | None:
-    if isinstance(value, int | float) and 0 <= value <= _LONGEST_S:
-        return float(value)
-    return None
+def seconds_of(value: object) -> float | None:
+    """Return how long a cell can have taken, in seconds; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= _LONGEST_S else None
 
 
 def _spilled(value: object) -> tuple[Spilled, ...]:

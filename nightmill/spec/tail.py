@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nightmill.spec import words
+from nightmill.spec.executed import text_of
 
 LINES = 20
 OUTPUT_LINES = 8  # at least, beside a long traceback
@@ -21,7 +22,7 @@ _READ_CHARACTERS = 100_000  # of one output: a flood has no more to say
 def tail_of(notebook: Mapping[str, Any], cell: int) -> tuple[str, ...]:
     """Return the last lines of what the cell of this number printed, and of its traceback."""
     outputs = _outputs(notebook, cell)
-    printed = [line for one in outputs for line in _lines(_text(one.get("text")))]
+    printed = [line for one in outputs for line in _lines(text_of(one.get("text")))]
     raised = [line for one in outputs for line in _lines(_traceback(one))]
     raised = raised[-(LINES - min(len(printed), OUTPUT_LINES)) :]
     room = LINES - len(raised)
@@ -41,8 +42,8 @@ def _outputs(notebook: Mapping[str, Any], number: int) -> list[Mapping[str, Any]
 def _traceback(output: Mapping[str, Any]) -> str:
     if output.get("output_type") != "error":
         return ""
-    whole = "\n".join(map(_text, output.get("traceback") or ()))
-    return whole or f"{_text(output.get('ename'))}: {_text(output.get('evalue'))}"
+    whole = "\n".join(map(text_of, output.get("traceback") or ()))
+    return whole or f"{text_of(output.get('ename'))}: {text_of(output.get('evalue'))}"
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -50,9 +51,3 @@ def _lines(text: str) -> Iterator[str]:
         kept = words.printable(line.rstrip())
         if kept.strip():
             yield words.shortened(kept, LINE_CHARACTERS)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):  # how nbformat may write a text
-        return "".join(map(_text, value))
-    return value if isinstance(value, str) else ""

@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 from nightmill.review.compare import volatile
 from nightmill.review.compare.model import Image
 from nightmill.spec import executed, words
+from nightmill.spec.executed import items, part, text_of
 from nightmill.spec.states import CellState
 
 MAX_BYTES = 64 << 20
@@ -103,20 +104,20 @@ def read_cells(data: bytes, address: Address = _nowhere) -> tuple[Cell, ...] | N
 
 def _cells(found: Sequence[Any], address: Address) -> Iterator[Cell]:
     cells = [(place, cell) for place, cell in enumerate(found) if isinstance(cell, Mapping)]
-    own = [one for one in cells if "nightmill" in _part(one[1], "metadata")] or cells
-    authors = [one for one in own if "injected-parameters" not in _tags(one[1])]
+    own = [one for one in cells if "nightmill" in part(one[1], "metadata")] or cells
+    authors = [one for one in own if not executed.is_injected(one[1])]
     for position, (place, cell) in enumerate(authors[:MAX_CELLS], start=1):
         yield _cell(cell, position, partial(address, place))
 
 
 def _cell(cell: Mapping[str, Any], position: int, address: _PlacedAddress) -> Cell:
-    source, mine = _text(cell.get("source")), _part(_part(cell, "metadata"), "nightmill")
+    source, mine = text_of(cell.get("source")), part(part(cell, "metadata"), "nightmill")
     kind, number, name = cell.get("cell_type"), mine.get("number"), cell.get("id")
     is_number = isinstance(number, int) and not isinstance(number, bool)
     return Cell(
         kind=cast("CellKind", kind if kind in ("code", "markdown") else "raw"),
         number=number if is_number and isinstance(number, int) else position,
-        title=words.shortened(words.one_line(_text(mine.get("title")) or source[:500]), 80),
+        title=words.shortened(words.one_line(text_of(mine.get("title")) or source[:500]), 80),
         id=name if isinstance(name, str) else None,
         source=source[:MAX_TEXT],
         sha256=_hash(source),
@@ -129,28 +130,26 @@ def _cell(cell: Mapping[str, Any], position: int, address: _PlacedAddress) -> Ce
 
 
 def _outputs(cell: Mapping[str, Any], address: _PlacedAddress) -> Iterator[Output]:
-    outputs = cell.get("outputs")
-    outputs = outputs[:_MAX_OUTPUTS] if isinstance(outputs, list) else []
+    outputs = items(cell, "outputs")[:_MAX_OUTPUTS]
     known = [(at, one) for at, one in enumerate(outputs) if isinstance(one, Mapping)]
     yield from _printed([one for _at, one in known if one.get("output_type") == "stream"])
     for at, one in known:
         if one.get("output_type") == "error":
             yield _of_text(Kind.ERROR, _error(one))
-        elif bundle := _part(one, "data"):
+        elif bundle := part(one, "data"):
             yield from _of_bundle(bundle, partial(address, at))
 
 
 def _printed(streams: Sequence[Mapping[str, Any]]) -> Iterator[Output]:
     for name, kind in (("stdout", Kind.STDOUT), ("stderr", Kind.STDERR)):
-        text = "".join(_text(one.get("text")) for one in streams if one.get("name") == name)
+        text = "".join(text_of(one.get("text")) for one in streams if one.get("name") == name)
         if text:
             yield _of_text(kind, text)
 
 
 def _error(output: Mapping[str, Any]) -> str:
-    lines = output.get("traceback")
-    traceback = [_text(line) for line in lines] if isinstance(lines, list) else []
-    said = f"{_text(output.get('ename'))}: {_text(output.get('evalue'))}"
+    traceback = map(text_of, items(output, "traceback"))
+    said = f"{text_of(output.get('ename'))}: {text_of(output.get('evalue'))}"
     return "\n".join([said, *(line for line in traceback if words.plain(line) != said)])
 
 
@@ -158,16 +157,16 @@ def _of_bundle(bundle: Mapping[str, Any], address: Callable[[str], str]) -> Iter
     seen = {str(mime): value for mime, value in bundle.items() if not str(mime).startswith(_UNSEEN)}
     mime = next((one for one in PICTURES if one in seen), None)
     if mime is not None:
-        yield _of_image(mime, _text(seen[mime]), address(mime))
+        yield _of_image(mime, text_of(seen[mime]), address(mime))
     elif structured := [one for one in seen if _is_structured(one)]:
         yield _of_data(seen[structured[0]])
     elif "text/html" in seen:
-        yield _of_text(Kind.HTML, _text(seen["text/html"]))
+        yield _of_text(Kind.HTML, text_of(seen["text/html"]))
     else:
         texts = ("text/markdown", "text/latex", "text/plain", *sorted(seen))
         found = next((one for one in texts if one in seen), None)
         if found is not None and not found.startswith("application/vnd.jupyter.widget"):
-            yield _of_text(Kind.TEXT, _text(seen[found]))
+            yield _of_text(Kind.TEXT, text_of(seen[found]))
 
 
 def _is_structured(mime: str) -> bool:
@@ -208,22 +207,3 @@ def _of_text(kind: Kind, text: str) -> Output:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-# -- reading what may be odd ----------------------------------------------------------------------
-
-
-def _part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = whole.get(name)
-    return part if isinstance(part, Mapping) else {}
-
-
-def _tags(cell: Mapping[str, Any]) -> Sequence[Any]:
-    tags = _part(cell, "metadata").get("tags")
-    return tags if isinstance(tags, list) else ()
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return "".join(line for line in map(_text, value) if line)
-    return executed.valid_unicode(value) if isinstance(value, str) else ""

@@ -132,7 +132,7 @@ def _one_of_sixteen(style: _Style, number: int) -> _Style:
         return _coloured(style, number - 1, None)
     if unit > 7 or tens not in (3, 4, 9, 10):  # noqa: PLR2004 - as the standard has it
         return style
-    is_bright = tens >= 9  # noqa: PLR2004
+    is_bright = tens >= 9  # noqa: PLR2004 - as the standard has it
     return _coloured(style, 38 if tens in (3, 9) else 48, indexed(unit + 8 * is_bright))
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from nightmill.review.render import ansi, pictures
 from nightmill.review.render.displays import HTML, PDF, PLAIN, RASTER, SVG
-from nightmill.review.render.markup import joined
-from nightmill.review.render.outputs import text_of
+from nightmill.review.render.outputs import whole_text
 from nightmill.review.render.page import Limits
 from nightmill.review.render.reading import Sheet, read
 from nightmill.review.render.sanitize import clean
+from nightmill.spec.executed import text_of
 
 _TEXT = "text/plain; charset=utf-8"
 _DOCUMENT = (
@@ -34,8 +34,8 @@ def asset_of(data: bytes, cell: int, output: int, mimetype: str) -> Asset | None
         return None
     bundle = found.get("data")
     if isinstance(bundle, Mapping):
-        return _form(joined(bundle.get(mimetype)), mimetype)
-    text = ansi.plain(text_of(found)) if mimetype == PLAIN else ""
+        return _form(text_of(bundle.get(mimetype)), mimetype)
+    text = ansi.plain(whole_text(found)) if mimetype == PLAIN else ""
     return (text.encode(errors="replace"), _TEXT) if text else None
 
 

@@ -13,14 +13,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from nightmill.review.render.markup import joined, shortened
+from nightmill.review.render.markup import shortened
 from nightmill.review.render.page import NotebookPage
 from nightmill.review.render.reading import Sheet
+from nightmill.spec.executed import items, moment_of, part, seconds_of, text_of
 from nightmill.spec.record import CellRecord, CellState
 
 _MOST_NUMBER = 1_000_000
 _TITLE_CHARS = 80
-_LONGEST_S = 1e9
 _ENDED = (CellState.FAILED, CellState.INTERRUPTED)
 
 
@@ -85,7 +85,7 @@ def failing_cell(cells: Sequence[Cell], page: NotebookPage) -> Cell | None:
 def _described(found: Sequence[Any], page: NotebookPage) -> Iterator[Cell]:
     authors, taken = 0, set[str]()
     for index, raw in enumerate(found):
-        cell = raw if isinstance(raw, Mapping) else {"cell_type": "unknown", "source": joined(raw)}
+        cell = raw if isinstance(raw, Mapping) else {"cell_type": "unknown", "source": text_of(raw)}
         role = _role(cell)
         authors += role not in (Role.INJECTED, Role.MARKER)
         number = None if role is Role.MARKER else _number(cell, max(1, authors))
@@ -102,24 +102,22 @@ def _cell(  # noqa: PLR0913 - where a cell stands has three parts
     anchor: str,
     page: NotebookPage,
 ) -> Cell:
-    mine = _part(_part(cell, "metadata"), "nightmill")
+    mine = part(part(cell, "metadata"), "nightmill")
     kind = cell.get("cell_type")
     kind = kind if isinstance(kind, str) and kind else "unknown"
-    outputs = cell.get("outputs")
-    shown = outputs if isinstance(outputs, list) else []
     record = page.cells.get(number) if number is not None and kind == "code" else None
     if record is not None and record.injected != (role is Role.INJECTED):
         record = None  # of the other cell with this number
     return Cell(
         index=index,
         kind=kind,
-        source=joined(cell.get("source", cell.get("input"))),
-        outputs=shown,
-        attachments=_part(cell, "attachments"),
+        source=text_of(cell.get("source", cell.get("input"))),
+        outputs=items(cell, "outputs"),
+        attachments=part(cell, "attachments"),
         role=role,
         number=number,
         anchor=anchor,
-        title=shortened(joined(record.title if record else mine.get("title")), _TITLE_CHARS),
+        title=shortened(text_of(record.title if record else mine.get("title")), _TITLE_CHARS),
         execution_count=_small(cell.get("execution_count")),
         **(_recorded(record) if record else _noted(cell)),
     )
@@ -136,12 +134,12 @@ def _recorded(record: CellRecord) -> dict[str, Any]:
 
 
 def _noted(cell: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = _part(cell, "metadata")
-    mine, timing = _part(metadata, "nightmill"), _part(metadata, "papermill")
+    metadata = part(cell, "metadata")
+    mine, timing = part(metadata, "nightmill"), part(metadata, "papermill")
     return {
         "state": _state(cell, mine),
-        "started_at": _moment(timing.get("start_time")),
-        "duration_s": _seconds(timing.get("duration")),
+        "started_at": moment_of(timing.get("start_time")),
+        "duration_s": seconds_of(timing.get("duration")),
         "spilled": tuple(_spilled(mine.get("spilled"))),
     }
 
@@ -153,47 +151,28 @@ def _anchor(number: int | None, role: Role, index: int, taken: set[str]) -> str:
     return anchor
 
 
-def _part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = whole.get(name)
-    return part if isinstance(part, Mapping) else {}
-
-
 def _role(cell: Mapping[str, Any]) -> Role:
-    tags = _part(cell, "metadata").get("tags")
-    tags = tags if isinstance(tags, list) else []
+    tags = items(part(cell, "metadata"), "tags")
     return next((role for role in reversed(Role) if role and role.value in tags), Role.NONE)
 
 
 def _number(cell: Mapping[str, Any], position: int) -> int:
-    number = _small(_part(_part(cell, "metadata"), "nightmill").get("number"))
+    number = _small(part(part(cell, "metadata"), "nightmill").get("number"))
     return number or position
 
 
 def _small(value: object) -> int | None:
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_number and 0 < value <= _MOST_NUMBER else None  # type: ignore[operator, return-value]
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 < value <= _MOST_NUMBER else None
 
 
 def _state(cell: Mapping[str, Any], mine: Mapping[str, Any]) -> CellState | None:
     with suppress(ValueError):
         return CellState(str(mine.get("state")))
-    outputs = cell.get("outputs")
-    shown = outputs if isinstance(outputs, list) else []
+    shown = items(cell, "outputs")
     is_bad = any(isinstance(one, Mapping) and one.get("output_type") == "error" for one in shown)
     return CellState.FAILED if is_bad else None
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None
-
-
-def _seconds(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value <= _LONGEST_S else None  # type: ignore[operator, arg-type]
 
 
 def _spilled(value: object) -> Iterator[tuple[str, int]]:

@@ -9,12 +9,13 @@ from typing import Any
 
 from nightmill.review.render import figures, pictures
 from nightmill.review.render.markdown import formula, markdown
-from nightmill.review.render.markup import escape, joined, link, note, shortened
+from nightmill.review.render.markup import escape, link, note, shortened
 from nightmill.review.render.page import Limits
 from nightmill.review.render.sanitize import clean
 from nightmill.review.render.texts import Amounts, preformatted
 from nightmill.review.render.tree import leaf, tree
 from nightmill.review.render.widgets import VIEW, Widgets
+from nightmill.spec.executed import text_of
 from nightmill.spec.words import amount
 
 RASTER = ("image/png", "image/jpeg", "image/gif", "image/webp")
@@ -97,7 +98,7 @@ def _widget(bundle: Bundle, place: Place) -> str:
 
 
 def _html(bundle: Bundle, place: Place) -> str:
-    text = joined(bundle[HTML])
+    text = text_of(bundle[HTML])
     found = clean(text, place.identity, most_chars=place.limits.rich_chars)
     if found.left_out:
         plain = _plain(bundle, place) if PLAIN in bundle else ""
@@ -110,12 +111,12 @@ def _html(bundle: Bundle, place: Place) -> str:
 
 
 def _markdown(bundle: Bundle, place: Place) -> str:
-    text = joined(bundle["text/markdown"])
+    text = text_of(bundle["text/markdown"])
     return f'<div class="prose">{markdown(text, place.limits.markdown_chars)}</div>' if text else ""
 
 
 def _latex(bundle: Bundle, place: Place) -> str:
-    text = joined(bundle["text/latex"]).strip()
+    text = text_of(bundle["text/latex"]).strip()
     if text.startswith("\\begin"):
         return formula(text, block=True)
     if text.startswith(_DOLLARS) and text.endswith(_DOLLARS):
@@ -125,7 +126,7 @@ def _latex(bundle: Bundle, place: Place) -> str:
 
 def _raster(kind: str) -> Form:
     def form(bundle: Bundle, place: Place) -> str:
-        text = joined(bundle[kind])
+        text = text_of(bundle[kind])
         data = pictures.decode(text) if text else None
         if data is None:
             return (
@@ -157,13 +158,13 @@ def _image(place: Place, data: bytes, kind: str, *, alt: str) -> str:
 
 
 def _alt(bundle: Bundle, place: Place, found: pictures.Picture) -> str:
-    said = shortened(joined(bundle.get(PLAIN)).strip(" <>\n"), _LONGEST_PLACE)
+    said = shortened(text_of(bundle.get(PLAIN)).strip(" <>\n"), _LONGEST_PLACE)
     size = f"{found.width} by {found.height} pixels"
     return f"Picture, {place.words}: {said or size}"
 
 
 def _svg(bundle: Bundle, place: Place) -> str:
-    text = joined(bundle[SVG])
+    text = text_of(bundle[SVG])
     data = pictures.drawing(text)
     if data is None:
         return (
@@ -171,7 +172,7 @@ def _svg(bundle: Bundle, place: Place) -> str:
             if text
             else ""
         )
-    said = shortened(joined(bundle.get(PLAIN)).strip(" <>\n"), _LONGEST_PLACE)
+    said = shortened(text_of(bundle.get(PLAIN)).strip(" <>\n"), _LONGEST_PLACE)
     return _image(place, data, SVG, alt=f"Drawing, {place.words}" + (f": {said}" if said else ""))
 
 
@@ -180,20 +181,20 @@ def _json(bundle: Bundle, _place: Place) -> str:
 
 
 def _pdf(bundle: Bundle, place: Place) -> str:
-    size = len(joined(bundle[PDF])) * 3 // 4  # of what base64 holds
+    size = len(text_of(bundle[PDF])) * 3 // 4  # of what base64 holds
     return place.too_long("PDF", size, PDF)
 
 
 def _plain(bundle: Bundle, place: Place) -> str:
     value = bundle[PLAIN]
-    text = joined(value) if isinstance(value, str | list) else json.dumps(value)[:10_000]
+    text = text_of(value) if isinstance(value, str | list) else json.dumps(value)[:10_000]
     return preformatted(text, place.amounts()) if text else ""
 
 
 def _scrap(scrap: object) -> str:
     """Show what is glued for later: its name and its value."""
     found = scrap if isinstance(scrap, dict) else {}
-    name, value = escape(shortened(joined(found.get("name")), 200)), found.get("data")
+    name, value = escape(shortened(text_of(found.get("name")), 200)), found.get("data")
     shown = tree(value) if isinstance(value, dict | list) else leaf(value)
     return f'<div class="scrap"><span class="label">{name}</span> {shown}</div>'
 

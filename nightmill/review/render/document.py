@@ -16,13 +16,14 @@ from zoneinfo import ZoneInfo
 
 from nightmill.review.render import outputs
 from nightmill.review.render.cells import Cell, Role, cells_of, failing_cell
-from nightmill.review.render.markup import count, escape, joined, note
+from nightmill.review.render.markup import count, escape, note
 from nightmill.review.render.outline import Outline, contents
 from nightmill.review.render.page import NotebookPage
 from nightmill.review.render.reading import Sheet, Unreadable, read, too_large
 from nightmill.review.render.sanitize import words_of
 from nightmill.review.render.sections import STATES, Notebook, section
 from nightmill.review.render.widgets import Widgets
+from nightmill.spec.executed import text_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -199,6 +200,6 @@ def _language(sheet: Sheet) -> str:
         ("kernelspec", "name"),
     ):
         found = sheet.metadata.get(part)
-        if isinstance(found, dict) and (name := joined(found.get(key))):
+        if isinstance(found, dict) and (name := text_of(found.get(key))):
             return name[:40]
     return "python"

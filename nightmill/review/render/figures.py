@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from nightmill.review.render.markup import escape, joined, shortened
+from nightmill.review.render.markup import escape, shortened
+from nightmill.spec.executed import part, text_of
 
 REPLAY = "nightmill replay RUN --open"
 """The command that opens a copy of the notebook where scripts run."""
@@ -63,10 +64,10 @@ def _facts(bundle: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _plotly(figure: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    layout = _part(figure, "layout")
+    layout = part(figure, "layout")
     yield "title", _title(layout.get("title"))
     for axis in ("xaxis", "yaxis"):
-        yield f"{axis[0]} axis", _title(_part(layout, axis).get("title"))
+        yield f"{axis[0]} axis", _title(part(layout, axis).get("title"))
     traces = figure.get("data")
     found = (
         [one for one in islice(traces, _MOST_PARTS) if isinstance(one, dict)]
@@ -85,7 +86,7 @@ def _vega(figure: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "title", _title(figure.get("title"))
     mark = figure.get("mark")
     yield "mark", _text(mark.get("type") if isinstance(mark, dict) else mark)
-    for channel, what in islice(_part(figure, "encoding").items(), _MOST_PARTS):
+    for channel, what in islice(part(figure, "encoding").items(), _MOST_PARTS):
         yield _text(channel), _text(what.get("field")) if isinstance(what, dict) else ""
     for many in ("layer", "hconcat", "vconcat", "concat", "marks"):
         parts = figure.get(many)
@@ -96,10 +97,5 @@ def _title(title: object) -> str:
     return _text(title.get("text") if isinstance(title, dict) else title)
 
 
-def _part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = whole.get(name)
-    return part if isinstance(part, dict) else {}
-
-
 def _text(value: object) -> str:
-    return shortened(joined(value), 200)
+    return shortened(text_of(value), 200)

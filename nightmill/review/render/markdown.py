@@ -23,8 +23,9 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from nightmill.review.render import pictures
 from nightmill.review.render.formula import mathml
-from nightmill.review.render.markup import escape, joined, note
+from nightmill.review.render.markup import escape, note
 from nightmill.review.render.sanitize import Clean, clean, missing
+from nightmill.spec.executed import text_of
 
 _MOST_ENVIRONMENTS = 100  # of TeX in one cell: looking for their ends is quadratic
 _WEB = ("http://", "https://")
@@ -82,7 +83,7 @@ def _addresses(attachments: Mapping[str, Any]) -> dict[str, str]:
     for name, bundle in attachments.items():
         kinds = bundle if isinstance(bundle, Mapping) else {}
         kind = next((one for one in _KINDS if one in kinds), "")
-        place = pictures.inert_address(f"data:{kind};base64,{joined(kinds.get(kind))}")
+        place = pictures.inert_address(f"data:{kind};base64,{text_of(kinds.get(kind))}")
         if place:
             found[name] = place
     return found

@@ -36,13 +36,6 @@ def show_reordering(html: str) -> str:
     return html
 
 
-def joined(value: object) -> str:
-    """Return the text of a field that may be text or a list of lines, as valid Unicode."""
-    if isinstance(value, list):
-        value = "".join(one for one in value if isinstance(one, str))
-    return valid_unicode(value) if isinstance(value, str) else ""
-
-
 def shortened(text: str, most: int) -> str:
     """Cut text to so many characters, and show that it was."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"

@@ -11,10 +11,11 @@ from typing import Any
 from nightmill.review.render import ansi
 from nightmill.review.render.cells import Cell
 from nightmill.review.render.displays import Place, display
-from nightmill.review.render.markup import escape, joined, note, shortened
+from nightmill.review.render.markup import escape, note, shortened
 from nightmill.review.render.page import NotebookPage
 from nightmill.review.render.texts import preformatted, traceback
 from nightmill.review.render.widgets import Widgets
+from nightmill.spec.executed import text_of
 
 _DISPLAYS = ("execute_result", "display_data", "update_display_data", "pyout")
 _ERRORS = ("error", "pyerr")
@@ -39,18 +40,18 @@ class Error:
 def error_of(output: Mapping[str, Any]) -> Error:
     """Read an error output as far as it is one."""
     lines = output.get("traceback")
-    shown = lines if isinstance(lines, list) else [joined(lines)]
-    text = "\n".join(map(joined, shown))
-    name = shortened(joined(output.get("ename")), 200) or "Error"
-    return Error(name, joined(output.get("evalue")), text)
+    shown = lines if isinstance(lines, list) else [text_of(lines)]
+    text = "\n".join(map(text_of, shown))
+    name = shortened(text_of(output.get("ename")), 200) or "Error"
+    return Error(name, text_of(output.get("evalue")), text)
 
 
-def text_of(output: Mapping[str, Any]) -> str:
+def whole_text(output: Mapping[str, Any]) -> str:
     """Return the whole text of a stream or of an error."""
     if output.get("output_type") in _ERRORS:
         error = error_of(output)
         return error.traceback or error.told
-    return joined(output.get("text"))
+    return text_of(output.get("text"))
 
 
 def show(cell: Cell, page: NotebookPage, widgets: Widgets) -> Iterator[str]:
@@ -69,7 +70,7 @@ def _together(outputs: Sequence[Any], most_chars: int) -> Iterator[tuple[int, An
     """Join short pieces of the same stream: a progress bar writes over what it wrote before."""
     for name, same in groupby(enumerate(outputs), key=lambda one: _stream_name(one[1])):
         pieces = list(same)
-        texts = [joined(one.get("text")) for _, one in pieces] if name else []
+        texts = [text_of(one.get("text")) for _, one in pieces] if name else []
         if len(texts) > 1 and sum(map(len, texts)) <= most_chars:
             yield pieces[0][0], {**pieces[0][1], "text": "".join(texts)}
         else:
@@ -77,8 +78,9 @@ def _together(outputs: Sequence[Any], most_chars: int) -> Iterator[tuple[int, An
 
 
 def _stream_name(output: object) -> str:
-    is_stream = isinstance(output, Mapping) and output.get("output_type") == "stream"
-    return joined(output.get("name")) if is_stream else ""  # type: ignore[attr-defined]
+    if not isinstance(output, Mapping) or output.get("output_type") != "stream":
+        return ""
+    return text_of(output.get("name"))
 
 
 def _place(cell: Cell, index: int, page: NotebookPage, widgets: Widgets) -> Place:
@@ -98,13 +100,13 @@ def _output(output: Mapping[str, Any], place: Place) -> str:
         return _error(output, place)
     if kind in _DISPLAYS or "data" in output:
         return _display(output, place)
-    told = note(f"An output of an unknown type: {shortened(joined(kind), 80) or 'none'}.")
-    text = joined(output.get("text"))
+    told = note(f"An output of an unknown type: {shortened(text_of(kind), 80) or 'none'}.")
+    text = text_of(output.get("text"))
     return told + (preformatted(text, place.amounts()) if text else "")
 
 
 def _stream(output: Mapping[str, Any], place: Place) -> str:
-    text = joined(output.get("text"))
+    text = text_of(output.get("text"))
     if not text:
         return ""
     is_error = output.get("name") == "stderr"

@@ -139,7 +139,7 @@ def _sheet(found: Any, notes: tuple[str, ...]) -> Sheet:
 
 def _converted(notebook: dict[str, Any]) -> dict[str, Any]:
     # Only old notebooks need it, and it takes longer to import than they do.
-    from nbformat import convert, reader  # noqa: PLC0415
+    from nbformat import convert, reader  # noqa: PLC0415 - see above
 
     try:
         with warnings.catch_warnings():

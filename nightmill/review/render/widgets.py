@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nightmill.review.render.markup import escape, joined, shortened
+from nightmill.review.render.markup import escape, shortened
 from nightmill.review.render.sanitize import clean
 from nightmill.review.render.tree import leaf
+from nightmill.spec.executed import part, text_of
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 _STATE = "application/vnd.jupyter.widget-state+json"
@@ -23,8 +24,8 @@ class Widgets:
     """The widgets of one notebook, as its metadata tell them."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        kept = _part(_part(metadata, "widgets"), _STATE)
-        self._models = _part(kept, "state")
+        kept = part(part(metadata, "widgets"), _STATE)
+        self._models = part(kept, "state")
 
     def view(self, value: object) -> str:
         """Return the widget that an output shows, empty where nothing is known of it."""
@@ -37,13 +38,13 @@ class Widgets:
         return f'<div class="widget">{"".join(shown)}</div>' if shown else ""
 
     def _lines(self, name: object, depth: int) -> Iterator[str]:
-        model = _part(self._models, name) if isinstance(name, str) else {}
-        state = _part(model, "state")
+        model = part(self._models, name) if isinstance(name, str) else {}
+        state = part(model, "state")
         children = state.get("children")
         if isinstance(children, list) and depth < _DEEPEST:
             for child in children[:_MOST]:
-                yield from self._lines(joined(child).removeprefix(_REFERENCE), depth + 1)
-        elif line := _line(joined(model.get("model_name")), state):
+                yield from self._lines(text_of(child).removeprefix(_REFERENCE), depth + 1)
+        elif line := _line(text_of(model.get("model_name")), state):
             yield line
 
 
@@ -52,7 +53,7 @@ def _line(kind: str, state: Mapping[str, Any]) -> str:
     value = _value(kind, state)
     if not value:
         return ""
-    named = escape(shortened(joined(state.get("description")), 200))
+    named = escape(shortened(text_of(state.get("description")), 200))
     label = f'<span class="label">{named}</span> ' if named else ""
     return f"<div>{label}{value}</div>"
 
@@ -60,7 +61,7 @@ def _line(kind: str, state: Mapping[str, Any]) -> str:
 def _value(kind: str, state: Mapping[str, Any]) -> str:
     value = state.get("value", _chosen(state))
     if kind in _HTML:
-        return clean(joined(value)[:_MOST_HTML]).html
+        return clean(text_of(value)[:_MOST_HTML]).html
     if kind in _PROGRESS:
         return f"{leaf(value)} of {leaf(state.get('max', 100))}"
     if kind == "ButtonModel":
@@ -85,8 +86,3 @@ def _bounds(state: Mapping[str, Any]) -> str:
     if low is None or high is None:
         return ""
     return f' <span class="soft">({leaf(low)} to {leaf(high)})</span>'
-
-
-def _part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = whole.get(name)
-    return part if isinstance(part, Mapping) else {}
