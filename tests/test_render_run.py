@@ -61,7 +61,7 @@ def test_cells_have_the_states_times_and_memory_of_the_record(ended):
     section = ended.page.html.split('<section id="cell-5"')[1].split("</section>")[0]
 
     assert ended.page.text.count("✓ completed") == 4  # parameters, the injected one, two more
-    assert "✗ failed" in ended.page.text
+    assert "✕ failed" in ended.page.text
     assert "○ not run" in ended.page.text
     assert re.search(r"\d\d:\d\d:\d\d E[SD]T</time>", section)
     assert "MiB" in section

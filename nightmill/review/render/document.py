@@ -11,18 +11,18 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from nightmill.review.render import outputs
 from nightmill.review.render.cells import Cell, Role, cells_of, failing_cell
-from nightmill.review.render.markup import count, escape, note
+from nightmill.review.render.markup import escape, note
 from nightmill.review.render.outline import Outline, contents
-from nightmill.review.render.page import NotebookPage
+from nightmill.review.render.page import STYLES, NotebookPage
 from nightmill.review.render.reading import Sheet, Unreadable, read, too_large
 from nightmill.review.render.sanitize import words_of
 from nightmill.review.render.sections import STATES, Notebook, section
 from nightmill.review.render.widgets import Widgets
+from nightmill.review.words import counted
 from nightmill.spec.executed import text_of
 
 _LOG = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def render_too_large(size: int, page: NotebookPage) -> Iterator[str]:
 
 @cache
 def _style() -> str:
-    return Path(__file__).with_name("notebook.css").read_text(encoding="utf-8")
+    return "".join(file.read_text(encoding="utf-8") for file in STYLES)
 
 
 def _head(page: NotebookPage) -> str:
@@ -117,13 +117,15 @@ def _notebook(sheet: Sheet, page: NotebookPage) -> Iterator[str]:
             continue
         if budget.is_over(0):
             left = len(sheet.cells) - cell.index
-            yield note(f"The last {count(left, 'cell')} are left out here: download the notebook.")
+            yield note(
+                f"The last {counted(left, 'cell')} are left out here: download the notebook."
+            )
             return
         made = outline.ordered(_guarded(cell, notebook, budget))
         budget.spend(len(made))
         yield made
     if (more := len(sheet.cells) - len(cells)) > 0:
-        yield note(f"{count(more, 'more cell')} are left out here: download the notebook.")
+        yield note(f"{counted(more, 'more cell')} are left out here: download the notebook.")
 
 
 def _guarded(cell: Cell, notebook: Notebook, budget: _Budget) -> str:
@@ -146,7 +148,7 @@ def _guarded(cell: Cell, notebook: Notebook, budget: _Budget) -> str:
 def _header(sheet: Sheet, cells: Sequence[Cell], notebook: Notebook) -> str:
     page = notebook.page
     number = sum(cell.role not in (Role.MARKER, Role.INJECTED) for cell in cells)
-    facts = [count(number, "cell"), notebook.language, f"times in {notebook.zone.key}"]
+    facts = [counted(number, "cell"), notebook.language, f"times in {notebook.zone.key}"]
     told = " · ".join(escape(fact) for fact in facts if fact)
     notes = "".join(map(note, sheet.notes))
     live = note("It is still running: this is the notebook so far.") if page.live else ""
@@ -167,7 +169,7 @@ def _banner(cells: Sequence[Cell], failing: Cell) -> str:
     link = f'<a href="#{failing.anchor}">{escape(failing.name)}</a>'
     return (
         '<div class="banner" role="note" aria-label="Failure">'
-        f'<p><span aria-hidden="true">✗</span> {link}{title} {word}</p>'
+        f'<p><span aria-hidden="true">✕</span> {link}{title} {word}</p>'
         f'<p class="said" dir="auto">{escape(said)}</p>{more}</div>\n'
     )
 

@@ -51,11 +51,6 @@ def link(address: str, text: str) -> str:
     return f'<a href="{escape(address)}" target="_blank" rel="noopener">{escape(text)}</a>'
 
 
-def count(number: int, what: str) -> str:
-    """Return a number of things: 1 line, 3 lines."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
 def words(text: str) -> frozenset[str]:
     """Return the names of a list written as prose."""
     return frozenset(text.split())

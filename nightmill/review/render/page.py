@@ -18,10 +18,15 @@ from nightmill.spec.record import CellRecord
 _LIBRARIES = ("nh3", "markdown-it-py", "mdit-py-plugins", "latex2mathml", "pygments")
 
 
+_HERE = Path(__file__).parent
+STYLES = (_HERE.with_name("static") / "palette.css", _HERE / "notebook.css")
+"""What each document has, as it can load nothing: the colours of the trusted pages, and its own."""
+
+
 def _version() -> str:
     """Hash this room and name its libraries: nobody has to remember that pages look different."""
     found = hashlib.sha256("".join(map(version, _LIBRARIES)).encode())
-    for file in sorted(Path(__file__).parent.glob("*.*")):
+    for file in sorted({*_HERE.glob("*.*"), *STYLES}):
         found.update(file.read_bytes())
     return found.hexdigest()[:16]
 

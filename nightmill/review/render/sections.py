@@ -11,17 +11,18 @@ from nightmill.review.render import outputs
 from nightmill.review.render.cells import Cell, Role
 from nightmill.review.render.code import coloured
 from nightmill.review.render.markdown import markdown
-from nightmill.review.render.markup import count, escape, note, shortened
+from nightmill.review.render.markup import escape, note, shortened
 from nightmill.review.render.page import NotebookPage
 from nightmill.review.render.sanitize import words_of
 from nightmill.review.render.widgets import Widgets
+from nightmill.review.words import counted, duration
 from nightmill.spec.record import CellState
-from nightmill.spec.words import amount, span
+from nightmill.spec.words import amount
 
 STATES = {
     CellState.COMPLETED: ("✓", "completed"),
-    CellState.FAILED: ("✗", "failed"),
-    CellState.RUNNING: ("●", "running"),
+    CellState.FAILED: ("✕", "failed"),
+    CellState.RUNNING: ("▶", "running"),
     CellState.INTERRUPTED: ("■", "interrupted"),
     CellState.NOT_RUN: ("○", "not run"),
     CellState.SKIPPED: ("⤼", "skipped"),
@@ -32,7 +33,6 @@ _ROLES = {
 }
 _LONG_LINES = 30  # more of source is closed at first: a reviewer reads results
 _NOTE_CHARS = 5000  # of a cell that marks an error
-_MINUTE_S = 60
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,6 @@ def section(cell: Cell, notebook: Notebook, is_over: Callable[[int], bool]) -> I
     yield _source(cell, notebook, is_failing=is_failing)
     yield from _outputs(cell, notebook, is_over)
     yield "</div></section>\n"
-
-
-def duration(seconds: float) -> str:
-    """Return how long a cell took: 30 ms, 4.2 s, 3 min 20 s."""
-    if seconds < _MINUTE_S:
-        return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), _MINUTE_S)
-    return span(seconds) if not rest else f"{span(minutes * _MINUTE_S)} {rest} s"
 
 
 def _kind(cell: Cell) -> str:
@@ -154,7 +146,7 @@ def _code(cell: Cell, notebook: Notebook, *, is_open: bool) -> str:
     title = f" · {escape(cell.title)}" if cell.title and not is_open else ""
     return (
         f'<details class="source"{" open" if is_open else ""}>'
-        f"<summary>{count(number, 'line')}{title}</summary>"
+        f"<summary>{counted(number, 'line')}{title}</summary>"
         f'<pre tabindex="0"><code>{html}</code></pre>{cut}</details>'
     )
 

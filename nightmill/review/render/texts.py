@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from nightmill.review.render import ansi
-from nightmill.review.render.markup import count, link
+from nightmill.review.render.markup import link
+from nightmill.review.words import counted
 
 _LINES = 80  # more are folded, for streams
 _TRACEBACK_LINES = 60
@@ -94,7 +95,7 @@ def _folded(lines: Sequence[str], head: int, tail: int, *, kind: str) -> str:
     if head >= tail:
         return _pre(lines, kind)
     middle = lines[head:tail]
-    summary = f"<summary>{count(len(middle), 'more line')}</summary>"
+    summary = f"<summary>{counted(len(middle), 'more line')}</summary>"
     fold = f'<details class="fold">{summary}{_pre(middle, kind)}</details>'
     return _pre(lines[:head], kind) + fold + _pre(lines[tail:], kind)
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nightmill.review.render.markup import count, escape, note, shortened
+from nightmill.review.render.markup import escape, note, shortened
+from nightmill.review.words import counted
 
 _DEEPEST = 8
 _MOST_ITEMS = 100  # of one object or array
@@ -29,10 +30,10 @@ class _Tree:
         if not value:
             return f'<span class="soft">no {what}s</span>'
         if depth >= _DEEPEST:
-            return f'<span class="soft">{count(len(value), what)}, nested too deeply</span>'
+            return f'<span class="soft">{counted(len(value), what)}, nested too deeply</span>'
         is_open = " open" if depth == 0 and len(value) <= _OPEN else ""
         items = "".join(self._items(value, depth))
-        summary = f"<summary>{count(len(value), what)}</summary>"
+        summary = f"<summary>{counted(len(value), what)}</summary>"
         return f"<details{is_open}>{summary}<ul>{items}</ul></details>"
 
     def _items(self, value: dict[str, Any] | list[Any], depth: int) -> Iterator[str]:
