@@ -334,6 +334,7 @@ def test_the_prefix_that_is_given_counts(local):
     note(local, fresh(), prefix="runs/flights/cut~~0/r/score/1")
     index = Index(local)
     (line,) = index.attempts("flights")
+    assert line.prefix == "runs/flights/cut~~0/r/score/1"
     assert index.summaries([line]).keys() == {line.prefix}
 
 
@@ -401,7 +402,9 @@ def test_a_refresh_costs_the_same_with_ten_thousand_runs(tmp_path, clock):
         made = FaultyStore(open_store(f"store-{count}", base=tmp_path))
         (tmp_path / f"store-{count}/index/flights").mkdir(parents=True)
         for number in range(count):
-            one = summary.model_copy(update={"run": f"r{number}", "order": number})
+            prefix = summary.prefix.replace(summary.run, f"r{number}")
+            facts = {"prefix": prefix, "run": f"r{number}", "order": number}
+            one = summary.model_copy(update=facts)
             made.local_path(entry_key(one, written_ms=number)).touch()  # nobody opens it
         costs.append(requests_of_a_refresh(made, clock, lambda made=made: len(made.calls)))
     assert costs == [2, 2]

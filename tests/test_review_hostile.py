@@ -26,6 +26,7 @@ from nightmill.review.rendered import Rendered, Streamed
 from nightmill.review.words import clock, duration, moment
 from nightmill.spec.progress import Progress
 from nightmill.spec.record import Decision, InputRecord, Record
+from nightmill.spec.summary import summarize
 from nightmill.store.active import mark
 from nightmill.store.approval import approve
 from nightmill.store.history import prefix_of, record_of, records_below
@@ -257,6 +258,92 @@ def test_what_is_current_elsewhere_is_not_told(tmp_path):
         page = open_client(store, who).get(f"/api/{prefix_of(record)}".replace("/score/1", ""))
         assert page.json()["sections"][0]["attempts"][0]["inputs"][0]["is_behind"] is told
     assert NowCurrent().is_behind(given) is None
+
+
+# -- the index -------------------------------------------------------------------------------------
+
+TIME = "8637000000000"
+ENTRY = "index/p/{}.json"
+
+
+def _entry(**changed: str) -> str:
+    """Name an entry of the index, as it would be but for what is changed."""
+    usual = {"time": TIME, "revision": "0", "order": "1", "partition": "d", "run": "r"}
+    usual |= {"step": "odd", "member": "", "attempt": "1", "standing": "failed", "cause": ""}
+    return ENTRY.format("+".join((usual | {"duration": "1.000", "lag": "0"} | changed).values()))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"lag": "9" * 30},
+        {"lag": "63499000000000"},
+        {"duration": "inf"},
+        {"duration": "nan"},
+        {"duration": "1e15"},
+        {"time": "-999999999999999"},
+        {"time": "9" * 60},
+        {"partition": ""},
+        {"step": ""},
+        {"partition": ".."},
+        {"run": "a b"},
+        {"attempt": "-1"},
+        {"attempt": " 1_0 "},
+        {"order": "first"},
+        {"standing": "splendid"},
+    ],
+    ids=str,
+)
+def test_entries_that_are_none(tmp_path, changed):
+    """An entry of the index with a name that cannot be is not there; the others are."""
+    store = open_store(str(tmp_path), base=tmp_path)
+    add(store, Night(pipeline="p"))
+    path = tmp_path / _entry(**changed)
+    path.write_bytes(b"{}")
+    client = open_client(store)
+    for page in ("/", "/runs", "/metrics", "/outputs", "/pipelines/p"):
+        assert client.get(page).status_code == 200
+    assert client.get("/api/runs").json()["found"] == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"duration_s": 1e300},
+        {"ended_at": "0001-01-01T00:00:00Z"},
+        {"pipeline": "hidden"},
+        {"pipeline": "hidden", "prefix": "runs/hidden/d/r/s/1"},
+        {"prefix": "runs/p/../../x/1"},
+        {"prefix": "x"},
+        {"outputs": {"": {"size": 1}}},
+        {"outputs": {"scores": {"size": 2**63}}},
+    ],
+    ids=str,
+)
+def test_summaries_that_are_none(tmp_path, changed):
+    """A summary that is damaged, or about what is elsewhere, tells nothing to anybody."""
+    store = open_store(str(tmp_path), base=tmp_path)
+    record = add(store, Night(pipeline="p"))
+    told = summarize(record, prefix_of(record)).model_copy(update={"run": "odd"})
+    own = prefix_of(record).replace(record.run, "odd")
+    raw = {**json.loads(told.to_json()), "prefix": own, **changed}
+    place = tmp_path / ENTRY.format(f"{TIME}+{'a' * 32}")
+    place.write_text(json.dumps(raw))
+    client = open_client(store)
+    for page in ("/", "/runs", "/metrics", "/outputs", "/pipelines/p"):
+        assert client.get(page).status_code == 200
+    assert client.get("/api/runs").json()["found"] == 1
+
+
+def test_a_body_that_tells_of_another_attempt_is_not_read(tmp_path):
+    """What an entry's body says counts for the attempt that its name tells, and for no other."""
+    store = open_store(str(tmp_path), base=tmp_path)
+    record = add(store, Night(pipeline="p", metrics={"auc": 0.5}))
+    (entry,) = store.list("index/p")
+    raw = json.loads(store.read(entry.key).data)
+    store.write(entry.key, json.dumps({**raw, "prefix": "runs/q/d/r/s/1"}).encode())
+    assert record.metrics == {"auc": 0.5}
+    assert open_client(store).get("/api/metrics").json()["steps"] == []
 
 
 # -- names that are longer than a part of a key ----------------------------------------------------

@@ -113,7 +113,8 @@ class Index:
         found, gone = self._bodies.read(ended)
         for pipeline in {ended[key].pipeline for key in gone}:
             self._book(pipeline).drop(gone)
-        return {ended[key].prefix: summary for key, summary in found.items()}
+        own = ((ended[key].prefix, summary) for key, summary in found.items())
+        return {prefix: summary for prefix, summary in own if summary.prefix == prefix}
 
     def _book(self, pipeline: str) -> Book:
         with self._lock:

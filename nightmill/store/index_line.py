@@ -6,12 +6,13 @@
 A listing of names is a table: nothing needs to be opened. `time` is when the entry was written, in
 milliseconds before the year 2286, so that the newest come first; `lag` is how many of them lie
 between the attempt's end and that. ``+`` cannot occur in an encoded name. Where all this exceeds
-the length of a component, a hash stands in the place of all but the time, and the entry's body
-tells the rest.
+the length of a component, or a name was cut where the attempt lies, a hash stands in the place of
+all but the time, and the entry's body tells the rest.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from hashlib import sha256
 
 from nightmill.causes import Cause
 from nightmill.spec.summary import Standing, Summary
-from nightmill.store.keys import decode, encode, index_prefix, pipeline_prefix
+from nightmill.store.keys import attempt_prefix, decode, encode, index_prefix, pipeline_prefix
 
 INDEX = "index"
 
@@ -29,6 +30,7 @@ _MAX_NAME_BYTES = 240  # file systems allow 255, and a writer needs a few for it
 _SUFFIX = ".json"
 _FIELDS = 12
 _DIGEST_LENGTH = 32
+_BELOW = re.compile(r"(?:[\w=~-][\w=.~-]*/){3,4}[1-9]\d*", re.ASCII)  # what an attempt is there
 _MILLISECOND = timedelta(milliseconds=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -75,9 +77,16 @@ def entry_key(summary: Summary, *, written_ms: int) -> str:
     """Name the entry that tells of an attempt, written at this time since the epoch."""
     time, *others = _fields(summary, written_ms)
     name = "+".join([time, *others])
-    if len(name) > _MAX_NAME_BYTES:
+    is_where = summary.prefix == _prefix(summary)
+    if len(name) > _MAX_NAME_BYTES or not is_where:
         name = f"{time}+{sha256(name.encode()).hexdigest()[:_DIGEST_LENGTH]}"
     return f"{index_prefix(summary.pipeline)}/{name}{_SUFFIX}"
+
+
+def _prefix(summary: Summary) -> str:
+    """Name where an attempt lies by its names; one that was cut leads elsewhere."""
+    names = (summary.pipeline, summary.partition, summary.run, summary.step, summary.attempt)
+    return attempt_prefix(*names, member=summary.member)
 
 
 def entry_of(key: str, pipeline: str) -> Entry | None:
@@ -89,7 +98,7 @@ def entry_of(key: str, pipeline: str) -> Entry | None:
         if len(others) == _FIELDS - 1:
             line = _line(key, pipeline, others, written_ms)
             return Entry(key, written_ms, int(others[0]), line)
-    except ValueError:
+    except (ValueError, OverflowError):  # a number or a time that is none
         return None
     is_short = len(others) == 1 and len(others[0]) == _DIGEST_LENGTH
     return Entry(key, written_ms, 0, None) if is_short else None
@@ -113,9 +122,20 @@ def newest(entries: Iterable[Entry]) -> dict[str, Line]:
 
 
 def told(entry: Entry, summary: Summary) -> Entry:
-    """Complete an entry whose name is a hash by its body."""
+    """Complete an entry whose name is a hash by its body, unless that is about something else."""
+    is_own = entry.key.startswith(f"{index_prefix(summary.pipeline)}/")
+    below = summary.prefix.removeprefix(f"{pipeline_prefix(summary.pipeline)}/")
+    if not (is_own and _BELOW.fullmatch(below)):
+        return entry
+    try:
+        return Entry(entry.key, entry.written_ms, summary.revision, _told(entry, summary))
+    except OverflowError:
+        return entry
+
+
+def _told(entry: Entry, summary: Summary) -> Line:
     ended = summary.ended_at or _moment(entry.written_ms)
-    line = Line(
+    return Line(
         key=entry.key,
         prefix=summary.prefix,
         pipeline=summary.pipeline,
@@ -131,7 +151,6 @@ def told(entry: Entry, summary: Summary) -> Entry:
         ended_at=ended,
         duration_s=summary.duration_s,
     )
-    return Entry(entry.key, entry.written_ms, summary.revision, line)
 
 
 def milliseconds(moment: datetime) -> int:
@@ -159,6 +178,8 @@ def _line(key: str, pipeline: str, others: list[str], written_ms: int) -> Line:
     _revision, order, *names, attempt, standing, cause, duration, lag = others
     partition, run, step, member = map(decode, names)
     below = "/".join([*filter(None, names), attempt])  # as it is in keys: thousands are read
+    if not (all(names[:3]) and _BELOW.fullmatch(below)):
+        raise ValueError(below)
     duration_s = float(duration) if duration else None
     ended_at = _moment(written_ms - int(lag))
     return Line(
