@@ -31,7 +31,7 @@ from nightmill.spec.record import Decision, Record
 from nightmill.spec.result import result_of
 from nightmill.store.amend import read_record
 from nightmill.store.approval import reject
-from nightmill.store.interface import Store
+from nightmill.store.interface import Store, key_at
 from nightmill.store.keys import RECORD
 from nightmill.store.open import open_store
 
@@ -167,12 +167,13 @@ class ReviewFields(BaseOperator):
         return open_store(self.store, base=Path(self.project))
 
     def _prefix(self, store: Store, result: Mapping[str, Any]) -> str:
-        root, address = store.address("x").removesuffix("x"), str(result.get("record") or "")
-        if not (address.startswith(root) and address.endswith(f"/{RECORD}")):
+        address = str(result.get("record") or "")
+        key = key_at(store, address) or ""
+        if not key.endswith(f"/{RECORD}"):
             raise AirflowFailException(
                 f"the record of {self.step} at {address or 'no address'} is not in {store.url}"
             )
-        return address.removeprefix(root).removesuffix(f"/{RECORD}")
+        return key.removesuffix(f"/{RECORD}")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from nightmill.spec.held import command, review_line, standing
 from nightmill.spec.record import AttemptState, CellState, Failure, FileRecord, InputRecord, Record
 from nightmill.store.amend import amend
 from nightmill.store.doomed import refuse_doomed
-from nightmill.store.interface import Store
+from nightmill.store.interface import Store, key_at
 from nightmill.store.keys import output_prefix
 from nightmill.store.pointer import (
     CommittedFile,
@@ -227,8 +227,8 @@ def _input_notes(store: Store, record: Record) -> Iterable[tuple[str, str]]:
 
 
 def _note(store: Store, found: InputRecord) -> str:
-    root = store.address("x").removesuffix("x")
-    prefix = found.address.removeprefix(root).partition("/outputs/")[0]
+    key = key_at(store, found.address) or found.address
+    prefix = key.partition("/outputs/")[0]
     return f"{prefix}#{found.output}"
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Lock
 
 from nightmill.spec.summary import Summary
 from nightmill.store.interface import Blob, Store
+from nightmill.store.parallel import in_parallel
 
 _KEPT = 10_000  # about 4 kB each in memory
-_THREADS = 16
 
 
 class Bodies:
@@ -33,8 +32,7 @@ class Bodies:
         with self._lock:
             found = {key: self._kept[key] for key in wanted if key in self._kept}
         missing = [key for key in wanted if key not in found]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            blobs = dict(zip(missing, pool.map(self._store.read, missing), strict=True))
+        blobs = dict(zip(missing, in_parallel(self._store.read, missing), strict=True))
         found |= {key: summary for key, blob in blobs.items() if (summary := _summary(blob))}
         self._keep(found)
         return found, frozenset(key for key, blob in blobs.items() if blob is None)

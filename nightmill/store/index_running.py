@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +18,11 @@ from nightmill.store.active import MarkFacts, marked_prefixes, read_mark
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
 from nightmill.store.keys import attempt_names
+from nightmill.store.parallel import in_parallel
 
 EVERY_S = 2.0
 """How old what is shown may be: the index asks nothing twice within this time."""
 
-_THREADS = 16
 _MICROSECONDS = 10**6
 
 
@@ -56,8 +55,7 @@ class Running:
     def _list(self) -> Mapping[str, tuple[Line, ...]]:
         prefixes = list(marked_prefixes(self._store))
         new = [prefix for prefix in prefixes if prefix not in self._known]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            read = dict(zip(new, pool.map(self._line, new), strict=True))
+        read = dict(zip(new, in_parallel(self._line, new), strict=True))
         both = self._known | {prefix: line for prefix, line in read.items() if line}
         self._known = {prefix: both[prefix] for prefix in prefixes if prefix in both}
         lines: dict[str, tuple[Line, ...]] = defaultdict(tuple)

@@ -165,3 +165,9 @@ class Backend(Store, Protocol):
 
     def discard(self, remnant: Remnant) -> None:
         """Remove a remnant; nothing happens where it is gone. A write at work there fails."""
+
+
+def key_at(store: Store, address: str) -> str | None:
+    """Return the key that `Store.address` made an address of; None for one of another store."""
+    root = store.address("x").removesuffix("x")
+    return address.removeprefix(root) if address.startswith(root) else None

@@ -7,13 +7,14 @@ see is not looked at.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from nightmill.errors import StoreError, UsageError
 from nightmill.review.visit import Visit
 from nightmill.spec.record import InputRecord, Record
 from nightmill.store.history import prefix_of
-from nightmill.store.interface import Store
+from nightmill.store.interface import Store, key_at
 from nightmill.store.keys import attempt_names, pointer_key_of
 from nightmill.store.parallel import in_parallel
 from nightmill.store.pointer import read_current
@@ -25,21 +26,22 @@ _LOOKED_AT = 200
 class NowCurrent:
     """The prefix of the attempt that is current, by the key of its pointer; empty for none.
 
-    A pointer that was not looked at, or cannot be read, is not there.
+    A pointer that was not looked at, or cannot be read, is not there. `makers` names by the address
+    of an input the attempt that made its version.
     """
 
     found: Mapping[str, str] = field(default_factory=dict)
-    root: str = ""
+    makers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, visit: Visit, records: Iterable[Record]) -> NowCurrent:
         """Look at what is current of the steps of these records, and of what they have read."""
-        store = visit.site.store
-        root = store.address("x").removesuffix("x")
-        keys = list(dict.fromkeys(_keys(visit, list(records), root)))[:_LOOKED_AT]
+        store, looked_at = visit.site.store, list(records)
+        makers = dict(_makers(store, looked_at))
+        keys = list(dict.fromkeys(_keys(visit, looked_at, makers)))[:_LOOKED_AT]
         prefixes = in_parallel(lambda key: _current(store, key), keys)
         pairs = zip(keys, prefixes, strict=True)
-        return cls({key: prefix for key, prefix in pairs if prefix is not None}, root)
+        return cls({key: prefix for key, prefix in pairs if prefix is not None}, makers)
 
     def is_current(self, prefix: str) -> bool:
         """Say whether it is this attempt that is current of its step."""
@@ -47,30 +49,25 @@ class NowCurrent:
 
     def is_behind(self, given: InputRecord) -> bool | None:
         """Say whether another version than the given one is current by now; None if unknown."""
-        prefix = _prefix_of_input(given, self.root)
+        prefix = self.makers.get(given.address)
         current = self.found.get(pointer_key_of(prefix)) if prefix else None
         return None if current is None else current != prefix
 
 
-def _keys(visit: Visit, records: list[Record], root: str) -> Iterator[str]:
+def _makers(store: Store, records: Iterable[Record]) -> Iterator[tuple[str, str]]:
+    """Name the attempts that made the inputs' versions, unless the store has moved since."""
+    for given in filter(None, (one for record in records for one in record.inputs.values())):
+        prefix = (key_at(store, given.address) or "").partition("/outputs/")[0]
+        with suppress(UsageError):
+            attempt_names(prefix)
+            yield given.address, prefix
+
+
+def _keys(visit: Visit, records: Iterable[Record], makers: Mapping[str, str]) -> Iterator[str]:
     yield from (pointer_key_of(prefix_of(one)) for one in records if one.outputs)
-    for record in records:
-        for found in record.inputs.values():
-            prefix = _prefix_of_input(found, root) if found else ""
-            if prefix and visit.may_read(attempt_names(prefix).pipeline):
-                yield pointer_key_of(prefix)
-
-
-def _prefix_of_input(given: InputRecord, root: str) -> str:
-    """Name the attempt that made an input's version; empty where the store has moved since."""
-    if not given.address.startswith(root):
-        return ""
-    prefix = given.address.removeprefix(root).partition("/outputs/")[0]
-    try:
-        attempt_names(prefix)
-    except UsageError:
-        return ""
-    return prefix
+    for prefix in makers.values():
+        if visit.may_read(attempt_names(prefix).pipeline):
+            yield pointer_key_of(prefix)
 
 
 def _current(store: Store, key: str) -> str | None:
