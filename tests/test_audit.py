@@ -370,10 +370,6 @@ TEXT_CHECKS = """{rows: "900", not_null: [p_delay], between: {p_delay: [0, 1]}, 
   late: bool}}"""
 
 
-def as_json_lines(table: pa.Table) -> bytes:
-    return table.to_pandas().to_json(orient="records", lines=True, date_format="iso").encode()
-
-
 @pytest.mark.parametrize("name", ["s.csv", "s.csv.gz", "s.tsv", "s.parquet", "S.PQ"])
 def test_formats(auditor, name):
     """Parquet and delimited text, compressed or not, are read with the same types."""

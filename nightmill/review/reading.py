@@ -1,14 +1,20 @@
-"""How to read a stored output elsewhere: lines of Python, and commands that change what counts."""
+"""How to read a stored output elsewhere: addresses and lines of Python; what changes its state."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 
+from nightmill.errors import UsageError
 from nightmill.review.commands import Command
 from nightmill.review.rows import PARQUET
+from nightmill.spec.outputs import OutputSpec
+from nightmill.spec.record import FileRecord
 from nightmill.store.decision import refusal
+from nightmill.store.interface import Store
+from nightmill.store.keys import data_partition_prefix, data_prefix, output_prefix
 from nightmill.store.versions import Version, Versions
 
 _LINES = "lines"
@@ -61,6 +67,37 @@ def changes(versions: Versions, version: Version, store: str) -> Iterator[Comman
         yield _change("rollback", "Make it current again", version, store)
     elif not refusal(version, versions.current, "promotion"):
         yield _change("promote", "Make it current, though it never was", version, store)
+
+
+def stored_at(store: Store, version: Version) -> str:
+    """Return the address of a version, which never changes: of its file, if it is one."""
+    prefix, file = output_prefix(version.prefix, version.output), only_file(version)
+    return _address(store, f"{prefix}/{file.path}" if file else prefix) or version.stored.address
+
+
+def published_at(store: Store, version: Version, meant: OutputSpec) -> str:
+    """Return the plain address, which readers who know nothing of versions take."""
+    record = version.record
+    if meant.format == "delta":
+        return store.address(data_prefix(record.pipeline, version.output))
+    prefix = data_partition_prefix(
+        record.pipeline, version.output, record.partition, member=record.member
+    )
+    file = only_file(version)
+    return _address(store, f"{prefix}/{PurePosixPath(file.path).name}") if file else ""
+
+
+def only_file(version: Version) -> FileRecord | None:
+    """Return what an output is that is one file."""
+    stored = version.stored
+    return stored.files[0] if stored.kind == "file" and stored.files else None
+
+
+def _address(store: Store, key: str) -> str:
+    """Return an address that ends in a name from a record; empty for what no store can hold."""
+    with suppress(UsageError):
+        return store.address(key)
+    return ""
 
 
 def _change(verb: str, purpose: str, version: Version, store: str) -> Command:

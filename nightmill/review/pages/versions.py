@@ -7,8 +7,6 @@ newest ones only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import AwareDatetime
@@ -23,23 +21,19 @@ from nightmill.review.pages.fact import LISTED, Fact
 from nightmill.review.pages.output import MoveRow, move_row
 from nightmill.review.pages.run_lines import spec_of
 from nightmill.review.preview import Preview, preview
-from nightmill.review.reading import changes, reads
+from nightmill.review.reading import changes, only_file, published_at, reads, stored_at
 from nightmill.review.specs import zone_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
-from nightmill.spec.outputs import OutputSpec
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import shown, suggest
-from nightmill.spec.record import Decision, FileRecord, Record
+from nightmill.spec.record import Decision, Record
 from nightmill.spec.summary import Standing, Summary
 from nightmill.store.history import record_of
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
 from nightmill.store.keys import (
     RECORD,
-    data_partition_prefix,
-    data_prefix,
-    output_prefix,
     pointer_key_of,
 )
 from nightmill.store.parallel import in_parallel
@@ -250,8 +244,7 @@ _STATES: Mapping[Standing, State] = {
 
 def _chosen(visit: Visit, spec: PipelineSpec | None, found: Versions, version: Version) -> Chosen:
     store, record, stored = visit.site.store, version.record, version.stored
-    prefix, file = output_prefix(version.prefix, version.output), _file(version)
-    stored_at = _address(store, f"{prefix}/{file.path}" if file else prefix) or stored.address
+    file, at = only_file(version), stored_at(store, version)
     checks = [one for one in record.checks if one.output == version.output]
     step = spec.steps.get(record.step) if spec else None
     meant = step.outputs.get(version.output) if step else None
@@ -264,40 +257,15 @@ def _chosen(visit: Visit, spec: PipelineSpec | None, found: Versions, version: V
             StoredFile(**file.model_dump(exclude={"etag"})) for file in stored.files[:_FILES]
         ),
         files_left_out=max(len(stored.files) - _FILES, 0),
-        stored_at=stored_at,
-        published_at=_published(store, version, meant) if meant and meant.is_published else "",
+        stored_at=at,
+        published_at=published_at(store, version, meant) if meant and meant.is_published else "",
         published_as=meant.format if meant else "files",
         checks=checks_of(checks),
         checks_left_out=max(len(checks) - LISTED, 0),
         preview=preview(store, version, zone=zone_of(spec)),
-        reads=tuple(reads(version, stored_at)),
+        reads=tuple(reads(version, at)),
         changes=tuple(changes(found, version, store.url)),
     )
-
-
-def _published(store: Store, version: Version, meant: OutputSpec) -> str:
-    """Return the plain address, which readers who know nothing of versions take."""
-    record = version.record
-    if meant.format == "delta":
-        return store.address(data_prefix(record.pipeline, version.output))
-    prefix = data_partition_prefix(
-        record.pipeline, version.output, record.partition, member=record.member
-    )
-    file = _file(version)
-    return _address(store, f"{prefix}/{PurePosixPath(file.path).name}") if file else ""
-
-
-def _file(version: Version) -> FileRecord | None:
-    """Return what an output is that is one file."""
-    stored = version.stored
-    return stored.files[0] if stored.kind == "file" and stored.files else None
-
-
-def _address(store: Store, key: str) -> str:
-    """Return an address that ends in a name from a record; empty for what no store can hold."""
-    with suppress(UsageError):
-        return store.address(key)
-    return ""
 
 
 VERSIONS = View("/outputs/{pipeline:part}/{output:part}/{partition:part}", "versions.html", build)
