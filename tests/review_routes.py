@@ -38,8 +38,8 @@ EXAMPLES = {
     "member": "north",
     "attempt": "1",
     "output": "scores",
-    "cell:int": "1",
-    "output:int": "1",
+    "cell:place": "1",
+    "output:place": "1",
     "mimetype": "image~2Fpng",
     "dag_run": "manual__1",
     "task": "score",
@@ -63,13 +63,13 @@ class Address:
 
     @property
     def names(self) -> list[str]:
-        """The names in its path, a number as `name:int`."""
-        return re.findall(r"\{(\w+(?::int)?)", self.path)
+        """The names in its path, a number as `name:place`."""
+        return re.findall(r"\{(\w+(?::place)?)", self.path)
 
     def of(self, pipeline: str) -> str:
         """Return its path for a pipeline, with an example for every other name."""
         examples = EXAMPLES | {"pipeline": pipeline}
-        names = re.compile(r"\{(\w+(?::int)?)(?::\w+)?\}")
+        names = re.compile(r"\{(\w+(?::place)?)(?::\w+)?\}")
         return names.sub(lambda found: examples[found[1]], self.path)
 
     @property

@@ -397,6 +397,27 @@ def test_odd_progress(tmp_path, told):
         assert "<img" not in client.get(page).text
 
 
+def test_silence_and_warnings_are_no_good_news(tmp_path):
+    """The heading of an attempt is plain only where all is well."""
+    store = open_store(str(tmp_path), base=tmp_path)
+    silent = add(store, Night(pipeline="p", state="running"))
+    page = open_client(store).get(f"/{prefix_of(silent)}").text
+    assert '<span class="state silent">' in page.partition("</h1>")[0]
+    warned = add(store, Night(pipeline="p", number=1)).model_copy(update={"warnings": ("w",)})
+    store.write(f"{prefix_of(warned)}/record.json", warned.to_json())
+    page = open_client(store).get(f"/{prefix_of(warned)}").text
+    assert '<span class="state warned">' in page.partition("</h1>")[0]
+
+
+def test_an_address_of_thousands_of_digits(tmp_path):
+    """A number that nobody can read is an address where nothing is."""
+    store = open_store(str(tmp_path), base=tmp_path)
+    prefix = prefix_of(add(store, Night(pipeline="p")))
+    for place in ("9" * 5000 + "/1", "1/" + "9" * 5000):
+        page = f"/part/{prefix[5:]}/{place}/image~2Fpng"
+        assert open_client(store).get(page).status_code == 404
+
+
 def test_progress_is_finite():
     """A span that is no number makes a progress damaged, not a page."""
     facts = {"state": "running", "started_at": AT, "heartbeat": AT, "elapsed_s": "NaN"}

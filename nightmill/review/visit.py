@@ -69,9 +69,16 @@ class _Count(Convertor[int]):
         return str(value)
 
 
+class _Place(_Count):
+    """A number from 0 on: Python refuses to read one of thousands of digits."""
+
+    regex = "[0-9]{1,9}"
+
+
 register_url_convertor("part", _Part())
 register_url_convertor("plain", _Plain())
 register_url_convertor("count", _Count())
+register_url_convertor("place", _Place())
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class OtherAttempt(Fact):
 
 
 class AttemptPage(Fact):
-    """One attempt: how it stands, why, and where its notebook is."""
+    """One attempt: how it stands, why, and where its notebook is; `state` knows of silence, too."""
 
     pipeline: str
     partition: str
@@ -74,6 +74,7 @@ class AttemptPage(Fact):
     label: str
     zone: str
     standing: Standing
+    state: str
     started_at: AwareDatetime
     ended_at: AwareDatetime | None
     duration_s: float | None
@@ -101,6 +102,7 @@ def attempt_page(visit: Visit) -> AttemptPage:
     progress = read_progress(store, prefix) if record.state is AttemptState.RUNNING else None
     cell = record.failure.cell if record.failure else None
     memory = record.memory
+    live = live_of(visit, record, progress)
     return AttemptPage(
         **record.model_dump(include=_SHOWN),
         failure=next(iter(failures_of(visit, [record])), None),
@@ -109,6 +111,7 @@ def attempt_page(visit: Visit) -> AttemptPage:
         label=record.label,
         zone=visit.site.specs.zone_of(record),
         standing=Standing.of(record),
+        state=next((one.state for one in live.attempts), Standing.of(record).value),
         peak_bytes=memory.peak_bytes if memory else None,
         limit_bytes=memory.limit_bytes if memory else None,
         notebook=store.address(f"{prefix}/{NOTEBOOK}") if notebook else None,
@@ -118,7 +121,7 @@ def attempt_page(visit: Visit) -> AttemptPage:
         compare_page=links.attempt("compare", prefix),
         others=_others(store, links, prefix),
         commands=tuple(replays(record)),
-        live=live_of(visit, record, progress),
+        live=live,
         decision=decision_of(visit, record),
     )
 
@@ -152,7 +155,15 @@ def _key(visit: Visit, record: Record, notebook: Entry) -> str:
     """Name all that a document depends on; its signed addresses are those of an hour."""
     hour = int(time.time() // RENEWED_S)
     stamp = (notebook.size, notebook.modified.isoformat())
-    facts = (visit.prefix, visit.links.base, *stamp, len(record.amendments), VERSION, hour)
+    facts = (
+        visit.site.store.url,
+        visit.prefix,
+        visit.links.base,
+        *stamp,
+        len(record.amendments),
+        VERSION,
+        hour,
+    )
     return "|".join(map(str, facts))
 
 
@@ -238,5 +249,5 @@ ROUTES = (
     Document(f"/notebook/{ATTEMPT}", notebook_document),
     Document(f"/download/{ATTEMPT}", download),
     Document(f"/record/{ATTEMPT}", record_file),
-    Part(f"/part/{ATTEMPT}/{{cell:int}}/{{output:int}}/{{mimetype:part}}", part_of_notebook),
+    Part(f"/part/{ATTEMPT}/{{cell:place}}/{{output:place}}/{{mimetype:part}}", part_of_notebook),
 )
