@@ -524,6 +524,53 @@ def test_a_download_that_fails_leaves_nothing(tmp_path, monkeypatch):
     assert client.get(f"/download/{prefix[5:]}".replace("/1", "/2")).status_code == 404
 
 
+def test_links_out_of_the_store_are_not_followed(tmp_path):
+    """What a notebook's author cannot read themselves no link of theirs makes the pages show."""
+    (tmp_path / "secret.txt").write_text("TELLTALE")
+    store = open_store(str(tmp_path / "store"), base=tmp_path)
+    record = add(store, Night(pipeline="p", files={"scores": {"s.txt": b"mine"}}))
+    prefix = prefix_of(record)
+    client, output = open_client(store), f"/outputs/p/scores/{record.partition}"
+    assert "mine" in client.get(output).text
+    store.write(f"{prefix}/notebook.ipynb", b"{}")
+    for name in ("notebook.ipynb", "outputs/scores/s.txt"):
+        path = store.local_path(f"{prefix}/{name}")
+        path.unlink()
+        path.symlink_to(tmp_path / "secret.txt")
+    for page in (output, f"/api{output}", f"/download/{prefix[5:]}", f"/notebook/{prefix[5:]}"):
+        assert "TELLTALE" not in client.get(page).text
+    assert "leads out of the store" in client.get(output).text
+    assert client.get(f"/download/{prefix[5:]}").status_code == 404
+    path = store.local_path(f"{prefix}/record.json")
+    path.unlink()
+    path.symlink_to(tmp_path / "secret.txt")
+    assert client.get(f"/record/{prefix[5:]}").status_code == 404
+
+
+def test_a_notebook_that_goes_meanwhile(tmp_path):
+    """A notebook that is deleted between two requests to the store ends in a whole document."""
+    store = open_store(str(tmp_path), base=tmp_path)
+    prefix = prefix_of(add(store, Night(pipeline="p")))
+    store.write(f"{prefix}/notebook.ipynb", b"{}")
+    found = open_client(_Forgetful(store)).get(f"/notebook/{prefix[5:]}")
+    assert found.status_code == 200
+    assert "</html>" in found.text
+
+
+class _Forgetful:
+    """A store that lists notebooks, and has none."""
+
+    def __init__(self, store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def read(self, key: str):
+        """Read what is no notebook."""
+        return None if key.endswith(".ipynb") else self._store.read(key)
+
+
 class _Far:
     """A store that is not on this machine, and from which no file comes."""
 

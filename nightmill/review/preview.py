@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
-from nightmill.errors import NightmillError, StoreError
+from nightmill.errors import NightmillError, StoreError, UsageError
+from nightmill.review.confined import require_inside
 from nightmill.review.render.pictures import address, inspect
 from nightmill.review.rows import JSON, PARQUET, Rows, UnreadableRowsError, first_rows, is_table
 from nightmill.spec.record import FileRecord
@@ -55,6 +56,7 @@ def preview(store: Store, version: Version, *, zone: str = "UTC") -> Preview:
         return Preview(note="The folder is empty.")
     key = f"{output_prefix(version.prefix, version.output)}/{file.path}"
     try:
+        require_inside(store, key)
         return _look(store, key, file, zone)
     except NightmillError as error:
         return Preview(file=file.path, note=_why(error))
@@ -157,5 +159,6 @@ def _too_large(file: FileRecord, most: int) -> Preview:
 
 def _why(error: NightmillError) -> str:
     advice = f" {error.advice[0].upper()}{error.advice[1:]}." if error.advice else ""
-    subject = "The file" if isinstance(error, UnreadableRowsError) else "Of the store:"
+    is_own = isinstance(error, UnreadableRowsError | UsageError)
+    subject = "The file" if is_own else "Of the store:"
     return f"{subject} {error.problem}.{advice}"

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from nightmill.review.commands import Command, replays
+from nightmill.review.confined import require_inside
 from nightmill.review.links import RUNS, Links
 from nightmill.review.pages.decide import DecisionView, decision_of
 from nightmill.review.pages.fact import LISTED, Fact, line
@@ -138,6 +139,7 @@ def notebook_document(visit: Visit) -> Response:
     record, notebook = record_at(site.store, prefix), notebook_at(site.store, prefix)
     if notebook is None:
         raise HTTPException(404, _NONE)
+    require_inside(site.store, notebook.key)
     page = _notebook_page(visit, record)
     if notebook.size > page.limits.notebook_bytes:  # it is not even read: it would fill the memory
         return Streamed(render_too_large(notebook.size, page), 413, SANDBOX, "text/html")
@@ -148,7 +150,8 @@ def notebook_document(visit: Visit) -> Response:
 
 
 def _made(store: Store, prefix: str, page: NotebookPage) -> Iterator[str]:
-    yield from render(_data(store, prefix), page)
+    blob = store.read(f"{prefix}/{NOTEBOOK}")  # gone since it was looked at: that is told, too
+    yield from render(blob.data if blob else b"", page)
 
 
 def _key(visit: Visit, record: Record, notebook: Entry) -> str:
@@ -184,6 +187,7 @@ def download(visit: Visit) -> Response:
     store, key = visit.site.store, f"{visit.prefix}/{NOTEBOOK}"
     if notebook_at(store, visit.prefix) is None:
         raise HTTPException(404, _NONE)
+    require_inside(store, key)
     path, task = store.local_path(key), None
     if path is None:  # of any size: not through memory
         path = _fetched(store, key)
@@ -211,6 +215,7 @@ def _fetched(store: Store, key: str) -> Path:
 
 def record_file(visit: Visit) -> Response:
     """Send the record as it is in the store."""
+    require_inside(visit.site.store, f"{visit.prefix}/{RECORD}")
     blob = visit.site.store.read(f"{visit.prefix}/{RECORD}")
     if blob is None:
         raise no_record(visit.prefix)
@@ -218,6 +223,7 @@ def record_file(visit: Visit) -> Response:
 
 
 def _data(store: Store, prefix: str) -> bytes:
+    require_inside(store, f"{prefix}/{NOTEBOOK}")
     blob = store.read(f"{prefix}/{NOTEBOOK}")
     if blob is None:
         raise HTTPException(404, _NONE)
