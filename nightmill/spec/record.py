@@ -8,7 +8,6 @@ The JSON Schema is published as `record.schema.json` beside this module.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -19,11 +18,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from nightmill.causes import Cause
 from nightmill.spec import states
 from nightmill.spec.check_values import Severity
-from nightmill.spec.json_text import as_json
+from nightmill.spec.json_text import as_json, read_json
 from nightmill.spec.names import label
 from nightmill.spec.retry import Retry
-
-_MOST_DIGITS = 300
 
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 
@@ -287,17 +284,7 @@ class Record(_Part):
     @classmethod
     def from_json(cls, data: bytes) -> Record:
         """Read what `to_json` wrote; raises ValueError for anything else."""
-        try:
-            return cls.model_validate(json.loads(data, parse_int=_int))
-        except RecursionError as error:
-            raise ValueError("the JSON is nested too deeply") from error
-
-
-def _int(digits: str) -> int:
-    """Read a number that can become a float, so that nobody who divides it has to ask."""
-    if len(digits) > _MOST_DIGITS:
-        raise ValueError("a number is beyond all floats")
-    return int(digits)
+        return cls.model_validate(read_json(data))
 
 
 def json_schema() -> Mapping[str, Any]:
