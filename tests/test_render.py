@@ -63,7 +63,14 @@ def test_a_zone_that_nobody_knows_is_utc(zone):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.004, "4 ms"), (4.24, "4.2 s"), (204, "3 min 24 s"), (7200, "2 h 00 min"), (-1, None), ("x", None)],
+    [
+        (0.004, "4 ms"),
+        (4.24, "4.2 s"),
+        (204, "3 min 24 s"),
+        (7200, "2 h 00 min"),
+        (-1, None),
+        ("x", None),
+    ],
 )
 def test_durations_are_told_as_people_tell_them(seconds, words):
     """A duration has the unit that fits it, and an impossible one is not shown."""
