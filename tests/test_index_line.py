@@ -55,7 +55,7 @@ def test_the_name_tells_the_essentials():
     key = entry_key(make_summary(), written_ms=LATER_MS)
     assert key == (
         "index/flights/8637808504459+0+1362191400000000+2013-03-01+r1+score++2"
-        "+failed+out_of_memory+95.500+40.json"
+        "+failed+out_of_memory+95.500++40.json"
     )
 
 
@@ -139,6 +139,7 @@ def test_what_was_written_since_a_time_is_the_beginning_of_the_listing():
         {"ended_at": None},
         {"ended_at": ENDED + timedelta(minutes=5)},  # of a clock that is fast
         {"order": 0, "attempt": 12, "revision": 3},
+        {"standing": Standing.SUCCEEDED, "cause": None, "warnings": 7},
     ],
 )
 def test_what_is_missing_or_odd_survives(fields):
@@ -149,6 +150,7 @@ def test_what_is_missing_or_odd_survives(fields):
     assert (line.standing, line.cause) == (summary.standing, summary.cause)
     assert (line.duration_s, line.order) == (summary.duration_s, summary.order)
     assert (line.attempt, entry.revision) == (summary.attempt, summary.revision)
+    assert line.warnings == summary.warnings
     assert line.ended_at == summary.ended_at or milliseconds(line.ended_at) == LATER_MS
 
 
@@ -159,10 +161,11 @@ def test_what_is_missing_or_odd_survives(fields):
         ".json",
         "8637808504459.json",
         "8637808504459+0.json",
-        "8637808504459+0+x+2013-03-01+r1+score++2+failed++95.500+40.json",
-        "8637808504459+0+1+2013-03-01+r1+score++2+unheard+of+95.500+40.json",
-        "8637808504459+0+1+2013-03-01+r1+score++2+failed+unheard_of+95.500+40.json",
-        "8637808504459+0+1+2013-03-01+r1+score++2+failed++95.500+40+more.json",
+        "8637808504459+0+x+2013-03-01+r1+score++2+failed++95.500++40.json",
+        "8637808504459+0+1+2013-03-01+r1+score++2+unheard+of+95.500++40.json",
+        "8637808504459+0+1+2013-03-01+r1+score++2+failed+unheard_of+95.500++40.json",
+        "8637808504459+0+1+2013-03-01+r1+score++2+failed++95.500+many+40.json",
+        "8637808504459+0+1+2013-03-01+r1+score++2+failed++95.500++40+more.json",
     ],
 )
 def test_a_stray_object_is_no_entry(name):

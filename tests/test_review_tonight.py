@@ -203,6 +203,27 @@ def test_steps_added_later(tmp_path):
         assert found["summary"] == "Nothing needs you in 1 pipeline"
 
 
+def test_success_with_warnings_is_no_plain_green(tmp_path):
+    """Case 24: what succeeded with a warning has a sign and words of its own in every list."""
+    made = Morning.at(tmp_path)
+    made.pipeline("thread", nightly())
+    warned = {"warnings": ("a thread raised ValueError: lost",)}
+    made.attempt("thread", night(0), "ingest")
+    made.attempt("thread", night(0), "score", facts=warned)
+    page = made.pages()
+    found = page.get("/api/").json()
+    (row,) = found["rows"]
+    assert not row["is_quiet"]
+    cell = next(one for one in row["cells"] if one and one["partition"] == night(0))
+    assert (cell["state"], cell["warnings"]) == ("succeeded", 1)
+    assert cell["sentence"].endswith(": succeeded, 1 warning")
+    assert 'class="cell warned"' in page.get("/").text
+    assert "succeeded, 1 warning" in page.get("/runs").text
+    text = page.get("/pipelines/thread").text
+    assert text.count('class="cell warned"') == 2  # of all steps, and of the one that warns
+    assert 'class="cell succeeded"' in text
+
+
 def test_other_partitions(tmp_path):
     """Partitions that are no days stand in a list of their own, the newest run first."""
     made = Morning.at(tmp_path)

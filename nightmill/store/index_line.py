@@ -1,7 +1,7 @@
 """One line of the index, and the name of the entry that tells it.
 
     index/<pipeline>/<time>+<revision>+<order>+<partition>+<run>+<step>+<member>+<attempt>
-                     +<standing>+<cause>+<duration>+<lag>.json
+                     +<standing>+<cause>+<duration>+<warnings>+<lag>.json
 
 A listing of names is a table: nothing needs to be opened. `time` is when the entry was written, in
 milliseconds before the year 2286, so that the newest come first; `lag` is how many of them lie
@@ -28,7 +28,7 @@ _END_OF_TIME_MS = 9_999_999_999_999
 _DIGITS = 13
 _MAX_NAME_BYTES = 240  # file systems allow 255, and a writer needs a few for itself
 _SUFFIX = ".json"
-_FIELDS = 12
+_FIELDS = 13
 _DIGEST_LENGTH = 32
 _BELOW = re.compile(r"(?:[\w=~-][\w=.~-]*/){3,4}[1-9]\d*", re.ASCII)  # what an attempt is there
 _MILLISECOND = timedelta(milliseconds=1)
@@ -58,6 +58,7 @@ class Line:
     started_at: datetime
     ended_at: datetime | None
     duration_s: float | None
+    warnings: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ def _told(entry: Entry, summary: Summary) -> Line:
         started_at=ended - timedelta(seconds=summary.duration_s or 0),
         ended_at=ended,
         duration_s=summary.duration_s,
+        warnings=summary.warnings,
     )
 
 
@@ -171,11 +173,12 @@ def _fields(summary: Summary, written_ms: int) -> Iterator[str]:
     yield summary.standing
     yield summary.cause or ""
     yield "" if summary.duration_s is None else f"{summary.duration_s:.3f}"
+    yield str(summary.warnings or "")
     yield str(written_ms - milliseconds(ended_at))
 
 
 def _line(key: str, pipeline: str, others: list[str], written_ms: int) -> Line:
-    _revision, order, *names, attempt, standing, cause, duration, lag = others
+    _revision, order, *names, attempt, standing, cause, duration, warnings, lag = others
     partition, run, step, member = map(decode, names)
     below = "/".join([*filter(None, names), attempt])  # as it is in keys: thousands are read
     if not (all(names[:3]) and _BELOW.fullmatch(below)):
@@ -197,6 +200,7 @@ def _line(key: str, pipeline: str, others: list[str], written_ms: int) -> Line:
         started_at=ended_at - timedelta(seconds=duration_s or 0),
         ended_at=ended_at,
         duration_s=duration_s,
+        warnings=abs(int(warnings or 0)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Self
 from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.lateness import day_in_words, day_of
-from nightmill.review.pages.partitions import Partition, PartitionState
+from nightmill.review.pages.partitions import Partition, PartitionState, with_warnings
 from nightmill.review.pages.run_lines import gravest
 from nightmill.review.visit import Visit
 from nightmill.review.words import counted
@@ -31,6 +31,7 @@ class Cell(Fact):
 
     partition: str
     state: PartitionState
+    warnings: int
     sentence: str
     address: str
 
@@ -40,7 +41,13 @@ class Cell(Fact):
         links = visit.links
         own = links.run(one.ran.gravest.prefix) if one.ran else None
         address = own or links.page("pipelines", one.pipeline)
-        return cls(partition=one.name, state=one.state, sentence=one.sentence(), address=address)
+        return cls(
+            partition=one.name,
+            state=one.state,
+            warnings=one.warnings,
+            sentence=one.sentence(),
+            address=address,
+        )
 
     @classmethod
     def of_step(cls, visit: Visit, one: Partition, step: str) -> Self | None:
@@ -57,9 +64,12 @@ class Cell(Fact):
         cause = f", {line.cause}" if line.cause and state == "failed" else ""
         alike = sum(found == state for found in states.values())
         some = f", {alike} of {counted(len(states), 'member')}" if len(states) > 1 else ""
+        warnings = sum(one.ran.newest[name].warnings for name in states)
+        told = cause or (with_warnings(warnings) if state == "succeeded" else "")
         return cls(
             partition=one.name,
             state=state,
-            sentence=f"{step}, {day_in_words(one.name)}: {state}{cause}{some}",
+            warnings=warnings,
+            sentence=f"{step}, {day_in_words(one.name)}: {state}{told}{some}",
             address=visit.links.attempt(RUNS, line.prefix),
         )

@@ -62,6 +62,11 @@ class Partition:
         return self.due_at + self.grace.span if self.due_at and self.grace else None
 
     @property
+    def warnings(self) -> int:
+        """How many warnings its steps have."""
+        return self.ran.warnings if self.ran else 0
+
+    @property
     def steps(self) -> int:
         """How many steps it has, members counted."""
         return len(self.missing) + (len(self.ran.newest) if self.ran else 0)
@@ -76,7 +81,7 @@ class Partition:
             case "due":
                 return f"due {_at(self.due_at)}"
             case "succeeded":
-                return "succeeded"
+                return "succeeded" + with_warnings(self.warnings)
         return self._steps_in_words()
 
     def sentence(self) -> str:
@@ -98,6 +103,11 @@ class Partition:
         return (
             f"{_WORDS.get(self.state, self.state)}{cause} in {label(line.step, line.member)}{more}"
         )
+
+
+def with_warnings(number: int) -> str:
+    """Return what follows the state of something that has so many warnings."""
+    return f", {counted(number, 'warning')}" if number else ""
 
 
 _WORDS = {"held": "held for review", "silent": "no sign of life"}

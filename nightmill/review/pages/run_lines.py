@@ -92,6 +92,11 @@ class RunLines:
         return next(self.newest[name] for name, one in self.states.items() if one == self.state)
 
     @property
+    def warnings(self) -> int:
+        """How many warnings its steps have: what succeeded with some is no plain good news."""
+        return sum(line.warnings for line in self.newest.values())
+
+    @property
     def done(self) -> int:
         """How many steps, each member counted, have done their work."""
         return sum(state in DONE for state in self.states.values())

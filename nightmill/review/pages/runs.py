@@ -36,6 +36,7 @@ class RunRow(Fact):
     """
 
     state: RunState
+    warnings: int
     pipeline: str
     partition: str
     run: str
@@ -159,6 +160,7 @@ def _row(visit: Visit, run: RunLines, spec: PipelineSpec | None, summary: Summar
     name = next(name for name, one in run.newest.items() if one is line)
     return RunRow(
         state=run.state,
+        warnings=run.warnings,
         pipeline=run.pipeline,
         partition=run.partition,
         run=run.run,

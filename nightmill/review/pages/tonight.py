@@ -197,7 +197,7 @@ def _row(visit: Visit, course: Course, columns: Sequence[Column] | None, now: da
         owner=course.owner,
         zone=course.zone,
         address=visit.links.page("pipelines", course.pipeline),
-        is_quiet=all(one is None or one.state in _QUIET for one in shown),
+        is_quiet=all(one is None or (one.state in _QUIET and not one.warnings) for one in shown),
         next_due=course.next_due(now),
         cells=tuple(one and Cell.of(visit, one) for one in shown),
     )
