@@ -87,6 +87,8 @@ def test_a_failed_attempt_says_why_and_opens_its_notebook_at_the_cell(web):
     assert "Notebook error in cell 2 of 2" in page
     assert "<strong>ZeroDivisionError</strong>: division by zero &lt;b&gt;" in page
     assert f'src="/notebook/{FAILED}#cell-2"' in page
+    assert "/static/frame.js" in page
+    assert "<script" not in web.get(f"/runs/{GOOD}").text
 
 
 def test_the_facts_of_the_page_are_there_as_json(web):

@@ -70,6 +70,7 @@ def wait_until_in_sight(page: Page, selector: str) -> None:
     """Wait until the notebook's frame shows the top of something, as it does once it is loaded."""
     shown = page.frame_locator("iframe").locator(selector)
     expect(shown).to_be_attached()
+    box = frame = None
     for _ in range(100):
         box, frame = shown.bounding_box(), page.locator("iframe").bounding_box()
         assert box is not None
@@ -108,6 +109,14 @@ def test_from_tonight_to_the_failing_cell_in_two_clicks(office, page):
     page.get_by_role("link", name=re.compile("^Run of flights")).click()
     page.get_by_role("link", name=re.compile("^Cell 5 of 9")).click()
     wait_until_in_sight(page, "#cell-5 .reason")
+
+
+def test_a_notebook_opens_at_its_failing_cell_every_time(office, browser):
+    """However its parts come in, a frame is at the failing cell once the page is loaded."""
+    for _ in range(8):
+        with open_page(browser) as page:
+            page.goto(f"{office.address}/runs/{office.attempt('flights', 'score')}")
+            wait_until_in_sight(page, "#cell-5 .reason")
 
 
 def test_the_failing_cell_has_its_error_first_and_its_neighbours_in_reach(office, page):

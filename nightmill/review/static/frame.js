@@ -1,0 +1,9 @@
+// Opens the notebook at its failing cell. A browser loses the place in a frame without an origin,
+// now and then, while the notebook comes in; once it is there, going to the place again finds it.
+"use strict";
+
+const frame = document.querySelector("iframe[src*='#']");
+
+addEventListener("load", () => {
+  frame.src = frame.src;
+});
