@@ -18,7 +18,9 @@ ENDED = {
     "peak_bytes": 3 << 30,
     "notebook": "s3://b/n.ipynb",
     "outputs": {},
+    "review": "",
 }
+HELD = "held for review: nightmill approve r1 --step score"
 MESSAGE = 'out_of_memory in cell 14/22 "Score the day": 7.9 of 8.0 GiB, the kernel was killed'
 FAILED = ENDED | {"state": "failed", "cause": "out_of_memory", "message": MESSAGE, "cell": 14}
 CELL = {"event": "cell_started", "position": 3, "of": 9, "number": 2, "title": "Join\x1b[2J\n"}
@@ -34,6 +36,10 @@ EVENTS = {
         ["  | read", "  | ERROR E: v"],
     ),
     "a success": (ENDED, ["succeeded (1 min 01 s, 3.0 GiB); notebook: s3://b/n.ipynb"]),
+    "a step that is held": (
+        ENDED | {"review": HELD},
+        ["succeeded (1 min 01 s, 3.0 GiB); notebook: s3://b/n.ipynb", HELD],
+    ),
     "a failure": (
         FAILED,
         ["failed (1 min 01 s, 3.0 GiB)", f"ERROR {MESSAGE}; notebook: s3://b/n.ipynb#cell-14"],

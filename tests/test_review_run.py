@@ -409,10 +409,6 @@ SENTENCES = {
     ],
     "score is held for review.": [held("score")],
     "load is silent.": [running("load")],
-    "features is running; 1 of 2 steps succeeded.": [
-        record_of("load"),
-        running("features", started_at=datetime.now(UTC)),
-    ],
     "load[b] failed in cell 14: store.": [
         record_of("load", member="a"),
         failed("load", Cause.STORE, member="b"),
@@ -430,6 +426,14 @@ def test_each_way_a_run_can_stand_has_its_sentence(local, sentence, records):
     for record in records:
         leave(local, record)
     assert open_client(local).get(f"/api{PAGE}").json()["sentence"] == sentence
+
+
+def test_a_step_that_began_just_now_is_running(local):
+    """What has not yet had the time for a sign of life is not silent."""
+    leave(local, record_of("load"))
+    leave(local, running("features", started_at=datetime.now(UTC)))
+    said = open_client(local).get(f"/api{PAGE}").json()["sentence"]
+    assert said == "features is running; 1 of 2 steps succeeded."
 
 
 # -- what is not as it should be -------------------------------------------------------------------
