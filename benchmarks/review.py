@@ -20,11 +20,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from starlette.testclient import TestClient  # noqa: E402 - as below
+
+from nightmill.review.access import OwnerAccess  # noqa: E402 - found above
+from nightmill.review.app import make_app  # noqa: E402 - as above
+from nightmill.review.site import Site  # noqa: E402 - as above
+from nightmill.spec.summary import Standing  # noqa: E402 - as above
 from nightmill.store.index import Index, note  # noqa: E402 - found above
 from nightmill.store.index_line import Line  # noqa: E402 - as above
 from nightmill.store.interface import Store  # noqa: E402 - as above
@@ -109,6 +116,41 @@ def measure(place: Place) -> None:
     figures.tell()
 
 
+def measure_pages(place: Place) -> None:
+    """Ask for a page of each kind, of a server that has just read the index."""
+    figures = Figures(place)
+    for _round in range(ROUNDS):
+        site = Site.open(place.store, OwnerAccess("Ada"))
+        line = next(
+            one
+            for one in look(site.index)
+            if one.standing is Standing.SUCCEEDED and one.pipeline == PIPELINES[0]
+        )
+        client = TestClient(make_app(site))
+        for name, path in pages(line).items():
+            for when in ("first", "again"):
+                with figures.of(f"{name}, {when}"):
+                    assert client.get(path).status_code == HTTPStatus.OK, path
+    figures.tell()
+
+
+def pages(line: Line) -> dict[str, str]:
+    """Name the address of a page of each kind."""
+    attempt = line.prefix.removeprefix("runs/")
+    run = "/".join(attempt.split("/")[:3])
+    return {
+        "tonight": "/",
+        "runs": "/runs",
+        "runs, searched": "/runs?q=failed",
+        "pipeline": f"/pipelines/{line.pipeline}",
+        "run": f"/runs/{run}",
+        "attempt": f"/runs/{attempt}",
+        "compare": f"/compare/{attempt}",
+        "metrics": f"/metrics/{line.pipeline}/{line.step}",
+        "outputs": "/outputs",
+    }
+
+
 def look(index: Index) -> list[Line]:
     """Read all that ran of all pipelines, as the first page does."""
     return [line for name in index.pipelines() for line in index.attempts(name)]
@@ -160,6 +202,7 @@ def main() -> None:
     for name in [given.only] if given.only else places:
         with places[name](given.attempts) as place:
             measure(place)
+            measure_pages(place)
 
 
 if __name__ == "__main__":
