@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 from nightmill.causes import SUMMARY, Cause
 from nightmill.spec.record import (
@@ -34,6 +35,8 @@ from nightmill.store.active import mark
 from nightmill.store.history import prefix_of
 from nightmill.store.index_line import entry_key
 from nightmill.store.interface import Store
+from nightmill.store.open import open_store
+from tests.review_client import Asked, open_client
 
 LAST_NIGHT = datetime(2013, 12, 31, 2, 30, tzinfo=UTC)
 STEPS = {"flights": ("features", "score", "report"), "taxis": ("load", "train")}
@@ -177,3 +180,22 @@ def _end(number: int) -> Iterator[tuple[str, object]]:
         decision = refused if number % 20 else None
         yield "review", Review(required=("scores",), decision=decision)
         yield "committed", False
+
+
+def asked_for(folder: Path, size: int, path: str, *, after: str) -> Asked:
+    """Ask for a page over so many attempts; return the store with the calls of that.
+
+    `after` is the page that was asked for before, by which the index is known.
+    """
+    store = Asked(open_store(f"store-{size}", base=folder))
+    fill(store, size, with_records=False, threads=2)
+    client = open_client(store)
+    client.get(after)
+    store.calls.clear()
+    assert client.get(path).status_code == 200
+    return store
+
+
+def lists_runs(store: Asked) -> bool:
+    """Tell whether any call of a store lists what is below runs/."""
+    return any(name in ("list", "children") and "runs" in key for name, key in store.calls)

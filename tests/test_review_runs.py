@@ -13,7 +13,7 @@ from nightmill.review.site import Site
 from nightmill.spec.summary import Standing
 from nightmill.store.index_line import Line
 from nightmill.store.open import open_store
-from tests.many_runs import fill
+from tests.many_runs import asked_for, fill, lists_runs
 from tests.past_nights import NOW, Morning
 from tests.review_client import Asked, Viewer, open_client
 
@@ -246,19 +246,13 @@ def test_pages_of_runs(tmp_path):
 
 def test_bounded_requests(tmp_path):
     """A search through 900 attempts asks the store no more than one through 300."""
-    counts = []
-    for size in (300, 900):
-        store = Asked(open_store(f"store-{size}", base=tmp_path))
-        fill(store, size, with_records=False, threads=2)
-        page = open_client(store)
-        page.get("/runs?q=flights")
-        store.calls.clear()
-        page.get("/runs?q=taxis+failed")
-        counts.append(len(store.calls))
-        assert not [
-            key for name, key in store.calls if name in ("list", "children") and "runs" in key
-        ]
-    assert counts[1] <= counts[0] + 50  # the summaries of another page's runs
+    few, many = (
+        asked_for(tmp_path, size, "/runs?q=taxis+failed", after="/runs?q=flights")
+        for size in (300, 900)
+    )
+    assert not lists_runs(few)
+    assert not lists_runs(many)
+    assert len(many.calls) <= len(few.calls) + 50  # the summaries of another page's runs
 
 
 def test_kept_runs_are_judged_anew_only_where_something_changed(tmp_path):

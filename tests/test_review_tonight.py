@@ -6,10 +6,9 @@ import pytest
 
 from nightmill.causes import Cause
 from nightmill.store.keys import code_key, encode
-from nightmill.store.open import open_store
-from tests.many_runs import fill
+from tests.many_runs import asked_for, lists_runs
 from tests.past_nights import DUE, NOW, Morning, night, nightly
-from tests.review_client import Asked, Viewer, open_client
+from tests.review_client import Viewer
 
 OWNED = "owner: mobility"
 HOURLY = "expect_by: 1h"
@@ -348,17 +347,8 @@ def test_many_pipelines(tmp_path):
 
 def test_bounded_requests(tmp_path):
     """The page asks a store as little after 900 attempts as after 90, and lists no runs."""
-    counts = []
-    for size in (90, 900):
-        store = Asked(open_store(f"store-{size}", base=tmp_path))
-        fill(store, size, with_records=False, threads=2)
-        page = open_client(store)
-        page.get("/")
-        store.calls.clear()
-        assert page.get("/").status_code == 200
-        counts.append(store.count())
-        assert not [
-            key for name, key in store.calls if name in ("list", "children") and "runs" in key
-        ]
-    assert counts[0] == counts[1]
-    assert sum(counts[0].values()) < 20
+    few, many = (asked_for(tmp_path, size, "/", after="/") for size in (90, 900))
+    assert not lists_runs(few)
+    assert not lists_runs(many)
+    assert few.count() == many.count()
+    assert len(few.calls) < 20
