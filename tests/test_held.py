@@ -9,11 +9,13 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from nightmill.causes import Cause
 from nightmill.errors import SpecError, StoreError, UsageError
+from nightmill.publish.approved import approve_and_publish
 from nightmill.run.aftermath import amend_death
 from nightmill.run.plan import PlannedStep, Request, build_plan
 from nightmill.run.status import StepState, StepStatus
@@ -145,8 +147,13 @@ def test_its_result_says_what_to_do(site):
 def test_the_same_attempt_is_not_run_again(site, decision):
     """Started once more it does nothing and commits nothing, decided or not."""
     first, store = run_attempt(site, NEW), site.open()
-    if decision is not None:
-        first = (approve if decision.approved else reject)(store, prefix_of(NEW), decision)
+    if decision is not None and decision.approved:
+        spec = Project.load(Path(site.root)).pipeline(PIPELINE).spec
+        (done,) = approve_and_publish(store, [prefix_of(NEW)], decision, spec=spec)
+        assert done.warnings == ()
+        first = done.record
+    elif decision is not None:
+        first = reject(store, prefix_of(NEW), decision)
     before = bytes_of(site)
     assert run_attempt(site, NEW) == first
     assert bytes_of(site) == before
@@ -223,7 +230,8 @@ def test_a_process_that_died_after_its_last_word_is_held(site):
     status = StepStatus(
         PlannedStep(described(site, NEW)), state=StepState.FAILED, cause="terminated", died=True
     )
-    amend_death(site.open(), status)
+    spec = Project.load(Path(site.root)).pipeline(PIPELINE).spec
+    amend_death(site.open(), spec, status)
     assert (status.state, status.cause) == (StepState.HELD, "")
     assert f"nightmill approve run-{NEW} --step make" in status.review
 

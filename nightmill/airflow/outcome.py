@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nightmill.airflow.publishing import publish
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError
 from nightmill.spec.amended import first_record
@@ -48,11 +49,15 @@ class Outcome:
     def committed(self) -> dict[str, Any] | None:
         """Return the result of this attempt or an earlier one of its run, if it has committed.
 
-        Or if it is held for review: then only a person commits it.
+        Or if it is held for review: then only a person commits it. What has committed is published
+        here, if the attempt was killed before it had done so.
         """
         try:
             store = self._store()
-            return self._committed(store) or self._held(store)
+            done = self._committed(store)
+            if done is not None:
+                publish(store, self.base, self.run)
+            return done or self._held(store)
         except _UNAVAILABLE as error:
             log.warning("The worker cannot ask the store what has been committed: %s", error)
             return None
@@ -87,9 +92,9 @@ class Outcome:
 
         Call it for every attempt that failed, with the result as the pod tells it and with
         `pod_evidence` of the pod: what the step could write itself stands, unless it was stopped
-        and the cluster knows by whom; what had committed after all is reported as succeeded; a cell
-        that failed before its pod was lost is the cause. Where the worker cannot reach the store,
-        the given result is returned.
+        and the cluster knows by whom; what had committed after all is published, if need be, and
+        reported as succeeded; a cell that failed before its pod was lost is the cause. Where the
+        worker cannot reach the store, the given result is returned.
 
         An attempt that never started gets a record as well. Should its pod start all the same, it
         finds its place taken and runs nothing.
@@ -105,6 +110,8 @@ class Outcome:
             store = self._store()
             first = first_record(self.run, store.url, host=pod)
             record = amend(store, prefix_of(self.run), failure, by=BY, first=first)
+            if record.committed and record.order == self.run.order:
+                publish(store, self.base, record)
         except _UNAVAILABLE as error:
             log.warning("The worker cannot amend the record of the attempt: %s", error)
             return dict(result)

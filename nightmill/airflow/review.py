@@ -21,12 +21,11 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow.sdk import BaseOperator
 
 from nightmill.airflow.assets import announce
+from nightmill.airflow.publishing import spec_of
 from nightmill.airflow.steprun_operator import RESULT
-from nightmill.errors import FencedError, NightmillError, SpecError, UsageError
+from nightmill.errors import FencedError, NightmillError, UsageError
 from nightmill.publish.approved import approve_and_publish
 from nightmill.spec.held import review_line
-from nightmill.spec.pipeline import PipelineSpec
-from nightmill.spec.project import Project
 from nightmill.spec.record import Decision, Record
 from nightmill.spec.result import result_of
 from nightmill.store.amend import read_record
@@ -152,16 +151,10 @@ class ReviewFields(BaseOperator):
             for prefix in prefixes:
                 reject(store, prefix, decision)
             return
-        for done in approve_and_publish(store, prefixes, decision, spec=self._spec()):
+        spec = spec_of(Path(self.project), self.pipeline)
+        for done in approve_and_publish(store, prefixes, decision, spec=spec):
             for text in done.warnings:
                 log.warning("%s", text)
-
-    def _spec(self) -> PipelineSpec | None:
-        try:
-            return Project.load(Path(self.project)).pipeline(self.pipeline).spec
-        except (UsageError, SpecError) as error:
-            log.warning("What is published is not known: %s", error)
-            return None
 
     def _open_store(self) -> Store:
         return open_store(self.store, base=Path(self.project))

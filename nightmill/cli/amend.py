@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nightmill.causes import SUMMARY, Cause
 from nightmill.cli.history import find_run
-from nightmill.cli.options import StoreOption, open_chosen, read_span
+from nightmill.cli.options import StoreOption, open_chosen, read_span, spec_here
 from nightmill.cli.terminal import (
     add_row,
     address,
@@ -24,10 +24,12 @@ from nightmill.cli.terminal import (
     state_text,
 )
 from nightmill.errors import EXIT_FAILED, UsageError
+from nightmill.publish.publish import publish_committed
 from nightmill.spec.names import label
 from nightmill.spec.progress import SILENT_AFTER
 from nightmill.spec.record import Failure, Record
 from nightmill.store.amend import amend as amend_attempt
+from nightmill.store.interface import Store
 from nightmill.store.keys import attempt_names
 from nightmill.store.sweep import Fate, Standing, Swept, attempts, look
 from nightmill.store.sweep import sweep as sweep_store
@@ -65,6 +67,7 @@ def amend(
         changed += [(one, record)] if record != one.record else []
     if changed:
         _print_amended(changed)
+        _publish(opened, [record for _before, record in changed])
     else:
         say(f"Nothing to amend: {counted(len(meant), 'attempt')} of {found[2]} stay as they are.")
 
@@ -90,8 +93,18 @@ def sweep(
         say(f"No attempt is marked as running in {address(opened.url)}.")
     else:
         _print_swept(found)
+        amended = [one.record for one in found if one.fate is Fate.AMENDED]
+        _publish(opened, [record for record in amended if record is not None])
     if any(one.fate is Fate.PROBLEM for one in found):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _publish(store: Store, amended: Sequence[Record]) -> None:
+    """Publish what turned out to have committed, and died before it had done so itself."""
+    for record in amended:
+        if record.committed:
+            for told in publish_committed(store, spec_here(record.pipeline), record):
+                say(Text(f"{record.label} {record.partition}: ", style="bold"), told)
 
 
 def _by(verb: str) -> str:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from nightmill import kernels
 from nightmill.cli.display import open_display, print_result
 from nightmill.cli.options import StoreOption, open_chosen, read_span
 from nightmill.cli.terminal import address, counted, say
 from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
+from nightmill.publish.publish import complete, warnings
+from nightmill.publish.target import State
 from nightmill.run.aftermath import amend_death
 from nightmill.run.awaiting import Awaited
 from nightmill.run.launcher import Launcher
@@ -24,6 +27,7 @@ from nightmill.signals import stop_signals
 from nightmill.spec.check import require_step
 from nightmill.spec.names import label
 from nightmill.spec.partition import check_partition, date_range, parse_partition
+from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.scheduling import MAX_RETRIES
@@ -84,6 +88,7 @@ def run(
     opened = open_chosen(store)
     planned = build_plan(project, request, opened)
     _warn_of_unused_values(planned)
+    _complete(opened, found.spec, planned)
     if all(one.committed for one in planned):
         _say_nothing_to_do(request, len(planned))
         _print_outputs(opened, planned)
@@ -94,7 +99,7 @@ def run(
         planned,
         root=project.root,
         workers=workers,
-        on_death=partial(amend_death, opened),
+        on_death=partial(amend_death, opened, found.spec),
         has_inputs=Awaited(opened).are_there,
     )
     statuses = _launch(launcher)
@@ -155,6 +160,17 @@ def _warn_of_unused_values(planned: Sequence[PlannedStep]) -> None:
     unused = {one.run.step: None for one in planned if one.committed and one.run.parameters}
     if unused:
         say(f"note: {', '.join(unused)} committed before; add --rerun to run with these values")
+
+
+def _complete(store: Store, spec: PipelineSpec, planned: Sequence[PlannedStep]) -> None:
+    """Publish what is left alone since it has committed, but was killed before it had published."""
+    done = tuple(complete(store, spec, (one.run for one in planned if one.committed)))
+    for one in done:
+        if one.state is State.PUBLISHED:
+            name = label(one.output, one.member)
+            say(f"{name} {one.partition} committed before, and was not published: it is now")
+    for text in warnings(done, spec.pipeline):
+        say(Text("warning: ", style="yellow"), text)
 
 
 def _say_nothing_to_do(request: Request, count: int) -> None:

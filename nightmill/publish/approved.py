@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nightmill.publish.publish import publish_current, warnings
+from nightmill.publish.publish import publish_committed
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.record import Decision, Record
 from nightmill.store.approval import approve, require_held
@@ -36,12 +36,5 @@ def approve_and_publish(
         for prefix in prefixes:
             require_held(store, prefix)
     for prefix in prefixes:
-        yield _publish(store, approve(store, prefix, decision), spec)
-
-
-def _publish(store: Store, record: Record, spec: PipelineSpec | None) -> Approved:
-    if spec is None or record.step not in spec.steps:
-        repair = f"nightmill repair {record.pipeline} --partition {record.partition}"
-        return Approved(record, (f"to publish it, run `{repair}` in the project",))
-    place = {"step": record.step, "partition": record.partition, "member": record.member}
-    return Approved(record, warnings(publish_current(store, spec, **place), record.pipeline))
+        record = approve(store, prefix, decision)
+        yield Approved(record, publish_committed(store, spec, record))

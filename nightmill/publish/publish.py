@@ -7,12 +7,12 @@ and repeated at will, and also finds what somebody else has changed there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nightmill.errors import NightmillError
 from nightmill.publish.files import PlainFile
@@ -40,6 +40,32 @@ class Published:
     problem: str = ""
 
 
+class Committed(Protocol):
+    """What names a partition and member of a step: its record, its pointer, or its StepRun."""
+
+    @property
+    def pipeline(self) -> str:
+        """The name of the pipeline."""
+
+    @property
+    def step(self) -> str:
+        """The name of the step."""
+
+    @property
+    def partition(self) -> str:
+        """The day, or other key."""
+
+    @property
+    def member(self) -> str:
+        """The member of the step; empty where it has none."""
+
+
+class _Place(NamedTuple):
+    step: str
+    partition: str
+    member: str
+
+
 def publish_current(
     store: Store, spec: PipelineSpec, *, step: str, partition: str, member: str = ""
 ) -> tuple[Published, ...]:
@@ -47,7 +73,29 @@ def publish_current(
 
     Never raises for what failed: that stands in the result, and `nightmill repair` completes it.
     """
-    return _Publisher(store, spec).publish(step, partition, member)
+    return _Publisher(store, spec).publish(_Place(step, partition, member))
+
+
+def publish_committed(
+    store: Store, spec: PipelineSpec | None, committed: Committed
+) -> tuple[str, ...]:
+    """Publish for a step that has committed; return warnings, with what completes it.
+
+    One of them says so where no `spec` tells what is published.
+    """
+    if spec is None or committed.step not in spec.steps:
+        command = f"nightmill repair {committed.pipeline} --partition {committed.partition}"
+        return (f"to publish it, run `{command}` in the project",)
+    place = _Place(committed.step, committed.partition, committed.member)
+    return warnings(_Publisher(store, spec).publish(place), committed.pipeline)
+
+
+def complete(
+    store: Store, spec: PipelineSpec, committed: Iterable[Committed]
+) -> Iterator[Published]:
+    """Publish what earlier attempts have committed, and were killed before it was published."""
+    places = [_Place(one.step, one.partition, one.member) for one in committed]
+    yield from _Publisher(store, spec).publish_all(places)
 
 
 def repair(
@@ -59,11 +107,8 @@ def repair(
     StoreError if the pointers cannot be listed.
     """
     publisher = _Publisher(store, spec, dry_run=dry_run)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for step in publisher.steps:
-            places = publisher.places(step, partition)
-            found = pool.map(lambda place, step=step: publisher.publish(step, *place), places)
-            yield from chain.from_iterable(found)
+    for step in publisher.steps:
+        yield from publisher.publish_all(publisher.places(step, partition))
 
 
 def warnings(found: tuple[Published, ...], pipeline: str) -> tuple[str, ...]:
@@ -95,10 +140,11 @@ class _Publisher:
             if any(output.is_published for output in step.outputs.values())
         ]
 
-    def places(self, step: str, partition: str | None) -> Iterator[tuple[str, str]]:
+    def places(self, step: str, partition: str | None) -> Iterator[_Place]:
         """List the partitions and members that have committed, or those of one partition."""
         if partition is not None:
-            yield from ((partition, one) for one in self._spec.steps[step].members or ("",))
+            members = self._spec.steps[step].members or ("",)
+            yield from (_Place(step, partition, one) for one in members)
             return
         prefix = pointers_prefix(self._spec.pipeline, step)
         for entry in self._store.list(prefix):
@@ -106,24 +152,29 @@ class _Publisher:
             name, _slash, member = inner.partition("/")
             pointer = read_current(self._store, entry.key).pointer if "~~" in inner else None
             if pointer is not None:  # a key shortened a long name
-                yield pointer.partition, pointer.member
+                yield _Place(step, pointer.partition, pointer.member)
             else:
-                yield decode(name), decode(member)
+                yield _Place(step, decode(name), decode(member))
 
-    def publish(self, step: str, partition: str, member: str) -> tuple[Published, ...]:
+    def publish_all(self, places: Iterable[_Place]) -> Iterator[Published]:
+        """Publish several at once; yields in the order of the places."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            yield from chain.from_iterable(pool.map(self.publish, places))
+
+    def publish(self, place: _Place) -> tuple[Published, ...]:
         """Publish every output of a step that is declared so and has committed."""
-        declared = self._spec.steps[step].outputs.items()
+        declared = self._spec.steps[place.step].outputs.items()
         meant = [name for name, output in declared if output.is_published]
-        found = (self._publish(step, name, partition, member) for name in meant)
+        found = (self._publish(place, name) for name in meant)
         return tuple(one for one in found if one.state is not State.NOTHING)
 
-    def _publish(self, step: str, output: str, partition: str, member: str) -> Published:
-        target = self._target(step, output, partition, member)
-        names = (output, partition, member, target.address)
+    def _publish(self, place: _Place, output: str) -> Published:
+        target = self._target(place, output)
+        names = (output, place.partition, place.member, target.address)
 
         def read() -> Pointer | None:
-            place = (self._spec.pipeline, step, partition)
-            pointer = read_pointer(self._store, *place, member=member)
+            step = (self._spec.pipeline, place.step, place.partition)
+            pointer = read_pointer(self._store, *step, member=place.member)
             return pointer if pointer is not None and output in pointer.outputs else None
 
         is_file = isinstance(target, PlainFile)
@@ -134,8 +185,8 @@ class _Publisher:
             return Published(*names, State.FAILED, " ".join(str(error).split()))
         return Published(*names, state)
 
-    def _target(self, step: str, output: str, partition: str, member: str) -> Target:
-        spec = self._spec.steps[step]
+    def _target(self, place: _Place, output: str) -> Target:
+        spec, (_step, partition, member) = self._spec.steps[place.step], place
         if spec.outputs[output].format == "files":
             return PlainFile(self._store, self._spec.pipeline, output, partition, member)
         # Only here: deltalake takes a while to import, and most outputs are plain files.

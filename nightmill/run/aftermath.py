@@ -6,9 +6,11 @@ import platform
 
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError
+from nightmill.publish.publish import publish_committed
 from nightmill.run.status import StepState, StepStatus
 from nightmill.spec.amended import first_record
 from nightmill.spec.held import review_line
+from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.store.amend import amend
 from nightmill.store.history import prefix_of
@@ -17,11 +19,12 @@ from nightmill.store.interface import Store
 BY = "nightmill run"
 
 
-def amend_death(store: Store, status: StepStatus) -> None:
+def amend_death(store: Store, spec: PipelineSpec, status: StepStatus) -> None:
     """Give the record of a dead attempt its end, and the status what the record then says.
 
     What the attempt left behind may say more than its exit code: that a cell had failed before, or
-    that it had committed. A store that cannot be written to is told in the status.
+    that it had committed, which then is published as well. A store that cannot be written to is
+    told in the status.
     """
     run = status.planned.run
     cause = Cause(status.cause)
@@ -33,6 +36,8 @@ def amend_death(store: Store, status: StepStatus) -> None:
         status.message += f" (and its record could not be amended: {error.problem})"
     else:
         _take_over(status, record)
+        if record.committed:
+            status.warnings += publish_committed(store, spec, record)
 
 
 def _take_over(status: StepStatus, record: Record) -> None:

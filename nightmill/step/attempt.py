@@ -283,7 +283,7 @@ class Attempt:
         """Complete the record of this very attempt, which committed and then was cut off."""
         self._desk.kept.read_back()
         found = self._desk.kept.record
-        if not found.committed:
+        if not (found.committed and found.state is AttemptState.SUCCEEDED):
             self._desk.kept.note(
                 outputs=describe_outputs(self._desk.store, committed.outputs),
                 committed=True,
@@ -291,5 +291,6 @@ class Attempt:
                 state=AttemptState.SUCCEEDED,
                 ended_at=found.ended_at or committed.committed_at,  # an approval comes later
             )
-            self._publish()
+        self._publish()  # it may have been cut off in the middle of that
+        if self._desk.kept.record != found:
             self._desk.kept.write()

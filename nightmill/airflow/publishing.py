@@ -1,0 +1,32 @@
+"""Publishing on the worker: what a pod has committed, and died before it could publish it.
+
+A worker that may read the store, and not write to it, says in its log what completes it.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from nightmill.errors import SpecError, UsageError
+from nightmill.publish.publish import Committed, publish_committed
+from nightmill.spec.pipeline import PipelineSpec
+from nightmill.spec.project import Project
+from nightmill.store.interface import Store
+
+log = logging.getLogger(__name__)
+
+
+def spec_of(project: Path, pipeline: str) -> PipelineSpec | None:
+    """Return what the project says of a pipeline; None, and a line in the log, if it cannot."""
+    try:
+        return Project.load(project).pipeline(pipeline).spec
+    except (UsageError, SpecError) as error:
+        log.warning("What is published is not known: %s", error)
+        return None
+
+
+def publish(store: Store, project: Path, committed: Committed) -> None:
+    """Publish what is current of a step; what could not be published stands in the log."""
+    for text in publish_committed(store, spec_of(project, committed.pipeline), committed):
+        log.warning("%s", text)
