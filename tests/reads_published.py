@@ -2,13 +2,16 @@
 
 A script of its own that runs in the kernel's environment, where readers work: polars and pandas
 are there. deltalake is the runner's, and comes behind the kernel's own libraries. Its one argument
-is JSON: `way`, `address`, `options` (object_store's names) and `packages` (the runner's).
+is JSON: `way`, `address`, `options` (object_store's names), `packages` (the runner's), `where` (the
+command that tells the address of what is current) and `reads` (a file that grows by each read).
 """
 
 import json
 import os
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 ORDER = json.loads(sys.argv[1])
 sys.path.append(ORDER["packages"])
@@ -23,10 +26,15 @@ from pyarrow.fs import LocalFileSystem, S3FileSystem  # noqa: E402
 ADDRESS, OPTIONS = ORDER["address"], ORDER["options"]
 
 
-def filesystem():
+def current():
+    """Ask where the current version is."""
+    return subprocess.run(ORDER["where"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def filesystem(address):
     """Open the file system that pyarrow reads from, and the path on it."""
     if not OPTIONS:
-        return LocalFileSystem(), ADDRESS
+        return LocalFileSystem(), address
     opened = S3FileSystem(
         access_key=OPTIONS["aws_access_key_id"],
         secret_key=OPTIONS["aws_secret_access_key"],
@@ -34,12 +42,12 @@ def filesystem():
         scheme="http",
         region=OPTIONS["aws_region"],
     )
-    return opened, ADDRESS.removeprefix("s3://")
+    return opened, address.removeprefix("s3://")
 
 
-def dataset():
-    """Open the folder as a dataset of Hive's style."""
-    opened, path = filesystem()
+def dataset(address=ADDRESS):
+    """Open a file, or a folder as a dataset of Hive's style."""
+    opened, path = filesystem(address)
     return ds.dataset(path, filesystem=opened, format="parquet", partitioning="hive")
 
 
@@ -65,16 +73,16 @@ def by_duckdb_itself():
         ).to_arrow_table()
 
 
-def by_pandas():
-    """Let pandas read the folder."""
-    opened, path = filesystem()
+def by_pandas(address=ADDRESS):
+    """Let pandas read a file or folder."""
+    opened, path = filesystem(address)
     return pa.Table.from_pandas(pd.read_parquet(path, filesystem=opened))
 
 
-def by_polars():
-    """Let polars read the folder."""
+def by_polars(address=f"{ADDRESS}/"):
+    """Let polars read a file or folder."""
     options = {"storage_options": OPTIONS} if OPTIONS else {}
-    found = pl.scan_parquet(f"{ADDRESS}/", hive_partitioning=True, **options)
+    found = pl.scan_parquet(address, hive_partitioning=True, **options)
     return found.collect().to_arrow()
 
 
@@ -83,6 +91,10 @@ WAYS = {
     "pyarrow": lambda: dataset().to_table(),
     "polars": by_polars,
     "duckdb": lambda: by_duckdb(dataset()) if OPTIONS else by_duckdb_itself(),
+    "where, pandas": lambda: by_pandas(current()),
+    "where, pyarrow": lambda: dataset(current()).to_table(),
+    "where, polars": lambda: by_polars(current()),
+    "where, duckdb": lambda: by_duckdb(dataset(current())),
     "delta, pandas": lambda: pa.Table.from_pandas(table().to_pandas()),
     "delta, pyarrow": lambda: table().to_pyarrow_table(),
     "delta, polars": lambda: pl.read_delta(ADDRESS, storage_options=OPTIONS or None).to_arrow(),
@@ -103,6 +115,8 @@ def main() -> None:
             errors.append(f"{type(error).__name__}: {str(error)[:200]}")
             continue
         reads += 1
+        with Path(ORDER["reads"]).open("a") as counted:
+            counted.write(".")
         ids, seen = found["id"].to_pylist(), set(found["run"].to_pylist())
         if sorted(ids) != list(range(ORDER["rows"])) or len(seen) != 1:
             mixed.append([len(ids), sorted(seen)])

@@ -130,6 +130,8 @@ def test_locks_name_no_index(lock):
         ("iam-airflow.json", "s3:PutObject", f"{OWN}/{NOTEBOOK}", "Allow"),
         ("iam-airflow.json", "s3:PutObject", f"{OWN}/outputs/scores/scores.parquet", "nothing"),
         ("iam-airflow.json", "s3:PutObject", POINTER, "nothing"),
+        ("iam-airflow.json", "s3:PutObject", "data/flight_delays/scores/partition=d/s.pq", "Allow"),
+        ("iam-airflow.json", "s3:DeleteObject", "data/other/scores/partition=d/s.pq", "Allow"),
         ("iam-airflow.json", "s3:DeleteObject", f"{OWN}/{RECORD}", "nothing"),
         ("iam-airflow.json", "s3:DeleteObject", active_key(OWN), "Allow"),
         ("iam-airflow.json", "s3:GetObject", f"{index_prefix('other')}/e.json", "Allow"),
@@ -150,7 +152,7 @@ def test_locks_name_no_index(lock):
     ],
 )
 def test_policies_reach_just_the_keys_that_are_needed(policy, action, key, effect):
-    """A step reads every pipeline's outputs and writes its own pipeline's; Airflow only amends."""
+    """A step reads all outputs and writes its own pipeline's; Airflow amends and publishes."""
     assert _effect(policy, action, f"{STORE}/{key}") == effect
 
 

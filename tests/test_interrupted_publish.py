@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nightmill.airflow import publishing
 from nightmill.airflow.outcome import Outcome
 from nightmill.run.aftermath import amend_death
 from nightmill.run.plan import PlannedStep
@@ -112,6 +113,17 @@ def test_whoever_comes_next_publishes_what_has_committed(site, cli, come):
     """No reader of the plain address is left with the old version, or with none."""
     come(site, cli)
     check_published(site.open(), (NEW, 1))
+
+
+def test_a_worker_that_cannot_publish_still_knows_what_has_committed(site, monkeypatch, caplog):
+    """Not even a missing library makes a committed step run again."""
+
+    def fail(*_arguments: object) -> None:
+        raise ImportError("No module named 'deltalake'")
+
+    monkeypatch.setattr(publishing, "publish_committed", fail)
+    assert Outcome(described(site, NEW, 2), Path(site.root)).committed()["committed"]
+    assert f"`nightmill repair {PIPELINE} --partition {DAY}` completes it" in caplog.text
 
 
 def test_a_run_that_cannot_complete_a_publish_says_what_does(site, cli):

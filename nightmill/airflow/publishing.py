@@ -28,5 +28,10 @@ def spec_of(project: Path, pipeline: str) -> PipelineSpec | None:
 
 def publish(store: Store, project: Path, committed: Committed) -> None:
     """Publish what is current of a step; what could not be published stands in the log."""
-    for text in publish_committed(store, spec_of(project, committed.pipeline), committed):
+    try:
+        told = publish_committed(store, spec_of(project, committed.pipeline), committed)
+    except Exception as error:  # noqa: BLE001 - such as no deltalake here; the commit stands
+        command = f"nightmill repair {committed.pipeline} --partition {committed.partition}"
+        told = (f"committed, but not published: {error!r}; `{command}` completes it",)
+    for text in told:
         log.warning("%s", text)

@@ -19,6 +19,7 @@ from nightmill.cli import (
     run,
     step,
     versions,
+    where,
 )
 from nightmill.cli.program import new_program
 from nightmill.cli.terminal import say
@@ -33,6 +34,7 @@ app.command("replay")(replay.replay)
 app.command("review")(review.review)
 app.command("amend")(amend.amend)
 app.command("sweep")(amend.sweep)
+app.command("where")(where.where)
 app.command("versions")(versions.versions)
 app.command("rollback")(versions.rollback)
 app.command("promote")(versions.promote)

@@ -13,7 +13,7 @@ from rich.text import Text
 from nightmill.cli.options import StoreOption, acting, open_chosen, spec_here
 from nightmill.cli.terminal import add_row, address, new_table, print_table, say, size
 from nightmill.errors import EXIT_FAILED, UsageError
-from nightmill.publish.publish import publish_current, warnings
+from nightmill.publish.publish import publish_committed
 from nightmill.spec.held import standing
 from nightmill.spec.problems import shown, suggest
 from nightmill.spec.record import AttemptState
@@ -48,7 +48,7 @@ def versions(
     Versions with the same digest have the same bytes.
     """
     opened = open_chosen(store)
-    pipeline, name = _split(opened, output)
+    pipeline, name = split_output(opened, output)
     found = _of_members(_find(opened, pipeline, name, partition), member)
     first = found[0].found[0].record
     say(Text(f"{pipeline}.{name} {first.partition}", style="bold"), f" of the step {first.step}")
@@ -108,7 +108,7 @@ def _decide(
     reason: str,
     member: str | None,
 ) -> None:
-    pipeline, name = _split(store, output)
+    pipeline, name = split_output(store, output)
     found = _of_members(find_versions(store, pipeline, name, partition), member)
     chosen = [(one, one.choose(to)) for one in found]
     move = Move(kind=kind, by=acting(), reason=reason)
@@ -126,7 +126,9 @@ def _decide(
         _say_decided(store, one, pointer)
     if prepared:
         say("Steps that have read it are not run again; where that matters, run them with --rerun.")
-        _publish(store, [pointer for _one, pointer in prepared])
+    # Also what is current already: a decision may have been cut off before it was published.
+    before = [one.current.pointer for one, version in chosen if version.is_current]
+    _publish(store, [*filter(None, before), *(pointer for _one, pointer in prepared)])
 
 
 def _publish(store: Store, pointers: Sequence[Pointer]) -> None:
@@ -140,21 +142,14 @@ def _publish(store: Store, pointers: Sequence[Pointer]) -> None:
         command = f"nightmill repair {first.pipeline} --partition {first.partition}"
         say(f"To publish it where its outputs are published, run `{command}` in the project.")
         return
-    told = [
-        text
-        for one in pointers
-        for text in warnings(
-            publish_current(store, spec, step=one.step, partition=one.partition, member=one.member),
-            one.pipeline,
-        )
-    ]
+    told = [text for one in pointers for text in publish_committed(store, spec, one)]
     for text in told:
         say(Text("warning: ", style="yellow"), text)
     if told:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _split(store: Store, output: str) -> tuple[str, str]:
+def split_output(store: Store, output: str) -> tuple[str, str]:
     """Return pipeline and output; raises UsageError for what is no output of anything that ran."""
     pipeline, dot, name = output.rpartition(".")
     known = history.pipelines(store)

@@ -1,0 +1,52 @@
+"""Where the current version of an output is: an address whose bytes never change.
+
+Whoever reads there sees one version whole, however often it is replaced meanwhile, and needs to
+know neither the step nor the project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nightmill.errors import UsageError
+from nightmill.spec.problems import shown
+from nightmill.store.interface import Store
+from nightmill.store.keys import decode, encode
+from nightmill.store.pointer import Pointer, read_current
+
+_LOOKED_BACK = 1000  # partitions that lack the output, where none is named
+
+
+def current_pointers(
+    store: Store, pipeline: str, output: str, partition: str | None = None
+) -> list[Pointer]:
+    """Read what is current of an output: one pointer, or one for each member, by their names.
+
+    Without a partition that of the newest which has committed the output. An output that has moved
+    to another step is what was committed last. Raises UsageError where there is none.
+    """
+    root = f"current/{encode(pipeline)}"
+    steps = [f"{root}/{step}" for step in store.children(root)]
+    names = [encode(partition)] if partition is not None else _newest_first(store, steps)
+    for name in names[:_LOOKED_BACK]:
+        committed = (one for step in steps for one in _of_partition(store, f"{step}/{name}"))
+        found = [one for one in committed if output in one.outputs]
+        if found:
+            last = max(found, key=lambda one: one.committed_at)
+            return [one for one in found if one.step == last.step]
+    raise UsageError(
+        f"nothing is current of {shown(output)}" + (f" for {partition}" if partition else ""),
+        where=f"{pipeline} in {store.url}",
+        advice="`nightmill versions` lists what was stored; `nightmill runs` tells what ran",
+    )
+
+
+def _newest_first(store: Store, steps: Sequence[str]) -> list[str]:
+    names = {name.removesuffix(".json") for step in steps for name in store.children(step)}
+    return sorted(names, key=decode, reverse=True)
+
+
+def _of_partition(store: Store, prefix: str) -> Iterator[Pointer]:
+    keys = [f"{prefix}.json", *(f"{prefix}/{name}" for name in store.children(prefix))]
+    pointers = (read_current(store, key).pointer for key in keys)
+    return (one for one in pointers if one is not None)
