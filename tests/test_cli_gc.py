@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from nightmill.store.doomed import doomed
 from nightmill.store.open import open_store
@@ -169,7 +173,7 @@ def test_rules_that_are_no_rules_are_found_by_check(cli, folder, keep, says):
 def test_scratch_lists_and_then_removes_what_attempts_left(cli, tmp_path, monkeypatch):
     """Folders older than a week are listed with their size; --delete removes them."""
     monkeypatch.setenv("NIGHTMILL_SCRATCH", str(tmp_path))
-    assert "No attempt left a folder" in cli("gc", "--scratch").out
+    assert "No attempt or replay left a folder" in cli("gc", "--scratch").out
     left = tmp_path / "nightmill-abc"
     left.mkdir()
     (left / "notebook.ipynb").write_bytes(b"x" * 2048)
@@ -182,3 +186,39 @@ def test_scratch_lists_and_then_removes_what_attempts_left(cli, tmp_path, monkey
     assert "No attempt" in cli("gc", "--scratch", "--older-than", "9d").out
     assert "deleted" in cli("gc", "--scratch", "--delete").out
     assert not left.exists()
+
+
+def test_scratch_clears_old_replays_of_the_project(cli, folder, monkeypatch):
+    """A replay in which nothing changed for a week goes; one that somebody works in stays."""
+    monkeypatch.setenv("NIGHTMILL_SCRATCH", str(folder / "scratch"))
+    old, used = (folder / ".nightmill" / "replays" / name for name in ("old", "used"))
+    then = time.time() - 8 * 86400
+    for replay in (old, used):
+        (replay / "score" / "store").mkdir(parents=True)
+        (replay / "score" / "copy.ipynb").write_text("{}")
+        for path in (*replay.rglob("*"), replay):
+            os.utime(path, (then, then))
+    (used / "score" / "copy.ipynb").write_text("{} ")
+    said = cli("gc", "--scratch", "--delete").out
+    assert (".nightmill/replays/old" in said, "used" in said) == (True, False)
+    assert (old.exists(), used.exists()) == (False, True)
+
+
+def test_replaced_files_of_a_table_are_listed_with_the_rest(cli, store):
+    """They stand in the same table, with their pipeline, and --delete reports their bytes."""
+    address = store.address("data/flights/scores")
+    for number in (1, 2):
+        write_deltalake(address, pa.table({"run": [number]}), mode="overwrite")
+    (replaced,) = DeltaTable(address, version=0).file_uris()
+    log = Path(address, "_delta_log", "00000000000000000001.json")
+    ago = int((time.time() - 8 * 86400) * 1000)
+    log.write_text(
+        re.sub(r'"deletionTimestamp":\d+', f'"deletionTimestamp":{ago}', log.read_text())
+    )
+    os.utime(replaced, (ago / 1000, ago / 1000))
+    row = next(line for line in cli("gc").out.splitlines() if line.startswith("table file"))
+    assert row.split()[2:5] == ["flights", "1", "1"]
+    assert "no part of the table for 7d" in row
+    assert cli("gc", "--delete").code == 0
+    assert not Path(replaced).exists()
+    assert DeltaTable(address).to_pyarrow_table()["run"].to_pylist() == [2]

@@ -112,6 +112,8 @@ def test_locks_name_no_index(lock):
         ("iam-step.json", "s3:DeleteObject", doomed_key(OWN), "nothing"),
         ("iam-gc.json", "s3:GetObject", f"{OWN}/{RECORD}", "Allow"),
         ("iam-gc.json", "s3:GetObject", POINTER, "Allow"),
+        ("iam-gc.json", "s3:GetObject", "data/p/table/_delta_log/0.json", "Allow"),
+        ("iam-gc.json", "s3:GetObject", "data/p/scores/partition=d/s.pq", "nothing"),
         ("iam-gc.json", "s3:PutObject", f"{OWN}/{RECORD}", "nothing"),
         ("iam-gc.json", "s3:DeleteObject", f"{OWN}/{RECORD}", "Allow"),
         ("iam-gc.json", "s3:PutObject", POINTER, "nothing"),

@@ -110,6 +110,17 @@ def test_nothing_is_asked_twice_within_two_seconds(local, clock):
     assert len(counted.calls) == calls + 2  # the marks, and the first page of the entries
 
 
+def test_what_has_expired_is_asked_at_once(local, clock):
+    """Whoever changed something himself sees it in the next look, two seconds or not."""
+    fill(local, 10, with_records=False)
+    index = Index(local, clock=clock)
+    index.attempts("flights")
+    note(local, fresh())
+    clock.now += 0.1
+    index.expire()
+    assert index.attempts("flights")[0].run == "fresh-0"
+
+
 def test_a_refresh_that_brings_nothing_changes_nothing(local, clock):
     """The same tuple comes back, so that whoever made something of it need not do so again."""
     fill(local, 10, with_records=False)

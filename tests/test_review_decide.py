@@ -270,7 +270,14 @@ def test_a_name_that_is_given_does_not_replace_the_one_signed_in(local):
 
 def test_lists_know_of_a_decision_at_once(local, waiting):
     """The index has the attempt as committed when the form is answered."""
-    post(open_client(local), PAGE, DECIDE, verdict="approve")
+    client = open_client(local)
+
+    def standing() -> list[str]:
+        return [one["state"] for one in client.get("/api/runs").json()["rows"]]
+
+    assert standing() == ["held"]
+    post(client, PAGE, DECIDE, verdict="approve")
+    assert standing() == ["succeeded"]
     (line,) = Index(local).attempts(PIPELINE)
     assert (line.prefix, line.standing) == (prefix_of(waiting), "succeeded")
 

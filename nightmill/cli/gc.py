@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -23,10 +24,12 @@ from nightmill.cli.terminal import (
     size,
 )
 from nightmill.errors import EXIT_FAILED, NightmillError, UsageError
+from nightmill.publish.upkeep import collect_from_tables
+from nightmill.replay.stage import REPLAYS
 from nightmill.spec.problems import shown, suggest
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.retention import MAX_VERSIONS, Keep
-from nightmill.step.leftovers import leftovers, remove
+from nightmill.step.leftovers import Leftover, leftovers, remove, unchanged
 from nightmill.store import history
 from nightmill.store.collect import Collected, Fate, Order, collect
 from nightmill.store.interface import Store
@@ -58,7 +61,9 @@ def gc(
     each: Annotated[bool, typer.Option("--each", help="One line for each thing.")] = False,
     scratch: Annotated[
         bool,
-        typer.Option("--scratch", help="Of this machine's disk: what failed attempts left, 7d."),
+        typer.Option(
+            "--scratch", help="Of this machine's disk: what failed attempts and replays left, 7d."
+        ),
     ] = False,
     store: StoreOption = None,
 ) -> None:
@@ -79,7 +84,8 @@ def gc(
         acts=delete,
         grace=read_span(grace, "--grace"),
     )
-    has_problem = _print(opened, collect(opened, order), order, each=each)
+    found = chain(collect(opened, order), collect_from_tables(opened, order))
+    has_problem = _print(opened, found, order, each=each)
     if has_problem:
         raise typer.Exit(EXIT_FAILED)
 
@@ -153,10 +159,17 @@ def _print_end(sums: Mapping[tuple[str, str, str, Fate], tuple[int, Size]], orde
         say("Nothing was changed: --delete marks what may go, and deletes what was marked before.")
 
 
+def _replays(older_than: timedelta) -> Iterator[Leftover]:
+    try:
+        yield from unchanged(find_root(Path.cwd()) / REPLAYS, older_than)
+    except UsageError:  # no project here
+        return
+
+
 def _clear_scratch(older_than: timedelta, *, acts: bool) -> None:
-    found, failed = list(leftovers(older_than)), False
+    found, failed = [*leftovers(older_than), *_replays(older_than)], False
     if not found:
-        say("No attempt left a folder on this machine that is old enough.")
+        say("No attempt or replay left a folder on this machine that is old enough.")
         return
     table = new_table("folder", "files", "size", "last change", "")
     for one in found:

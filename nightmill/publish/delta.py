@@ -8,9 +8,11 @@ the same state, the table refuses the later, unless they are for different parti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -129,6 +131,26 @@ class Table:
                 advice="see that columns and types are those of the table (`evolution: add` lets "
                 "in new columns), and that the table is whole",
             ) from error
+
+
+def unneeded_files(store: Store, prefix: str, older_than: timedelta) -> list[str]:
+    """Name the files below a table's prefix that its state needs no more, or never knew.
+
+    Replaced for so long, or written so long ago by a publish that was cut off. Raises PublishError
+    for what is no table that can be read.
+    """
+    address, options = store.address(prefix), dict(store.library_options())
+    try:
+        found = DeltaTable(address, storage_options=options).vacuum(
+            retention_hours=math.ceil(older_than / timedelta(hours=1)),
+            enforce_retention_duration=False,  # ours may be shorter than the table's own week
+            dry_run=True,
+            full=True,
+        )
+    except Exception as error:
+        advice = "look at the table; `nightmill repair` publishes what is committed"
+        raise PublishError(_said(error), where=address, advice=advice) from error
+    return [f"{prefix}/{path}" for path in found]
 
 
 @dataclass(frozen=True)

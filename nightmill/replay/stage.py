@@ -32,6 +32,10 @@ _REDACTED = "[redacted: "  # as `step.redaction` writes it
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")  # how a record tells what JSON has not
 
 
+REPLAYS = ".nightmill/replays"
+"""Where replays live below a project's root, one folder for each."""
+
+
 @dataclass(frozen=True)
 class Replay:
     """A replay that is ready to run, in a folder of its own.
@@ -76,7 +80,7 @@ class Replay:
 
 def replay_folder(root: Path, name: str, record: Record) -> Path:
     """Name the folder of a replay; its name is that of the run that it is."""
-    return root / ".nightmill" / "replays" / name / record.step / record.member
+    return root / REPLAYS / name / record.step / record.member
 
 
 def set_up(

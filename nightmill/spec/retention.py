@@ -23,6 +23,8 @@ class Keep(Model):
     among them; `runs` is for those beyond, `failed` for attempts that never committed. `notebooks`
     and `spilled` are for these parts of an attempt that stays itself. An attempt that stays also
     keeps the inputs that it read, until it is older than `replays`. None is for as long as it.
+    `tables` is for files of Delta tables, from the commit on that replaced their rows: whoever
+    reads a former state of the table needs them. The rows themselves are in the versions.
     """
 
     runs: Duration = timedelta(days=90)
@@ -31,3 +33,4 @@ class Keep(Model):
     notebooks: Duration | None = None
     spilled: Duration | None = None
     replays: Duration | None = None
+    tables: Duration = timedelta(days=7)

@@ -1,4 +1,4 @@
-"""Scratch folders that attempts left on this machine: kept when the store did not take all.
+"""Folders left on this machine: of replays, and of attempts whose files the store did not take.
 
 Apart from the attempt because only housekeeping asks for them.
 """
@@ -19,7 +19,7 @@ from nightmill.step.scratch import PREFIX, disk_error, scratch_parent
 
 @dataclass(frozen=True)
 class Leftover:
-    """A folder of an attempt that is over: files, bytes, and when the last of them changed."""
+    """A folder that nobody is at work in: files, bytes, and when the last of them changed."""
 
     path: Path
     files: int
@@ -33,6 +33,15 @@ def leftovers(older_than: timedelta) -> Iterator[Leftover]:
         with suppress(OSError):  # gone meanwhile, or not ours to read
             found = _measure(path) if _is_ours(path) else None
             if found and datetime.now(UTC) - found.changed > older_than and not _is_held(path):
+                yield found
+
+
+def unchanged(parent: Path, older_than: timedelta) -> Iterator[Leftover]:
+    """Find the folders of a folder in which nothing changed for so long."""
+    for path in sorted(parent.glob("*")):
+        with suppress(OSError):
+            found = _measure(path) if _is_ours(path) else None
+            if found and datetime.now(UTC) - found.changed > older_than:
                 yield found
 
 

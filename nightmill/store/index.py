@@ -104,6 +104,10 @@ class Index:
         ended = self._book(pipeline).lines(running.listed_at)
         return self._merge(pipeline, running, ended)
 
+    def expire(self) -> None:
+        """Have the next look ask the store: for whoever has just changed what the index tells."""
+        self._running.expire()
+
     def summaries(self, lines: Sequence[Line]) -> Mapping[str, Summary]:
         """Read the summaries of attempts, by their prefixes.
 

@@ -52,6 +52,11 @@ class Running:
                 self._last = Snapshot(self._clock(), lines)
             return self._last
 
+    def expire(self) -> None:
+        """Have the next one who asks look again."""
+        with self._lock:
+            self._last = None
+
     def _list(self) -> Mapping[str, tuple[Line, ...]]:
         prefixes = list(marked_prefixes(self._store))
         new = [prefix for prefix in prefixes if prefix not in self._known]

@@ -145,6 +145,7 @@ def _decide(visit: Visit, form: Mapping[str, str]) -> str:
         record, is_behind = approved.record, bool(approved.warnings)
     else:
         record, is_behind = reject(store, prefix, decision), False
+    visit.site.index.expire()  # whoever decided looks at the lists next
     query = f"?{BEHIND}=1" if is_behind else ""
     return f"{visit.links.run(prefix)}{query}#{anchor_of(record)}"
 
