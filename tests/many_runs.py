@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from starlette.testclient import TestClient
+
 from nightmill.causes import SUMMARY, Cause
+from nightmill.review.access import OwnerAccess
+from nightmill.review.app import make_app
+from nightmill.review.site import Site
 from nightmill.spec.record import (
     AttemptState,
     CellRecord,
@@ -33,10 +38,12 @@ from nightmill.spec.record import (
 from nightmill.spec.summary import summarize
 from nightmill.store.active import mark
 from nightmill.store.history import prefix_of
+from nightmill.store.index import Index
 from nightmill.store.index_line import entry_key
+from nightmill.store.index_running import EVERY_S
 from nightmill.store.interface import Store
 from nightmill.store.open import open_store
-from tests.review_client import Asked, open_client
+from tests.review_client import Asked
 
 LAST_NIGHT = datetime(2013, 12, 31, 2, 30, tzinfo=UTC)
 STEPS = {"flights": ("features", "score", "report"), "taxis": ("load", "train")}
@@ -185,12 +192,15 @@ def _end(number: int) -> Iterator[tuple[str, object]]:
 def asked_for(folder: Path, size: int, path: str, *, after: str) -> Asked:
     """Ask for a page over so many attempts; return the store with the calls of that.
 
-    `after` is the page that was asked for before, by which the index is known.
+    `after` is the page that was asked for before, by which the index is known. Between the two it
+    gets too old to be shown again, and within a page nothing does, however slow this machine is.
     """
     store = Asked(open_store(f"store-{size}", base=folder))
     fill(store, size, with_records=False, threads=2)
-    client = open_client(store)
-    client.get(after)
+    site, moment = Site.open(store, OwnerAccess("Ada")), [0.0]
+    client = TestClient(make_app(replace(site, index=Index(store, clock=lambda: moment[-1]))))
+    assert client.get(after).status_code == 200
+    moment.append(EVERY_S)
     store.calls.clear()
     assert client.get(path).status_code == 200
     return store

@@ -2,6 +2,8 @@
 
 Records are made by hand with the real models, and noted by the store's own functions. All times are
 told from now, since lateness is: pipelines of `nightly` were due two hours ago, whatever the hour.
+"Now" is when the tests were collected, which a whole suite may have done long before: what is told
+of it has to hold for most of a day, and across midnight.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from tests.review_client import open_client
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # the index tells milliseconds
 DUE = NOW - timedelta(hours=2)
+ALIVE = NOW + timedelta(days=1)  # a heartbeat that is fresh whenever a page is asked for
 _HASH = "0" * 64
 _SECOND = 10**6
 

@@ -14,7 +14,7 @@ from nightmill.spec.summary import Standing
 from nightmill.store.index_line import Line
 from nightmill.store.open import open_store
 from tests.many_runs import asked_for, fill, lists_runs
-from tests.past_nights import NOW, Morning
+from tests.past_nights import ALIVE, NOW, Morning
 from tests.review_client import Asked, Viewer, open_client
 
 BEGAN = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
@@ -136,8 +136,7 @@ def nights(tmp_path_factory):
             after = began + timedelta(minutes=2)
             made.attempt("flights", day, "score", began=after, member=member, bundle=bundle, **ends)
     made.attempt("taxis", "x", "load", run="dead", began=NOW - 2 * hour, ends=False)
-    beat = NOW + hour
-    made.attempt("taxis", "y", "load", run="alive", began=NOW - hour, ends=False, heartbeat=beat)
+    made.attempt("taxis", "y", "load", run="alive", began=NOW - hour, ends=False, heartbeat=ALIVE)
     made.attempt("taxis", "z", "load", run="young", began=datetime.now(UTC), ends=False)
     return made
 

@@ -7,7 +7,7 @@ import pytest
 from nightmill.causes import Cause
 from nightmill.store.keys import code_key, encode
 from tests.many_runs import asked_for, lists_runs
-from tests.past_nights import DUE, NOW, Morning, night, nightly
+from tests.past_nights import ALIVE, DUE, NOW, Morning, night, nightly
 from tests.review_client import Viewer
 
 OWNED = "owner: mobility"
@@ -42,7 +42,7 @@ def morning(tmp_path_factory):
     run_night(made, "half", 0, "ingest")
     run_night(made, "held", 0, *both, held=True)
     run_night(made, "silent", 0, *both, ends=False, heartbeat=NOW - timedelta(hours=1))
-    run_night(made, "busy", 0, *both, ends=False, heartbeat=NOW + timedelta(hours=1))
+    run_night(made, "busy", 0, *both, ends=False, heartbeat=ALIVE)
     run_night(made, "retried", 0, *both, fails=Cause.EVICTED)
     run_night(made, "retried", 0, "score", number=2, began=DUE + timedelta(minutes=20))
     # A night that failed, and whose step somebody ran again by hand.

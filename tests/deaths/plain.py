@@ -17,6 +17,9 @@ from tests.deaths.way import Way, authors_cells
 
 _END_S = 60
 _OUT = "out.ipynb"
+# What a script starts with "&" ignores SIGINT, and so do its children: papermill below tests that
+# run in the background would never hear of Ctrl-C.
+_HEARS_INTERRUPTS = ("env", "--default-signal=INT")
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,11 @@ def _start(way: Way, project: ProjectFiles, surrounding: Surrounding, kernels: P
     out = f"s3://{surrounding.ground.s3.bucket}/{surrounding.prefix}/{_OUT}"
     target = out if surrounding.store else _local_out(surrounding)
     papermill = Path(sys.executable).with_name("papermill")
-    command = [*surrounding.wrap, str(papermill), "in.ipynb", str(target), "-k", KERNEL]
+    command = [*surrounding.wrap, *_HEARS_INTERRUPTS, str(papermill), "in.ipynb", str(target)]
     env = {"NM_DEATH": str(folder), TOKEN: token, "JUPYTER_PATH": str(kernels)}
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(
-            [*command, "--no-progress-bar", *way.plain.arguments],
+            [*command, "-k", KERNEL, "--no-progress-bar", *way.plain.arguments],
             cwd=folder,
             env={**project.env, **env, **surrounding.env},
             stdin=subprocess.DEVNULL,

@@ -134,7 +134,8 @@ def test_times_are_the_pipelines_wherever_the_reader_is(office, page):
     """Case 22: a reader in Tokyo reads New York's times, which say so."""
     assert page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone") == "Asia/Tokyo"
     page.goto(f"{office.address}/runs/{office.attempt('flights', 'score')}")
-    expect(page.locator("main time").first).to_contain_text(re.compile(r"02:3\d E[SD]T"))
+    local = re.compile(r"0[23]:3\d E[SD]T")  # one night a year has no 02:31
+    expect(page.locator("main time").first).to_contain_text(local)
     notebook = page.frame_locator("iframe").locator("header")
     expect(notebook).to_contain_text("times in America/New_York")
 
