@@ -26,6 +26,7 @@ from urllib.parse import quote
 import duckdb
 
 from nightmill.audit.context import AuditContext
+from nightmill.audit.csv_options import csv_fault, csv_options, has_header
 from nightmill.audit.finding import one_line
 from nightmill.audit.watch import watch
 from nightmill.causes import Cause
@@ -185,15 +186,23 @@ def _source(files: Sequence[str]) -> str:
 def _as_parquet(table: Table, path: Path, work: Path) -> Table:
     """Turn delimited text or JSON lines into Parquet; all rows are read to find the types."""
     inner = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
-    is_json = inner.suffix.lower() in _JSON
-    reader, header = ("read_json", "") if is_json else ("read_csv", ", header=true")
-    options = f"sample_size=-1, hive_partitioning=false{header}"
+    suffix = inner.suffix.lower()
     copy = work / "converted.parquet"
     (link,) = table.parts
-    table.connection.execute(
-        f"COPY (SELECT * FROM {reader}({literal(link)}, {options})) TO {literal(str(copy))}"
-        " (FORMAT parquet)"
-    )
+    reader = "read_json" if suffix in _JSON else "read_csv"
+    options = "sample_size=-1, hive_partitioning=false" if suffix in _JSON else csv_options(suffix)
+    if suffix not in _JSON and not has_header(table.connection, literal(link)):
+        raise UnreadableOutputError("cannot be read: there is no header in the first line")
+    try:
+        table.connection.execute(
+            f"COPY (SELECT * FROM {reader}({literal(link)}, {options})) TO {literal(str(copy))}"
+            " (FORMAT parquet)"
+        )
+    except duckdb.InvalidInputException as error:
+        fault = None if suffix in _JSON else csv_fault(table.connection, literal(link), suffix)
+        if fault is None:
+            raise
+        raise UnreadableOutputError(f"cannot be read: {fault}") from error
     return Table(table.connection, {str(copy): path.name}, _source([str(copy)]))
 
 

@@ -1,0 +1,85 @@
+"""How delimited text is read: by RFC 4180, as every reader of an output reads it.
+
+DuckDB's sniffer guesses more: it takes `#` for a comment, `;` for a delimiter, skips what it takes
+for a preamble, and makes one column of a table with a line that is too short. Here the name of the
+file says the delimiter, the first line is the header, and each line after it is a row. Only the
+types are still found by looking, at all rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import duckdb
+
+from nightmill.audit.finding import counted
+from nightmill.spec.problems import shown
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_LINE = re.compile(r"CSV Error on Line: (\d+)\nOriginal Line: (.*?)\n", re.DOTALL)
+_FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
+
+
+def csv_options(suffix: str) -> str:
+    """Return the options of read_csv for a file of that suffix, `.csv` or `.tsv`."""
+    return f"{_dialect(suffix)}, header=true, sample_size=-1, hive_partitioning=false"
+
+
+def csv_fault(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str | None:
+    """Say what the sniffer does not: which line of a file is no row; None where none is found.
+
+    `file` is the file's path, quoted for SQL. A line break between quotes begins no line.
+    """
+    header = _header(connection, file)
+    if header is None:
+        return "there is no header in the first line"
+    if header.count('"') % 2:
+        return None  # a name goes on in the next line
+    names = next(csv.reader([header], delimiter=_DELIMITERS[suffix.lower()]))
+    columns = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(len(names)))
+    options = f"{_dialect(suffix)}, header=true, auto_detect=false"
+    try:
+        connection.execute(
+            f"SELECT count(*) FROM read_csv({file}, {options}, columns={{{columns}}})"
+        )
+    except duckdb.InvalidInputException as error:
+        return _described(str(error))
+    return None
+
+
+def has_header(connection: duckdb.DuckDBPyConnection, file: str) -> bool:
+    """Tell whether the first line is one: DuckDB would look for the header further down."""
+    return _header(connection, file) is not None
+
+
+def _header(connection: duckdb.DuckDBPyConnection, file: str) -> str | None:
+    """Return the first line as it is; of a name with a line break in it, what is before that."""
+    whole_lines = "delim='\x01', quote='', escape='', comment='', header=false, strict_mode=false"
+    found = connection.execute(
+        f"SELECT line FROM read_csv({file}, {whole_lines}, auto_detect=false,"
+        " columns={'line': 'VARCHAR'}, parallel=false) LIMIT 1"
+    ).fetchone()
+    return found[0] if found else None
+
+
+def _dialect(suffix: str) -> str:
+    delimiter = _DELIMITERS[suffix.lower()]
+    return (
+        f"delim='{delimiter}', quote='\"', escape='\"', comment='', skip=0, strict_mode=true,"
+        " null_padding=false, ignore_errors=false"
+    )
+
+
+def _described(error: str) -> str | None:
+    line = _LINE.search(error)
+    if line is None:
+        return "its lines end in different ways" if "invalid state" in error else None
+    place = f"line {line[1]} ({shown(line[2])})"
+    if fields := _FIELDS.search(error):
+        wanted, found = int(fields[1]), int(fields[2])  # DuckDB counts no further than one more
+        has = "more fields" if found > wanted else counted(found, "field")
+        return f"{place} has {has}, the header has {wanted}"
+    if "unterminated quote" in error:
+        return f"{place} has a quote that does not end where its field ends"
+    return None
