@@ -28,6 +28,7 @@ environment:
 default_pool: small
 pod_deadline: 6h
 review_url: https://review.example.com/nights/
+sweep_every: 1h
 pools:
   small: {next: highmem}
   highmem:
@@ -78,6 +79,7 @@ def test_everything(load):
     assert (secret.secret, secret.key, secret.value) == ("nightmill-s3", "access-key-id", None)
     assert platform.pod_deadline == timedelta(hours=6)
     assert platform.review_url == "https://review.example.com/nights"
+    assert platform.sweep_every == timedelta(hours=1)
     pool = platform.pools["highmem"]
     largest = pool.largest
     assert (largest.cpu_millicores, largest.memory_bytes, largest.gpu) == (1000, 8 * 1024**3, 2)
@@ -113,6 +115,7 @@ def test_the_least(load):
     platform = load("store: .nightmill/store\n")
     assert (platform.launcher, platform.image, platform.pools) == ("local", IMAGE_VARIABLE, {})
     assert platform.service_account_token is False
+    assert platform.sweep_every == timedelta(minutes=15)
     pool = load(PODS + "pools: {default: {}}\n").pools["default"]
     assert (pool.cpu_millicores, pool.memory_bytes, pool.node_selector) == (1000, 1024**3, {})
     assert (pool.schedule_timeout, pool.startup_timeout) == (
@@ -180,6 +183,10 @@ BAD = {
     "service account": ("store: a\nservice_account: a_b\n", 2, "service_account", "Kuber", ""),
     "empty image": ('store: a\nimage: ""\n', 2, "image", "no image", "nightmill_image"),
     "review url": ("store: a\nreview_url: me@x\n", 2, "review_url", "no address", "https"),
+    "sweep without unit": ("store: a\nsweep_every: 15\n", 2, "sweep_every", "span", "or `never`"),
+    "sweep by null": ("store: a\nsweep_every:\n", 2, "sweep_every", "nothing is no", "`never`"),
+    "sweep typo": ("store: a\nsweep_every: nevr\n", 2, "sweep_every", "`nevr`", "`never`"),
+    "sweep too often": ("store: a\nsweep_every: 59s\n", 2, "sweep_every", "too often", "1m or"),
     "secret by value": (
         "store: a\nenvironment:\n  DB_PASSWORD: hunter2\n",
         3,
@@ -385,6 +392,17 @@ pools:
     pool = platform.pools["default"]
     assert (pool.selector, pool.next) == ({"x": "over"}, None)
     assert (pool.largest.cpu_millicores, pool.largest.memory_bytes) == (2000, None)
+
+
+@pytest.mark.parametrize(
+    ("base", "over", "minutes"),
+    [("30m", "never", None), ("never", "2m", 2), ("never", "null", 15), ("1m", "{}", 1)],
+)
+def test_sweeping_in_an_overlay(load, base, over, minutes):
+    """`never` ends it in an environment; null, as for every key, takes the base's word away."""
+    text = f"sweep_every: {over}\n" if over != "{}" else "{}\n"
+    platform = load(f"store: a\nsweep_every: {base}\n", "prod", prod=text)
+    assert platform.sweep_every == (None if minutes is None else timedelta(minutes=minutes))
 
 
 OVERLAID = {

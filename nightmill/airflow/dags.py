@@ -1,7 +1,8 @@
 """DAGs from a plan: the one place where pipelines become Airflow's own objects.
 
 One DAG a pipeline, one task a step, named alike, and one more behind a step whose outputs need a
-review (see `review`). What each run is for is decided in `partition`.
+review (see `review`). What each run is for is decided in `partition`. Beside them there is one DAG
+that is no pipeline's (see `housekeeping`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from airflow.sdk import DAG, BaseOperator, Param, get_parsing_context
 
 from nightmill.airflow import alerts
 from nightmill.airflow.assets import after_schedule, output_asset
+from nightmill.airflow.housekeeping import DAG_ID, make_housekeeping
 from nightmill.airflow.local import LocalStepOperator
 from nightmill.airflow.members import announce_members, map_members
 from nightmill.airflow.partition import PARTITION
@@ -34,13 +36,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def load_dags(folder: Path) -> dict[str, DAG]:
-    """Make the DAG of every sound pipeline of the project around this folder, by name.
+    """Make the DAG of every sound pipeline of the project around this folder, and housekeeping.
 
-    Broken pipelines are left out here; `raise_errors` tells of them. A task asks for its own DAG
-    only. Raises SpecError where platform.yaml is wrong.
+    Returns them by name. Broken pipelines are left out here; `raise_errors` tells of them. A task
+    asks for its own DAG only. Raises SpecError where platform.yaml is wrong.
     """
-    plan = make_plan(folder, get_parsing_context().dag_id)
-    return {one.pipeline.name: build_dag(plan, one) for one in plan.pipelines}
+    only = get_parsing_context().dag_id
+    plan = make_plan(folder, only)
+    found = {one.pipeline.name: build_dag(plan, one) for one in plan.pipelines}
+    if only in (None, DAG_ID) and (housekeeping := make_housekeeping(plan)):
+        found[DAG_ID] = housekeeping
+    return found
 
 
 def raise_errors(folder: Path) -> None:

@@ -24,13 +24,15 @@ from nightmill.spec.names import Name
 from nightmill.spec.pipeline import EnvironmentName
 from nightmill.spec.problems import Fault, Faults, fail_if, shown, suggest
 from nightmill.spec.secret_names import looks_secret
-from nightmill.spec.units import Duration
+from nightmill.spec.units import Duration, parse_duration
 from nightmill.spec.validation import validate
 from nightmill.spec.yaml_source import YamlSource, read_yaml
 
 FILE = "platform.yaml"
 ENVIRONMENT_VARIABLE = "NIGHTMILL_ENV"
 IMAGE_VARIABLE = "{{ var.value.nightmill_image }}"
+NEVER = "never"
+SWEEP_LEAST = timedelta(minutes=1)
 SET_BY_US = ("HOME", "TMPDIR", "NIGHTMILL_SCRATCH", "NIGHTMILL_IMAGE", "NIGHTMILL_POOL")
 
 Launcher = Literal["local", "kubernetes", "eks"]
@@ -129,8 +131,25 @@ def _check_review_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _read_sweep_every(raw: Any) -> timedelta | None:
+    """Read how often; "never" is a word, since null in an overlay means the default again."""
+    if raw == NEVER:
+        return None
+    try:
+        every = parse_duration(raw)
+    except Faults as faults:
+        problem = faults.faults[0].problem
+        raise Faults([Fault(problem, f"write it like 15m or 1h, or `{NEVER}`")]) from None
+    if every < SWEEP_LEAST:
+        raise Faults([Fault(f"{shown(raw)} is too often", f"write 1m or more, or `{NEVER}`")])
+    return every
+
+
 class Platform(Model):
-    """A whole platform.yaml, its overlay applied."""
+    """A whole platform.yaml, its overlay applied.
+
+    `sweep_every` is None where nobody but people shall sweep.
+    """
 
     store: Annotated[str, AfterValidator(_check_store)]
     launcher: Launcher = "local"
@@ -148,6 +167,9 @@ class Platform(Model):
     pools: Mapping[Name, Pool] = Field(default_factory=dict)
     pod_deadline: Duration = timedelta(days=1)
     review_url: Annotated[str, AfterValidator(_check_review_url)] | None = None
+    sweep_every: Annotated[timedelta | None, BeforeValidator(_read_sweep_every)] = timedelta(
+        minutes=15
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Platform:

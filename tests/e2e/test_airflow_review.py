@@ -81,7 +81,7 @@ def client(files):
             port = probe.getsockname()[1]
         running = StandaloneAirflow(files.root, files.root / ".nightmill" / "airflow", port)
         with running, closing(Client(running)) as made:
-            eventually(lambda: len(made.call("GET", "dags")["dags"]) == 2, "two DAGs")
+            eventually(lambda: len(made.call("GET", "dags")["dags"]) == 3, "three DAGs")
             yield made
     shutil.rmtree(running.home)
 

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from nightmill.airflow.housekeeping import DAG_ID
 from nightmill.airflow.standalone import StandaloneAirflow
 from tests.e2e.airflow_api import Client, eventually
 
@@ -177,7 +178,7 @@ def airflow(files):
 def client(airflow):
     """Sign in, once the DAGs are there."""
     made = Client(airflow)
-    eventually(lambda: len(made.call("GET", "dags")["dags"]) == 4, "four DAGs")
+    eventually(lambda: len(made.call("GET", "dags")["dags"]) == 5, "five DAGs")
     yield made
     made.close()
 
@@ -215,6 +216,16 @@ def test_a_broken_pipeline_is_an_import_error(client):
     assert error["filename"] == "nightmill_errors.py"
     assert "notebooks/broken/pipeline.yaml:3: steps.s.notbook: unknown key" in error["stack_trace"]
     assert "did you mean `notebook`?" in error["stack_trace"]
+
+
+def test_housekeeping_runs_by_itself(client):
+    """Nobody has to unpause it, and its first run does not wait for a whole period."""
+    assert client.call("GET", f"dags/{DAG_ID}")["is_paused"] is False
+    (first, *_) = eventually(lambda: client.runs(DAG_ID), "a run of housekeeping")
+    assert first["run_type"] == "scheduled"
+    assert client.ended(DAG_ID, first["dag_run_id"]) == "success"
+    said = _log(client, DAG_ID, first["dag_run_id"], "sweep")
+    assert any("Attempts that are marked as running: " in line for line in said)
 
 
 def test_backfill_and_what_it_triggers(client, files):

@@ -135,7 +135,7 @@ def api(airflow, pad):
     """Sign in, once the DAGs are there; the image is a Variable."""
     made = Client(airflow)
     made.call("POST", "variables", json={"key": "nightmill_image", "value": pad.image})
-    eventually(lambda: len(made.call("GET", "dags")["dags"]) == 5, "five DAGs")
+    eventually(lambda: len(made.call("GET", "dags")["dags"]) == 6, "six DAGs")
     yield made
     made.close()
 
