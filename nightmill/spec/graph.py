@@ -25,7 +25,8 @@ class InputSource:
     `latest_before_partition` includes the partition itself when `inclusive`: another pipeline's
     output of the same day counts, a step of the own pipeline looks strictly back. `members` are
     those of the step that makes it: the input is then a mapping from member to address. A launcher
-    waits for it as long as `wait` says; a step never does.
+    waits for it as long as `wait` says; a step never does. `dated` is whether the partitions of the
+    pipeline that makes it are days.
     """
 
     parameter: str
@@ -38,6 +39,7 @@ class InputSource:
     wait: timedelta | None = None
     optional: bool = False
     members: tuple[str, ...] = ()
+    dated: bool = True
 
 
 def resolve_input(
@@ -69,6 +71,7 @@ def resolve_input(
         wait=given.wait,
         optional=given.optional,
         members=target.steps[step].members,
+        dated=target.partition == "date",
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from nightmill.errors import UsageError
 from nightmill.spec.record import Record
@@ -19,10 +20,9 @@ from nightmill.store.keys import (
     decode,
     encode,
     pipeline_prefix,
-    pointers_prefix,
     run_prefix,
 )
-from nightmill.store.pointer import read_pointer
+from nightmill.store.latest import newest_pointers
 
 _THREADS = 16
 
@@ -121,18 +121,12 @@ def recent_records(
 ) -> list[Record]:
     """Read the records of the attempts that committed a step's newest partitions, newest first.
 
-    Two requests each, found by the pointers: cheap also where years have run. What cannot be read
-    is left out.
+    Two requests each and one or two listings of bounded length: cheap also where years have run.
+    What cannot be read is left out.
     """
-    names = [
-        name.removesuffix(".json")
-        for name in store.children(pointers_prefix(pipeline, step))
-        if name.endswith(".json") != bool(member)
-    ]
     found: list[Record] = []
-    for partition in sorted(map(decode, names), reverse=True)[:count]:
-        pointer = read_pointer(store, pipeline, step, partition, member=member)
-        blob = store.read(f"{pointer.attempt_prefix}/{RECORD}") if pointer else None
+    for pointer in islice(newest_pointers(store, pipeline, step, member=member), count):
+        blob = store.read(f"{pointer.attempt_prefix}/{RECORD}")
         with suppress(ValueError):
             found += [Record.from_json(blob.data)] if blob else []
     return found

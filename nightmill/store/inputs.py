@@ -21,9 +21,9 @@ from nightmill.spec.names import label
 from nightmill.spec.partition import previous_partition
 from nightmill.spec.units import iso_date
 from nightmill.store.interface import Store
-from nightmill.store.pointer import CommittedOutput, Pointer, latest_pointers, read_pointer
+from nightmill.store.latest import latest_pointers, latest_pointers_before
+from nightmill.store.pointer import CommittedOutput, Pointer, read_pointer
 
-_AFTER_EVERYTHING = "\U0010ffff"  # sorts behind every partition
 _TRIED_DAYS = 3  # more requests than this are no cheaper than a listing
 _NAMED = 5  # members in a message
 
@@ -146,7 +146,7 @@ def _latest_before(store: Store, source: InputSource, partition: str) -> dict[st
         found = _whole_partition(store, source, (first - timedelta(days=days)).isoformat())
         if found:
             return found
-    return latest_pointers(
+    return latest_pointers_before(
         store,
         source.pipeline,
         source.step,
@@ -157,14 +157,8 @@ def _latest_before(store: Store, source: InputSource, partition: str) -> dict[st
 
 
 def _newest(store: Store, source: InputSource) -> dict[str, Pointer]:
-    return latest_pointers(
-        store,
-        source.pipeline,
-        source.step,
-        members=source.members or ("",),
-        before=_AFTER_EVERYTHING,
-        inclusive=True,
-    )
+    members = source.members or ("",)
+    return latest_pointers(store, source.pipeline, source.step, members=members, dated=source.dated)
 
 
 def _whole_partition(

@@ -13,7 +13,7 @@ fenced, and any run created later may commit over it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,8 @@ from nightmill.errors import FencedError, StoreConflict, StoreError
 from nightmill.spec.record import FileRecord, OutputRecord
 from nightmill.store.doomed import refuse_doomed
 from nightmill.store.interface import Store
-from nightmill.store.keys import attempt_names, decode, encode, pointer_key, pointers_prefix
+from nightmill.store.keys import attempt_names, encode, pointer_key, pointers_prefix
+from nightmill.store.newest import earlier_first
 
 _MAX_TRIES = 30
 _PAUSE_S = 0.02  # grows with each try: 9 s in all
@@ -224,51 +225,19 @@ def describe_outputs(
     }
 
 
-def latest_pointers(  # noqa: PLR0913 - a step's name has parts, and so has the question
-    store: Store, pipeline: str, step: str, *, members: Sequence[str], before: str, inclusive: bool
-) -> dict[str, Pointer]:
-    """Read the newest partition before another one, or up to it, that every member has committed.
-
-    `members` is ("",) for a step without. Partitions are compared as text, which puts ISO dates in
-    order; pointers are read from the newest on, until a partition is whole. Empty where none is.
-    """
-    prefix, single = pointers_prefix(pipeline, step), not any(members)
-    for name in _partitions(store, prefix, before, single=single, inclusive=inclusive):
-        inner = {member: _inner(name, member) for member in members}
-        found = {member: _read(store, f"{prefix}/{inner[member]}.json")[0] for member in members}
-        whole = {member: pointer for member, pointer in found.items() if pointer is not None}
-        if len(whole) == len(members):
-            return whole
-    return {}
-
-
 def earlier_pointers(
     store: Store, pipeline: str, step: str, *, before: str, member: str = ""
 ) -> Iterator[Pointer]:
-    """Read what is current of the partitions before another one, the newest first, as asked for."""
+    """Read what is current of the partitions before another one, the newest first, as asked for.
+
+    Of partitions that are text these are the ones that were committed before it (see `newest`).
+    """
     prefix = pointers_prefix(pipeline, step)
-    for name in _partitions(store, prefix, before, single=not member, inclusive=False):
-        pointer, _etag = _read(store, f"{prefix}/{_inner(name, member)}.json")
+    for name in earlier_first(store, prefix, encode(before), by_member=bool(member)):
+        inner = f"{name}/{encode(member)}" if member else name
+        pointer, _etag = _read(store, f"{prefix}/{inner}.json")
         if pointer is not None:
             yield pointer
-
-
-def _partitions(
-    store: Store, prefix: str, before: str, *, single: bool, inclusive: bool
-) -> list[str]:
-    """Name the partitions before another one as they are in keys, the newest first."""
-    own = encode(before)
-    names = [
-        name.removesuffix(".json")
-        for name in store.children(prefix)
-        if name.endswith(".json") == single
-    ]
-    eligible = [name for name in names if (inclusive if name == own else decode(name) < before)]
-    return sorted(eligible, key=decode, reverse=True)
-
-
-def _inner(partition: str, member: str) -> str:
-    return f"{partition}/{encode(member)}" if member else partition
 
 
 def _read(store: Store, key: str) -> tuple[Pointer | None, str | None]:
