@@ -162,6 +162,7 @@ class Attempt:
             )
             kept.note(warnings=(*kept.record.warnings, *code.finish()))
             failure = self._keep(notebook, failure)
+            kept.note(warnings=(*kept.record.warnings, *prepared.lent.warnings(failure)))
             if failure is None:
                 self._audit(ground, prepared)
                 outputs = self._upload(prepared)
@@ -186,7 +187,8 @@ class Attempt:
         return failure
 
     def _audit(self, ground: Ground, prepared: Prepared) -> None:
-        """See that every output is there and passes its checks, before any is uploaded."""
+        """See that inputs are as they were and outputs pass their checks, before any upload."""
+        prepared.lent.check()
         for output in prepared.outputs:
             output.files()
         kept, store = self._desk.kept, self._desk.store

@@ -23,6 +23,7 @@ from nightmill.spec.steprun import StepRun
 from nightmill.step import findings, staging
 from nightmill.step.ground import Ground
 from nightmill.step.kept_code import bundle_code
+from nightmill.step.lent import Lent
 from nightmill.step.outputs import DeclaredOutput
 from nightmill.step.plan import Plan
 from nightmill.step.secret_parameters import check_secrets
@@ -42,6 +43,7 @@ class Prepared:
     bundle: Bundle
     outputs: tuple[DeclaredOutput, ...]
     inputs: Mapping[str, ResolvedInput | None]
+    lent: Lent
     facts: Mapping[str, Any]
 
 
@@ -71,7 +73,7 @@ def prepare(  # noqa: PLR0913 - the step, what it stands on, its place, and whom
     check_secrets(contract, told, ground.order.env)
     inputs = resolve_inputs(store, sources, run.partition)
     outputs = _make_room(spec, scratch / "outputs")
-    addresses = _stage_all(store, inputs, scratch / "inputs", listener)
+    addresses = _stage_all(store, inputs, scratch / "inputs", lent := Lent(), listener)
     addresses |= {output.name: str(output.address) for output in outputs}
     checked = step_values(pipeline, run.step, contract, **values, addresses=addresses)
     code, bundle = bundle_code(project, pipeline, run.step)
@@ -83,7 +85,7 @@ def prepare(  # noqa: PLR0913 - the step, what it stands on, its place, and whom
     }
     spilled = store.address(f"{prefix}/{SPILLED}")
     plan = make_plan(contract, checked, ground, code=code, spilled_address=spilled)
-    return Prepared(spec, plan, bundle, outputs=outputs, inputs=inputs, facts=facts)
+    return Prepared(spec, plan, bundle, outputs=outputs, inputs=inputs, lent=lent, facts=facts)
 
 
 def _make_room(spec: StepSpec, folder: Path) -> tuple[DeclaredOutput, ...]:
@@ -100,11 +102,13 @@ def _stage_all(
     store: Store,
     inputs: Mapping[str, ResolvedInput | None],
     folder: Path,
+    lent: Lent,
     listener: Listener,
 ) -> dict[str, Address]:
+    places = {name: folder / name for name in inputs}
     return {
-        name: staging.stage(store, found, folder / name, listener=listener) if found else None
-        for name, found in inputs.items()
+        name: staging.stage(store, one, places[name], lent=lent, listener=listener) if one else None
+        for name, one in inputs.items()
     }
 
 

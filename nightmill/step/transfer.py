@@ -1,18 +1,39 @@
-"""How far a large upload or download has come, told as events: ten of them, whatever its size.
+"""The files of an output or input on their way, and how far a large one has come.
 
-Small ones are over before anybody could read of them, and are not told at all.
+That is told as events: ten of them, whatever its size. Small ones are over before anybody could
+read of them, and are not told at all.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from nightmill.store.parallel import in_parallel
 
 Listener = Callable[[Mapping[str, Any]], None]
 
 LARGE_BYTES = 32 << 20
 _STEPS = 10
+_SMALL_FILE_BYTES = 4 << 20  # S3's client holds such a file whole in memory: 64 MiB in 16 threads
+
+_File = TypeVar("_File")
+_Moved = TypeVar("_Moved")
+
+
+def move_each(
+    move: Callable[[_File], _Moved], files: Sequence[_File], *, size: Callable[[_File], int]
+) -> list[_Moved]:
+    """Move files by a call for each; return what the calls returned, in the order of the files.
+
+    Small ones go in parallel, since each of them mostly waits for the store. Larger ones follow one
+    after another: a store moves the parts of each in parallel. The first error, in the order of
+    the files, is raised, and what has not begun by then does not begin.
+    """
+    small = [number for number, file in enumerate(files) if size(file) <= _SMALL_FILE_BYTES]
+    moved = dict(zip(small, in_parallel(lambda one: move(files[one]), small), strict=True))
+    return [moved[at] if at in moved else move(file) for at, file in enumerate(files)]
 
 
 class Transfer:
