@@ -368,9 +368,10 @@ def test_a_real_step_is_seen_while_it_runs(project):
             time.sleep(0.05)
     """
     project.pipeline("p", "a: {notebook: a.ipynb, kernel: tabular}\n", a=[textwrap.dedent(cell)])
-    deadline = time.monotonic() + 60
+    deadline, kept = time.monotonic() + 60, project.store.rglob
     with project.start("run", "p", "--partition=2013-03-01") as process:
-        while not list(project.store.rglob("progress.json")):
+        # The first word of it comes before the kernel is there.
+        while not any(b"still nothing" in told.read_bytes() for told in kept("progress.json")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -97,7 +97,7 @@ def test_an_attempt_that_was_not_heard_of_for_three_minutes_is_silent(local, age
     assert facts["zone"] == ZONE
     text = client.get(address).text
     assert ("Silent since" in text, "nightmill sweep" in text) == (is_silent, is_silent)
-    assert ("Heard of 2 min 50 s ago" in text) is not is_silent
+    assert bool(re.search("Heard of 2 min 5[0-9] s ago", text)) is not is_silent
 
 
 @pytest.mark.parametrize("minutes", [1, 5])
