@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -86,13 +90,152 @@ def test_a_file_that_no_store_can_hold_is_a_fault_of_the_output(tmp_path, name):
         output.upload(open_store("store", base=tmp_path), PREFIX)
 
 
+def make_odd(kind: str, path: Path) -> None:
+    """Make what is no file where an output has one."""
+    match kind:
+        case "dangling":
+            path.symlink_to("/nowhere/model.bin")
+        case "linked_folder":
+            path.symlink_to("..")
+        case "loop":
+            path.symlink_to(path.name)
+        case "pipe":
+            os.mkfifo(path)
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as opened:
+                opened.bind(os.path.relpath(path))  # the path of a socket has a small limit
+
+
+ODD = ("dangling", "loop", "pipe", "socket")
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [*((kind, place) for kind in (*ODD, "linked_folder") for place in ("d/", "d/sub/"))]
+    + [(kind, "s.csv") for kind in ODD],
+)
+def test_what_is_no_file_is_never_left_out(tmp_path, monkeypatch, kind, place):
+    """A link to nowhere or to a folder, a pipe or a socket is check_failed that names it."""
+    monkeypatch.chdir(tmp_path)
+    declared, odd = ("d/", f"{place}odd") if place.endswith("/") else (place, place)
+    output = declare(tmp_path, declared, {"d/ok": b"1", "d/sub/ok": b"1"})
+    make_odd(kind, tmp_path / "scratch" / odd)
+    with pytest.raises(OutputError, match=r"is (a link to|neither a file)") as caught:
+        output.files()
+    assert caught.value.cause == "check_failed"
+    assert repr(odd.removeprefix("d/")) in caught.value.problem
+    assert "remove it" in caught.value.advice
+
+
+def test_links_to_files_are_stored_as_their_bytes(tmp_path):
+    """A link to a file is stored as what it leads to, inside the folder or outside of it."""
+    store = open_store("store", base=tmp_path)
+    (tmp_path / "cached").write_bytes(b"cached")
+    output = declare(tmp_path, "d/", {"d/blobs/1": b"blob"})
+    (output.address / "inside").symlink_to("blobs/1")
+    (output.address / "outside").symlink_to(tmp_path / "cached")
+    made = output.upload(store, PREFIX)
+    stored = {file.path: store.read(f"{made.prefix}/{file.path}").data for file in made.files}
+    assert stored == {"blobs/1": b"blob", "inside": b"blob", "outside": b"cached"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_is_never_left_out(tmp_path):
+    """A folder without the right to read it is check_failed, not an output without its files."""
+    output = declare(tmp_path, "d/", {"d/ok": b"1", "d/closed/x": b"1"})
+    (output.address / "closed").chmod(0)
+    with pytest.raises(OutputError, match="'closed' cannot be read"):
+        output.files()
+    (output.address / "closed").chmod(0o755)
+
+
+class Meeting:
+    """A store whose calls for small files end only when several are under way at once."""
+
+    def __init__(self, store, *, parties: int) -> None:
+        self.store = store
+        self._together = threading.Barrier(parties, timeout=20)
+
+    def __getattr__(self, name: str):
+        """Pass on what moves no file."""
+        return getattr(self.store, name)
+
+    def local_path(self, _key: str) -> None:
+        """Have nothing here, so that inputs are fetched."""
+
+    def put_file(self, key, path, *, moved=None):
+        """Wait for the others, and store."""
+        self._meet(key)
+        return self.store.put_file(key, path, moved=moved)
+
+    def get_file(self, key, path, *, sha256=None, moved=None):
+        """Wait for the others, and fetch."""
+        self._meet(key)
+        self.store.get_file(key, path, sha256=sha256, moved=moved)
+
+    def _meet(self, key: str) -> None:
+        if key.endswith("large"):
+            assert self._together.n_waiting == 0
+        else:
+            self._together.wait()
+
+
+def test_small_files_are_moved_in_parallel_and_large_ones_are_not(tmp_path):
+    """Many small files wait for the store together, and come out in order with their hashes."""
+    store = Meeting(open_store("store", base=tmp_path), parties=16)
+    small = {f"d/{number:02d}": str(number).encode() for number in range(32)}
+    output = declare(tmp_path, "d/", {**small, "d/05-large": bytes(5 << 20), "d/large": b""})
+    (output.address / "large").write_bytes(bytes(5 << 20))
+    made = output.upload(store, PREFIX)
+    paths = [file.path for file in made.files]
+    assert paths == sorted([*(name.removeprefix("d/") for name in small), "05-large", "large"])
+    for file in made.files:
+        data = (output.address / file.path).read_bytes()
+        assert (file.size, file.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    folder = Path(staging.stage(store, resolved_from(made), tmp_path / "inputs"))
+    for file in made.files:
+        assert (folder / file.path).read_bytes() == (output.address / file.path).read_bytes()
+
+
+class Failing:
+    """A store that refuses some files, and counts."""
+
+    def __init__(self, store, *names: str) -> None:
+        self.store = store
+        self.names = names
+        self.tried: list[str] = []
+
+    def put_file(self, key, path, *, moved=None):
+        """Store, unless the file is one of those."""
+        self.tried.append(path.name)
+        if path.name in self.names:
+            raise StoreError("refused", address=path.name, operation="write")
+        return self.store.put_file(key, path, moved=moved)
+
+
+def test_the_first_file_that_fails_is_told_and_ends_it(tmp_path):
+    """Of several errors the first in the order of files is raised, and the rest is not begun."""
+    store = Failing(open_store("store", base=tmp_path), "0001", "0003")
+    output = declare(tmp_path, "d/", {f"d/{number:04d}": b"x" for number in range(1000)})
+    with pytest.raises(StoreError) as caught:
+        output.upload(store, PREFIX)
+    assert caught.value.address == "0001"
+    assert len(store.tried) < 500
+
+
 def committed(store, tmp_path, kind="file") -> ResolvedInput:
     """Store two bytes as a committed output."""
     source = tmp_path / "source"
     source.write_bytes(b"ab")
     stored = store.put_file(f"{PREFIX}/outputs/o/o.bin", source)
     file = CommittedFile(path="o.bin", size=2, sha256=stored.sha256, etag=stored.etag)
-    output = CommittedOutput(name="o", kind=kind, prefix=f"{PREFIX}/outputs/o", files=(file,))
+    return resolved_from(
+        CommittedOutput(name="o", kind=kind, prefix=f"{PREFIX}/outputs/o", files=(file,))
+    )
+
+
+def resolved_from(output: CommittedOutput) -> ResolvedInput:
+    """Name a committed output as an input is resolved to it."""
     pointer = Pointer(
         pipeline="p",
         step="s",
@@ -100,7 +243,7 @@ def committed(store, tmp_path, kind="file") -> ResolvedInput:
         run="r",
         token=Token(order=1, attempt=1),
         attempt_prefix=PREFIX,
-        outputs={"o": output},
+        outputs={output.name: output},
     )
     return ResolvedInput(
         InputSource("o", "p", "s", "o", "same_partition", inclusive=False),
