@@ -8,6 +8,7 @@ the same state, the table refuses the later, unless they are for different parti
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from nightmill.errors import StoreConflict
+from nightmill.publish.columns import Columns
 from nightmill.publish.rows import literal, open_rows
 from nightmill.publish.target import PublishError, Replace
 from nightmill.spec.outputs import OutputSpec
@@ -80,7 +82,8 @@ class Table:
             # A first commit that lost would be added behind the one that won: it read no partition.
             max_commit_retries=None if self._open else 0,
         )
-        rows = open_rows(self.store, pointer.outputs[self.name], constants=columns)
+        output, known = pointer.outputs[self.name], self._columns()
+        rows = open_rows(self.store, output, constants=columns, table=known)
         with rows as opened, self._errors():
             if self._open is None:
                 self._create(opened, list(columns), properties)
@@ -93,6 +96,10 @@ class Table:
                     schema_mode="merge" if self.spec.evolution == "add" else None,
                     commit_properties=properties,
                 )
+
+    def _columns(self) -> Columns:
+        fields = json.loads(self._open.schema().to_json())["fields"] if self._open else []
+        return {field["name"]: field["type"] for field in fields}
 
     def _create(
         self, rows: DuckDBPyRelation, columns: list[str], properties: CommitProperties

@@ -11,12 +11,15 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import duckdb
 
+from nightmill.publish.columns import Columns, fit
+from nightmill.publish.columns import quote as quoted
 from nightmill.publish.target import PublishError
 from nightmill.spec.outputs import PARQUET
 from nightmill.spec.problems import shown
@@ -34,23 +37,25 @@ _SETTINGS: dict[str, Any] = {
 
 @contextmanager
 def open_rows(
-    store: Store, output: CommittedOutput, *, constants: Mapping[str, str]
+    store: Store, output: CommittedOutput, *, constants: Mapping[str, str], table: Columns
 ) -> Iterator[duckdb.DuckDBPyRelation]:
     """Give all rows of an output, each with these constants as further columns.
 
-    Raises PublishError for what is no Parquet or has such columns itself, StoreError for bytes that
-    are not the committed ones.
+    Columns that the `table` has are of its types. Raises PublishError for what is no Parquet, has
+    such columns itself, or does not fit; StoreError for bytes that are not the committed ones.
     """
     parent = os.environ.get("NIGHTMILL_SCRATCH") or None
     with tempfile.TemporaryDirectory(prefix="nightmill-publish-", dir=parent) as folder:
         files = _fetch(store, output, Path(folder))
         with duckdb.connect(":memory:", config={**_SETTINGS, "temp_directory": folder}) as opened:
-            source = f"read_parquet([{', '.join(map(literal, files))}], {_options(files)})"
+            source = f"read_parquet([{', '.join(map(literal, files))}], {_options(files, table)})"
             try:
                 opened.execute("SET enable_progress_bar = false")
-                _refuse_constants(opened.sql(f"SELECT * FROM {source}").columns, output, constants)
-                given = (f"{literal(text)} AS {name}" for name, text in constants.items())
-                rows = opened.sql(f"SELECT *, {', '.join(given)} FROM {source}")
+                read = opened.sql(f"SELECT * FROM {source}")
+                _refuse_constants(read.columns, output, constants)
+                found = [one.sql for one in fit(read, table, output=output.name)]
+                given = [f"{literal(text)} AS {name}" for name, text in constants.items()]
+                rows = read.select(", ".join([*found, *given]))
             except duckdb.Error as error:
                 problem = f"cannot be read as Parquet: {str(error).splitlines()[0]}"
                 raise _error(output, problem, "write it with pandas, polars or pyarrow") from error
@@ -82,9 +87,22 @@ def _is_part(path: PurePosixPath) -> bool:
     return not hidden and path.suffix.lower() in PARQUET
 
 
-def _options(files: Sequence[str]) -> str:
-    has_keys = any("=" in Path(file).parent.name for file in files)
-    return f"union_by_name=true, hive_partitioning={str(has_keys).lower()}"
+def _options(files: Sequence[str], table: Columns) -> str:
+    """Say how to read: a folder's key is text where the table has text, whatever it looks like."""
+    folders = {key for file in files for key in _keys_of(Path(file))}
+    names = {unquote(part.partition("=")[0]) for part in folders}
+    texts = ", ".join(f"{quoted(one)}: VARCHAR" for one in sorted(names) if _is_text(one, table))
+    options = f"union_by_name=true, hive_partitioning={str(bool(folders)).lower()}"
+    return f"{options}, hive_types={{{texts}}}" if texts else options
+
+
+def _keys_of(file: Path) -> Iterator[str]:
+    """Name the innermost folders of a file, as far as they are columns."""
+    return takewhile(lambda name: "=" in name, reversed(file.parent.parts))
+
+
+def _is_text(name: str, table: Columns) -> bool:
+    return bool(table.get(name) == "string")
 
 
 def _refuse_constants(

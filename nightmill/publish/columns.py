@@ -1,0 +1,230 @@
+"""Which columns a table takes: of its own type, or of one that goes into it without any loss.
+
+A Delta table would cast what it is given to its own types, and say nothing: 1.5 would become 1.
+So nothing is left to cast. Types of tables are those of Delta's own JSON, which is what a schema
+says in a table's log; types of what was committed are DuckDB's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nightmill.publish.target import PublishError
+from nightmill.spec.problems import shown
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+    from duckdb.sqltypes import DuckDBPyType
+
+Columns = Mapping[str, Any]
+"""The columns of a table, by name, with their types as Delta writes them."""
+
+_TEXTS = {
+    "byte": "TINYINT",
+    "short": "SMALLINT",
+    "integer": "INTEGER",
+    "long": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "string": "VARCHAR",
+    "binary": "BLOB",
+    "date": "DATE",
+    "timestamp": "TIMESTAMPTZ",
+    "timestamp_ntz": "TIMESTAMP",
+    "void": '"NULL"',
+}
+
+_FITTING: Mapping[str, tuple[str, ...]] = {
+    "tinyint": ("byte", "short", "integer", "long"),
+    "smallint": ("short", "integer", "long"),
+    "integer": ("integer", "long"),
+    "bigint": ("long",),
+    # Delta has no unsigned numbers. Those that are too large for the table are found by value.
+    "utinyint": ("short", "byte", "integer", "long"),
+    "usmallint": ("integer", "short", "long"),
+    "uinteger": ("long", "integer"),
+    "ubigint": ("long",),
+    "float": ("float", "double"),
+    "double": ("double",),
+    "boolean": ("boolean",),
+    "varchar": ("string",),
+    "enum": ("string",),
+    "uuid": ("string",),
+    "blob": ("binary",),
+    "date": ("date",),
+    "timestamp": ("timestamp_ntz",),
+    "timestamp_s": ("timestamp_ntz",),
+    "timestamp_ms": ("timestamp_ntz",),
+    "timestamp_ns": ("timestamp_ntz",),
+    "timestamp with time zone": ("timestamp",),
+    "timestamptz_ns": ("timestamp",),
+}
+"""Which of Delta's types take one of DuckDB's; the first is that of a new column."""
+
+_MAY_LOSE = re.compile(r"\bU(TINY|SMALL|BIG)?INT(EGER)?\b|_NS\b")
+_DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it goes into a table: `text` is DuckDB's name of the type it has there."""
+
+    name: str
+    given: str
+    text: str
+
+    @property
+    def sql(self) -> str:
+        """The expression that makes it."""
+        quoted = quote(self.name)
+        return quoted if self.text == self.given else f"CAST({quoted} AS {self.text}) AS {quoted}"
+
+    @property
+    def lost(self) -> str | None:
+        """The condition under which its type takes a value and changes it; None if it never can."""
+        if not _MAY_LOSE.search(self.given):
+            return None
+        there = f"TRY_CAST({quote(self.name)} AS {self.text})"
+        return f"TRY_CAST({there} AS {self.given}) IS DISTINCT FROM {quote(self.name)}"
+
+
+def fit(rows: DuckDBPyRelation, table: Columns, *, output: str) -> list[Column]:
+    """Say of each column how it goes into a table, whether it has such a column or gets it.
+
+    Raises PublishError for the first one whose type, or value, would be changed.
+    """
+    found = [
+        Column(name, str(given), _text_of(name, given, table, output))
+        for name, given in zip(rows.columns, rows.types, strict=True)
+    ]
+    for one, has_lost in zip(found, _losses(rows, found), strict=True):
+        if has_lost:
+            raise PublishError(
+                f"column {shown(one.name)} is {one.given} and has values that {one.text}, its type "
+                "in the table, cannot hold",
+                where=f"output {output}",
+                advice="round them to microseconds, or make them smaller, in the notebook",
+            )
+    return found
+
+
+def quote(name: str) -> str:
+    """Quote a column's name for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _losses(rows: DuckDBPyRelation, columns: list[Column]) -> list[bool]:
+    counts = [f"count(*) FILTER ({one.lost})" if one.lost else "0" for one in columns]
+    if not any(one.lost for one in columns):
+        return [False] * len(columns)
+    return [count > 0 for count in rows.aggregate(", ".join(counts)).fetchall()[0]]
+
+
+def _text_of(name: str, given: DuckDBPyType, table: Columns, output: str) -> str:
+    wanted = table.get(name)
+    text = _fitting(given, wanted)
+    if text is not None:
+        return text
+    where = f"output {output}"
+    if wanted is None:
+        advice = "leave it out, or write it as text, a number, a date or a timestamp"
+        raise PublishError(
+            f"column {shown(name)} is {given}, and Delta has no such type",
+            where=where,
+            advice=advice,
+        )
+    theirs = _text(wanted)
+    raise PublishError(
+        f"column {shown(name)} is {given}, and {theirs} in the table; what is there would change",
+        where=where,
+        advice=f"write it as {theirs} again, or under another name with `evolution: add`; to give "
+        "all partitions the new type, move the table away and run `nightmill repair`",
+    )
+
+
+def _fitting(given: DuckDBPyType, wanted: Any | None) -> str | None:
+    """Return the type, in DuckDB's words, in which a column stands in the table; None for none."""
+    kind = given.id
+    if kind == "null":
+        return str(given) if wanted is None else _text(wanted)
+    if kind == "decimal":
+        return _decimal(given, wanted)
+    if kind in {"list", "array", "struct", "map"}:
+        return _nested(given, wanted)
+    known = _FITTING.get(kind, ())
+    chosen = wanted if wanted is not None else next(iter(known), None)
+    return _TEXTS[chosen] if chosen in known else None
+
+
+def _decimal(given: DuckDBPyType, wanted: Any | None) -> str | None:
+    if wanted is None:
+        return str(given)
+    match = _DECIMAL.fullmatch(wanted) if isinstance(wanted, str) else None
+    if match is None:
+        return None
+    (_p, precision), (_s, scale) = _children(given)
+    digits, places = int(match[1]), int(match[2])
+    fits = places >= scale and digits - places >= precision - scale
+    return _text(wanted) if fits else None
+
+
+def _nested(given: DuckDBPyType, wanted: Any | None) -> str | None:
+    """Fit the types inside: of lists, of maps, and of structs that have the same fields."""
+    kind = {"array": "list"}.get(given.id, given.id)
+    inner = _children(given)[:1] if kind == "list" else _children(given)
+    theirs = dict(_inner(wanted))
+    names = [name if kind == "struct" else str(n) for n, (name, _type) in enumerate(inner)]
+    if wanted is not None and (_kind(wanted) != kind or theirs.keys() != set(names)):
+        return None
+    found = [_fitting(one, theirs.get(name)) for name, (_n, one) in zip(names, inner, strict=True)]
+    texts = [text for text in found if text is not None]
+    if len(texts) < len(found):
+        return None
+    if kind == "list":
+        return f"{texts[0]}[]"
+    if kind == "map":
+        return f"MAP({', '.join(texts)})"
+    by_name = dict(zip(names, texts, strict=True))
+    return _struct({name: by_name[name] for name in theirs or names})
+
+
+def _children(given: DuckDBPyType) -> list[tuple[str, Any]]:
+    """Name what is inside a type: other types, or the figures of a decimal."""
+    return [(name, inner) for name, inner in given.children if isinstance(name, str)]
+
+
+def _kind(wanted: Any) -> str:
+    kind = wanted["type"] if isinstance(wanted, dict) else ""
+    return "list" if kind == "array" else str(kind)
+
+
+def _inner(wanted: Any) -> Iterator[tuple[str, Any]]:
+    """Name the types inside a table's type: those of lists and maps by their places."""
+    kind = _kind(wanted)
+    if kind == "list":
+        yield "0", wanted["elementType"]
+    elif kind == "map":
+        yield from (("0", wanted["keyType"]), ("1", wanted["valueType"]))
+    elif kind == "struct":
+        yield from ((field["name"], field["type"]) for field in wanted["fields"])
+
+
+def _text(wanted: Any) -> str:
+    """Say a table's type in DuckDB's words."""
+    inner = {name: _text(one) for name, one in _inner(wanted)}
+    match _kind(wanted):
+        case "list":
+            return f"{inner['0']}[]"
+        case "map":
+            return f"MAP({', '.join(inner.values())})"
+        case "struct":
+            return _struct(inner)
+    return _TEXTS.get(wanted, str(wanted).upper())
+
+
+def _struct(fields: Mapping[str, str]) -> str:
+    return f"STRUCT({', '.join(f'{quote(name)} {text}' for name, text in fields.items())})"

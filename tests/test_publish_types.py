@@ -1,0 +1,165 @@
+"""Types of columns in a Delta table: what would be changed there is not published."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from nightmill.publish.publish import publish_current
+from nightmill.publish.target import State
+from nightmill.store.open import open_store
+from tests.published import PLACE, TABLE, commit_scores, parquet, spec_with
+from tests.stored_versions import add_version, current
+
+NIGHT = dt.datetime(2013, 3, 1, 2, 30)  # noqa: DTZ001 - without a zone, as it is stored
+EVOLUTIONS = ["none", "add"]
+
+
+@pytest.fixture
+def here(tmp_path):
+    """Open a store in a directory: types do not depend on where the table is."""
+    return open_store("store", base=tmp_path)
+
+
+def table(store) -> pa.Table:
+    """Read the published table."""
+    options = dict(store.library_options())
+    return pa.table(DeltaTable(store.address(TABLE), storage_options=options).to_pyarrow_table())
+
+
+def nights(store, load_spec, *columns, evolution: str = "none"):
+    """Publish one commit after the other; return what became of the last."""
+    spec = spec_with(load_spec, f"{{path: s.parquet, format: delta, evolution: {evolution}}}")
+    newest = current(store)
+    for order, one in enumerate(columns, start=newest.token.order + 1 if newest else 1):
+        data = parquet(one if isinstance(one, dict) else {"x": one})
+        commit_scores(store, order, data)
+        (found,) = publish_current(store, spec, **PLACE)
+    return found
+
+
+def arrow(values, kind) -> pa.Array:
+    """Make an array of a type."""
+    return pa.array(values, kind)
+
+
+CHANGED = {
+    "1.5 is no whole number": (arrow([1], "int64"), arrow([1.5], "float64")),
+    "not even 1.0": (arrow([1], "int64"), arrow([1.0], "float64")),
+    "a number for a real one": (arrow([0.5], "float64"), arrow([1], "int32")),
+    "a larger whole number": (arrow([1], "int32"), arrow([1], "int64")),
+    "a finer real number": (arrow([0.5], "float32"), arrow([0.1], "float64")),
+    "text for a number": (arrow([1], "int64"), arrow(["7"], "string")),
+    "a number for text": (arrow(["a"], "string"), arrow([7], "int64")),
+    "text for a decimal": (arrow([Decimal("1.24")], pa.decimal128(5, 2)), arrow(["1.239"], None)),
+    "more places": (
+        arrow([Decimal("1.24")], pa.decimal128(5, 2)),
+        arrow([Decimal("1.239")], pa.decimal128(6, 3)),
+    ),
+    "more digits": (
+        arrow([Decimal("1.24")], pa.decimal128(5, 2)),
+        arrow([Decimal("1.24")], pa.decimal128(9, 2)),
+    ),
+    "a number for a day": (arrow([dt.date(2013, 3, 1)], None), arrow([15000], "int32")),
+    "a time for a day": (arrow([dt.date(2013, 3, 1)], None), arrow([NIGHT], None)),
+    "a zone": (arrow([NIGHT], pa.timestamp("us")), arrow([NIGHT], pa.timestamp("us", "UTC"))),
+    "a truth": (arrow([True], None), arrow([2], "int64")),
+    "a list": (arrow([[1]], pa.list_(pa.int64())), arrow([[1.5]], pa.list_(pa.float64()))),
+    "a list for one": (arrow([1], "int64"), arrow([[1]], pa.list_(pa.int64()))),
+    "a field": (arrow([{"a": 1}], None), arrow([{"a": 1.5}], None)),
+    "a field more": (arrow([{"a": 1}], None), arrow([{"a": 1, "b": 2}], None)),
+    "bytes for text": (arrow(["a"], "string"), arrow([b"a"], "binary")),
+}
+
+
+@pytest.mark.parametrize("evolution", EVOLUTIONS)
+@pytest.mark.parametrize(("first", "second"), CHANGED.values(), ids=CHANGED)
+def test_what_the_table_would_change_is_not_published(here, load_spec, first, second, evolution):
+    """Another type fails the publish, with column, both types and what to do; the rows stay."""
+    found = nights(here, load_spec, first, second, evolution=evolution)
+    assert found.state is State.FAILED
+    assert "column `x` is " in found.problem
+    assert " in the table; what is there would change -> write it as " in found.problem
+    assert "move the table away and run `nightmill repair`" in found.problem
+    assert table(here)["x"].to_pylist() == first.to_pylist()
+
+
+WIDER = {
+    "whole numbers": (arrow([1], "int64"), arrow([-3, 127], "int8"), [-3, 127]),
+    "unsigned ones": (arrow([1], "int64"), arrow([2**32 - 1], "uint32"), [2**32 - 1]),
+    "real numbers": (arrow([0.5], "float64"), arrow([0.1], "float32"), None),
+    "milliseconds": (arrow([NIGHT], pa.timestamp("us")), arrow([NIGHT], pa.timestamp("ms")), None),
+    "nanoseconds": (arrow([NIGHT], pa.timestamp("us")), arrow([NIGHT], pa.timestamp("ns")), None),
+    "decimals": (
+        arrow([Decimal("1.125")], pa.decimal128(9, 3)),
+        arrow([Decimal("1.25")], pa.decimal128(5, 2)),
+        [Decimal("1.250")],
+    ),
+    "in lists": (arrow([[1]], pa.list_(pa.int64())), arrow([[7]], pa.list_(pa.int16())), [[7]]),
+    "in fields": (
+        arrow([{"b": 1, "a": 2}], pa.struct({"b": pa.int64(), "a": pa.int64()})),
+        arrow([{"a": 3, "b": 4}], pa.struct({"a": pa.int32(), "b": pa.int8()})),
+        [{"b": 4, "a": 3}],
+    ),
+    "nothing": (arrow(["a"], "string"), pa.nulls(2), [None, None]),
+    "categories": (arrow(["a"], "string"), arrow(["b"], "string").dictionary_encode(), ["b"]),
+}
+
+
+@pytest.mark.parametrize("evolution", EVOLUTIONS)
+@pytest.mark.parametrize(("first", "second", "expected"), WIDER.values(), ids=WIDER)
+def test_what_fits_without_loss_is_published(here, load_spec, first, second, expected, evolution):
+    """A narrower type of the same kind arrives unchanged, and the table keeps its own type."""
+    assert nights(here, load_spec, first, evolution=evolution).problem == ""
+    before = table(here).schema
+    assert nights(here, load_spec, second, evolution=evolution).problem == ""
+    assert table(here).schema == before
+    assert table(here)["x"].to_pylist() == (expected or second.to_pylist())
+
+
+LOST = {
+    "too large": [arrow([2**64 - 1], "uint64")],
+    "too large for an older table": [arrow([1], "int32"), arrow([2**31], "uint32")],
+    "nanoseconds": [arrow([1], pa.timestamp("ns"))],
+    "nanoseconds in a zone": [arrow([1], pa.timestamp("ns", "UTC"))],
+    "nanoseconds in a list": [arrow([[1]], pa.list_(pa.timestamp("ns")))],
+}
+
+
+@pytest.mark.parametrize("columns", LOST.values(), ids=LOST)
+def test_a_value_that_delta_cannot_hold_is_not_published(here, load_spec, columns):
+    """Also in a new table: numbers that are too large, and parts of microseconds."""
+    found = nights(here, load_spec, *columns)
+    assert found.state is State.FAILED
+    assert "column `x` is " in found.problem
+    assert "cannot hold" in found.problem
+
+
+def test_a_type_that_delta_lacks_is_told(here, load_spec):
+    """A time of day has no type in Delta: the error names the column."""
+    found = nights(here, load_spec, arrow([1], pa.time64("us")))
+    assert "column `x` is TIME, and Delta has no such type" in found.problem
+
+
+def test_new_columns_come_in_and_old_ones_stay_strict(here, load_spec):
+    """`evolution: add` lets in columns, and never changes a type."""
+    base, more = {"x": [1]}, {"x": [2], "y": arrow([3], "uint16")}
+    assert nights(here, load_spec, base, more, evolution="add").problem == ""
+    assert table(here).select(["x", "y"]).to_pylist() == [{"x": 2, "y": 3}]
+    found = nights(here, load_spec, {"x": [1.5], "y": [3]}, evolution="add")
+    assert found.state is State.FAILED
+    assert table(here)["x"].to_pylist() == [2]
+
+
+def test_a_folders_key_is_text_where_the_table_has_text(here, load_spec):
+    """What a folder is called has no type: tonight's `7` goes where yesterday's `A7` is."""
+    spec = spec_with(load_spec, "{path: s/, format: delta}")
+    for order, gate in ((1, "A7"), (2, "7")):
+        add_version(here, order, files={"scores": {f"gate={gate}/a.pq": parquet({"x": [1]})}})
+        (found,) = publish_current(here, spec, **PLACE)
+        assert found.problem == ""
+        assert table(here)["gate"].to_pylist() == [gate]
