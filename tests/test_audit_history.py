@@ -70,6 +70,33 @@ def test_shifted_scores_are_caught(auditor, change, is_caught):
     assert "against the last 3 partitions" in found.message
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ([1] * 900, [0] * 900),
+        ([5.0] * 900, [4.0] * 900),
+        ([True] * 850 + [False] * 50, [True] * 50 + [False] * 850),
+        ([1.0] * 830 + [0.5] * 70, [1.0] * 180 + [0.5] * 720),
+        ([0.0] * 600 + [n / 300 for n in range(300)], [-1.0] * 600 + [n / 300 for n in range(300)]),
+        (["a"] * 900, ["b"] * 900),
+        (pa.array(["a", "b"] * 450).dictionary_encode(), ["a"] * 900),
+        ([float("inf")] * 400 + [1.0] * 500, [1.0] * 900),
+        ([float("nan")] * 100 + [1.0] * 800, [float("nan")] * 500 + [1.0] * 400),
+    ],
+    ids=["one to zero", "constant", "truth", "top", "bottom", "text", "category", "inf", "nan"],
+)
+@pytest.mark.parametrize("is_reversed", [False, True], ids=["there", "and back"])
+def test_values_that_leave_what_is_frequent_are_caught(auditor, old, new, is_reversed):
+    """A mass that moves is a shift in either direction, and the same night again is none."""
+    before, tonight = (new, old) if is_reversed else (old, new)
+    check = "distribution: {x: {against: 2, psi: 0.2}}"
+    for back in (2, 1):
+        day = DAY - timedelta(days=back)
+        auditor.commit(day, auditor.on(day).audit(pa.table({"x": before}), check))
+    assert auditor.one(pa.table({"x": before}), check).state == "passed"
+    assert auditor.one(pa.table({"x": tonight}), check).state == "failed"
+
+
 def test_a_null_burst_and_a_new_text_are_shifts(auditor):
     """Nulls are a part of the distribution, and so is a text that never was."""
     past(auditor, 3)
@@ -188,14 +215,10 @@ def test_a_step_without_such_checks_reads_no_history(auditor):
 
 def test_a_store_that_fails_is_no_verdict_on_the_data(auditor):
     """When history cannot be read the audit ends as the store's failure, which may be retried."""
-    store = auditor.context.store
 
     class Failing:
         def __getattr__(self, name):
-            return getattr(store, name)
-
-        def children(self, prefix):
-            raise StoreError("gone", address=prefix, operation="list")
+            raise StoreError("gone", address="s3://b", operation=name)
 
     with pytest.raises(StoreError):
         auditor.one(night(), CHANGE, store=Failing())

@@ -5,9 +5,11 @@ Those of several partitions are pooled, weighted by their rows, and compared wit
 
 PSI, the population stability index: sum over bins of (p - q) * ln(p / q), the symmetric divergence
 of Jeffreys (1946) as credit scoring uses it (Siddiqi, Credit Risk Scorecards, 2006). Bins are the
-deciles of what is compared with, and one for nulls. By chance alone it is about (bins - 1) *
-(1/n + 1/m) for n and m rows (Yurdakul, 2018), so small data gets fewer bins: 20 rows in each. A
-share of nothing counts as half a row. Rule of thumb: below 0.1 no change, above 0.25 a large one.
+deciles of what is compared with, and one for nulls. A value that alone is about as frequent as a
+decile has a bin of its own, so that what leaves it is seen, wherever it goes. By chance alone PSI
+is about (bins - 1) * (1/n + 1/m) for n and m rows (Yurdakul, 2018), so small data gets fewer bins:
+20 rows in each. A share of nothing counts as half a row. Rule of thumb: below 0.1 no change, above
+0.25 a large one.
 
 KS, the statistic of Kolmogorov (1933) and Smirnov (1948): the largest difference between the two
 cumulative distributions, from 0 to 1. By chance alone 1.36 / sqrt(n) is rarely exceeded.
@@ -16,12 +18,13 @@ cumulative distributions, from 0 to 1. By chance alone 1.36 / sqrt(n) is rarely 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 POINTS = 101
 TEXTS = 50
@@ -29,6 +32,7 @@ FEWEST_ROWS = 50
 _BINS = 10
 _ROWS_A_BIN = 20
 _COMPARED_TEXTS = 20
+_MASS = 0.75  # of a bin's share, from which on a value has its own: chance stays small with so many
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,36 @@ class Numbers:
         """Return what a record keeps."""
         return {"rows": self.rows, "nulls": self.nulls, "quantiles": list(self.quantiles)}
 
-    def below(self, number: float) -> float:
-        """Return the share of values up to a number; a value that is frequent is a step."""
-        points = self.quantiles
-        index = bisect_right(points, number)
-        if index in (0, len(points)):
-            return float(bool(index))
-        left, right = points[index - 1], points[index]
-        inner = (number - left) / (right - left) if math.isfinite(right - left) else 0.0
-        return (index - 1 + inner) / (len(points) - 1)
+    @cached_property
+    def steps(self) -> tuple[tuple[float, ...], list[float], list[float]]:
+        """The different quantiles, the shares of values below each, and those up to each.
+
+        What lies between two quantiles is spread evenly, except between two values that are both
+        frequent, or infinitely far apart: there each gets half of it.
+        """
+        points, last = self.quantiles, len(self.quantiles) - 1
+        values = tuple(dict.fromkeys(points))
+        under = [float(bisect_left(points, value)) for value in values]
+        upto = [float(bisect_right(points, value) - 1) for value in values]
+        frequent = [low < high for low, high in zip(under, upto, strict=True)]
+        for left, right in pairwise(range(len(values))):
+            if (frequent[left] and frequent[right]) or math.isinf(values[right] - values[left]):
+                upto[left] = under[right] = (upto[left] + under[right]) / 2
+        return values, [height / last for height in under], [height / last for height in upto]
+
+    def below(self, number: float, *, included: bool = True) -> float:
+        """Return the share of values up to a number, or below it; a frequent value is a step."""
+        values, under, upto = self.steps
+        index = bisect_right(values, number) - 1
+        if index < 0:
+            return 0.0
+        if values[index] == number:
+            return (upto if included else under)[index]
+        if index == len(values) - 1:
+            return 1.0
+        width = values[index + 1] - values[index]
+        inner = (number - values[index]) / width if math.isfinite(width) else 0.0
+        return upto[index] + inner * (under[index + 1] - upto[index])
 
 
 @dataclass(frozen=True)
@@ -109,7 +134,11 @@ def ks(now: Numbers, before: Sequence[Numbers]) -> float:
     """Return the largest difference between the cumulative distributions."""
     pooled = _pooled(before)
     points = {*now.quantiles, *(number for sketch in before for number in sketch.quantiles)}
-    return max(abs(now.below(point) - pooled(point)) for point in points)
+    return max(
+        abs(now.below(point, included=included) - pooled(point, included=included))
+        for point in points
+        for included in (False, True)
+    )
 
 
 def _shares(now: Sketch, before: Sequence[Sketch]) -> tuple[list[float], list[float]]:
@@ -119,12 +148,21 @@ def _shares(now: Sketch, before: Sequence[Sketch]) -> tuple[list[float], list[fl
         texts = [sketch for sketch in before if isinstance(sketch, Texts)]
         return _shares_of_texts(now, texts, bins)
     numbers = [sketch for sketch in before if isinstance(sketch, Numbers)]
-    pooled = _pooled(numbers)
-    points = sorted({number for sketch in numbers for number in sketch.quantiles})
+    edges = _edges(numbers, bins)
+    return _parts(_pooled(numbers), edges), _parts(now.below, edges)
+
+
+def _edges(before: Sequence[Numbers], bins: int) -> list[tuple[float, bool]]:
+    """Return where bins end: at a number, or right before it."""
+    pooled = _pooled(before)
+    points = sorted({number for sketch in before for number in sketch.quantiles})
     heights = [pooled(point) for point in points]
     wanted = [number / bins for number in range(1, bins)]
-    edges = sorted({points[_first_at_least(heights, height)] for height in wanted})
-    return _steps(pooled, edges), _steps(now.below, edges)
+    edges = {(points[_first_at_least(heights, height)], True) for height in wanted}
+    for point, height in zip(points, heights, strict=True):
+        if height - pooled(point, included=False) >= _MASS / bins:
+            edges |= {(point, False), (point, True)}
+    return sorted(edges)
 
 
 def _first_at_least(heights: Sequence[float], height: float) -> int:
@@ -132,17 +170,23 @@ def _first_at_least(heights: Sequence[float], height: float) -> int:
     return next(index for index, reached in enumerate(heights) if reached >= almost)
 
 
-def _steps(below: Callable[[float], float], edges: Sequence[float]) -> list[float]:
-    heights = [0.0, *(below(edge) for edge in edges), 1.0]
-    return [high - low for low, high in pairwise(heights)]
+def _parts(below: _Below, edges: Sequence[tuple[float, bool]]) -> list[float]:
+    inner = [below(number, included=included) for number, included in edges]
+    return [high - low for low, high in pairwise([0.0, *inner, 1.0])]
 
 
-def _pooled(sketches: Sequence[Numbers]) -> Callable[[float], float]:
+class _Below(Protocol):
+    """The share of values up to a number, or below it."""
+
+    def __call__(self, number: float, *, included: bool = True) -> float: ...
+
+
+def _pooled(sketches: Sequence[Numbers]) -> _Below:
     weights = [sketch.rows - sketch.nulls for sketch in sketches]
     whole = sum(weights)
 
-    def below(number: float) -> float:
-        heights = [sketch.below(number) for sketch in sketches]
+    def below(number: float, *, included: bool = True) -> float:
+        heights = [sketch.below(number, included=included) for sketch in sketches]
         return sum(weight * height for weight, height in zip(weights, heights, strict=True)) / whole
 
     return below
@@ -154,10 +198,15 @@ def _shares_of_texts(
     pooled: Counter[str] = Counter()
     for sketch in before:
         pooled.update(sketch.counts)
-    frequent = [text for text, _count in pooled.most_common(min(_COMPARED_TEXTS, bins * 2))]
     old_rows = sum(sketch.rows - sketch.nulls for sketch in before)
+    new_rows = now.rows - now.nulls
+    # Each text with such a share was counted each time; rarer ones only when there was room.
+    known = [text for text, count in pooled.most_common() if count * TEXTS >= old_rows]
+    risen = [text for text, count in now.counts.items() if count * 2 * bins >= new_rows]
+    room = min(_COMPARED_TEXTS, max(2, now.rows // _ROWS_A_BIN))
+    frequent = dict.fromkeys([*known[:room], *risen])
     both = []
-    for counts, rows in ((pooled, old_rows), (now.counts, now.rows - now.nulls)):
+    for counts, rows in ((pooled, old_rows), (now.counts, new_rows)):
         named = [counts.get(text, 0) / rows if rows else 0.0 for text in frequent]
         both.append([*named, max(0.0, 1.0 - sum(named))])
     return both[0], both[1]
