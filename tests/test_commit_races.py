@@ -14,6 +14,8 @@ from uuid import uuid4
 import pytest
 
 from nightmill.errors import UsageError
+from nightmill.run.plan import Request, build_plan
+from nightmill.spec.project import Project
 from nightmill.spec.record import AttemptState
 from nightmill.store.decision import decide, prepare
 from nightmill.store.open import open_store
@@ -133,6 +135,27 @@ def test_whole_attempts_that_race(request, make_project, monkeypatch, tmp_path, 
                 if not record.committed:
                     assert (record.state, record.failure.cause) == (AttemptState.FAILED, "fenced")
                     assert record.exit_code == 22
+
+
+def test_attempts_after_a_clock_that_was_wrong(make_project, monkeypatch, tmp_path):
+    """A run with its own time is fenced and told why; what `nightmill run` plans then commits."""
+    project = make_project()
+    monkeypatch.setenv("NIGHTMILL_KERNELS", project.env["NIGHTMILL_KERNELS"])
+    site = Site.of(project, str(tmp_path / "store"))
+    store, loaded = site.open(), Project.load(project.root)
+    request = Request(loaded.pipeline(PIPELINE), [DAY], rerun=True)
+    with no_engine():
+        (usual,) = build_plan(loaded, request, store)
+        future = run_attempt(site, usual.run.order + 3650 * 86400 * 10**6)
+        assert future.committed
+        fenced = run_attempt(site, usual.run.order)
+        assert (fenced.failure.cause, fenced.committed) == ("fenced", False)
+        assert "its order lies 3,649 days in the future" in fenced.failure.message
+        (above,) = build_plan(loaded, request, store)
+        assert run_attempt(site, above.run.order).committed
+        for order in (usual.run.order + 1, future.order):
+            assert run_attempt(site, order, 2).failure.cause == "fenced"
+    assert read_current(store).run == f"run-{above.run.order}"
 
 
 def test_attempts_after_a_rollback(make_project, monkeypatch, tmp_path):

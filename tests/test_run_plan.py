@@ -51,19 +51,26 @@ def planning(project):
     return plan, opened
 
 
-def commit_step(store, step: str, partition: str = DAY, *outputs: str, pipeline: str = "nightly"):
+def commit_step(
+    store,
+    step: str,
+    partition: str = DAY,
+    *outputs: str,
+    pipeline: str = "nightly",
+    order: int = 1,
+):
     """Commit these outputs of a step, as an earlier run would have."""
     prefix = f"runs/{pipeline}/{partition}/r/{step}/1"
     made = {
         name: CommittedOutput(name=name, kind="file", prefix=f"{prefix}/{name}", files=())
         for name in outputs
     }
-    token = Token(order=1, attempt=1)
+    token = Token(order=order, attempt=1)
     pointer = Pointer(
         pipeline=pipeline,
         step=step,
         partition=partition,
-        run="r",
+        run="r" if order == 1 else f"r{order}",
         token=token,
         attempt_prefix=prefix,
         outputs=made,
@@ -260,6 +267,48 @@ def test_two_runs_of_the_same_moment_have_two_names():
     """Two people who start a run in the same microsecond do not write to one prefix."""
     now = datetime.now(UTC)
     assert new_run(now)[0] != new_run(now)[0]
+
+
+def micros(moment: datetime) -> int:
+    return int(moment.timestamp() * 1e6)
+
+
+def test_a_run_goes_above_a_clock_that_was_wrong(planning):
+    """A run's order and name come after whatever it replaces, also what lies years ahead."""
+    plan, store = planning
+    future = micros(datetime.now(UTC)) + 3650 * 86400 * 10**6
+    commit_step(store, "extract", DAY, "raw", order=future)
+    commit_step(store, "aside", NEXT, "aside", order=future)
+    runs = []
+    for _ in range(3):
+        planned = plan(CHAIN, DAY, NEXT, rerun=True)
+        assert len({(one.run.run, one.run.order) for one in planned.values()}) == 2
+        assert all(one.run.order > future for one in planned.values())
+        run = planned[DAY, "extract"].run
+        runs.append((run.order, run.run))
+    assert runs == sorted(runs), "those that see the same are ordered as they were started"
+    assert len({order for order, _name in runs}) == 3
+    commit_step(store, "extract", DAY, "raw", order=runs[-1][0])
+    again = plan(CHAIN, DAY, rerun=True)[DAY, "extract"].run
+    assert again.order > runs[-1][0]
+
+
+@pytest.mark.parametrize("ahead_s", [0, 300])
+def test_clocks_that_differ_a_little_change_no_order(planning, ahead_s):
+    """What was committed up to some minutes from now leaves a new run its own time."""
+    plan, store = planning
+    now = micros(datetime.now(UTC))
+    commit_step(store, "extract", DAY, "raw", order=now + ahead_s * 10**6)
+    order = plan(CHAIN, DAY, rerun=True)[DAY, "extract"].run.order
+    assert now <= order < now + 60 * 10**6
+
+
+def test_what_is_left_alone_moves_no_order(planning):
+    """A wrong clock's commit that this run does not replace has no say in its order."""
+    plan, store = planning
+    future = micros(datetime.now(UTC)) + 86400 * 10**6
+    commit_step(store, "extract", DAY, "raw", order=future)
+    assert plan(CHAIN, DAY)[DAY, "clean"].run.order < future
 
 
 RETRIED = """

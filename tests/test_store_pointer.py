@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import ValidationError
@@ -93,6 +94,42 @@ def test_an_older_token_is_fenced(store, new, old):
     assert f"run-{new[0]} (attempt {new[1]})" in str(raised.value)
     assert f"run-{old[0]} (attempt {old[1]})" in str(raised.value)
     assert current(store) == winner
+
+
+def test_a_run_of_the_same_order_is_fenced(store):
+    """Of two runs that were made in the same microsecond, the second to commit is told so."""
+    first = commit(store, make_pointer())
+    with pytest.raises(FencedError, match="run-1"):
+        commit(store, make_pointer(run="another"))
+    assert current(store) == first
+
+
+@pytest.mark.parametrize(
+    ("ahead", "told"),
+    [
+        (timedelta(minutes=9), ""),
+        (timedelta(minutes=90), "1 h 30 min in the future"),
+        (timedelta(days=3650, hours=1), "3,650 days in the future"),
+    ],
+)
+def test_whoever_is_fenced_by_a_wrong_clock_is_told(store, ahead, told):
+    """A committed order in the future is told with its run, how far, and the command that helps."""
+    now = int(datetime.now(UTC).timestamp() * 1e6)
+    commit(store, make_pointer(now + ahead // timedelta(microseconds=1) + 10_000_000))
+    with pytest.raises(FencedError) as raised:
+        commit(store, make_pointer(now))
+    command = "nightmill run flights --partition 2013-01-01 --step score --rerun"
+    assert (command in raised.value.advice) is bool(told)
+    assert ("start a new run" in raised.value.advice) is not bool(told)
+    found = re.search(r"run-\d+ \(attempt 1(; its order lies (.*))?\) has", raised.value.problem)
+    assert re.fullmatch(told, found[2] or "")
+
+
+def test_no_order_is_too_large_to_be_told(store):
+    """Whatever number stands in a pointer, being fenced by it is told."""
+    commit(store, make_pointer(10**30))
+    with pytest.raises(FencedError, match="days in the future"):
+        commit(store, make_pointer())
 
 
 def test_committing_again_changes_nothing(store):

@@ -28,6 +28,7 @@ from nightmill.store.interface import Store
 from nightmill.store.pointer import Pointer, read_pointer
 from nightmill.store.versions import partition_records
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 USUAL_DELAY = timedelta(seconds=10)  # between attempts, where somebody may be looking
 
 Key = tuple[str, str, str]  # partition, step, member ("" for a step without)
@@ -91,7 +92,15 @@ class _Past:
     """What the store knows of earlier runs; the records of a partition are read once."""
 
     store: Store
+    seen: dict[Key, Pointer | None] = field(default_factory=dict)
     _records: dict[str, list[Record]] = field(default_factory=dict)
+
+    def committed(self, run: StepRun) -> Pointer | None:
+        """Read what is current of a step, and keep it."""
+        key = run.partition, run.step, run.member
+        pointer = read_pointer(self.store, run.pipeline, run.step, run.partition, member=run.member)
+        self.seen[key] = pointer
+        return pointer
 
     def held(self, request: Request, run: StepRun) -> str:
         """Say how the review stands that the step's last attempt waits for; empty if for none."""
@@ -121,12 +130,32 @@ def build_plan(project: Project, request: Request, store: Store) -> list[Planned
     now, past = datetime.now(UTC), _Past(store)
     for offset, partition in enumerate(request.partitions):
         identity = new_run(now, offset)
+        own: list[PlannedStep] = []
         for step in chosen:
             for member in request.pipeline.spec.steps[step].members or ("",):
                 run = _step_run(request, (partition, step, member), store, identity)
-                planned.append(_plan_step(request, run, sources[step], running, past))
-            running |= {one.key for one in planned if one.committed is None}
+                own.append(_plan_step(request, run, sources[step], running, past))
+            running |= {one.key for one in own if one.committed is None}
+        planned += _above_wrong_clocks(own, past)
     return planned
+
+
+def _above_wrong_clocks(planned: list[PlannedStep], past: _Past) -> list[PlannedStep]:
+    """Put a run above what it is to replace, where a clock that was ahead has committed that.
+
+    Runs that are started one after the other stay in that order, a millisecond apart or more, and
+    what is current still fences all that are older.
+    """
+    seen = [past.seen[one.key] for one in planned if one.committed is None]
+    ahead = [one.token.order for one in seen if one is not None and one.token.ahead]
+    if not ahead:
+        return planned
+    own = planned[0].run.order
+    name, order = new_run(_EPOCH + timedelta(microseconds=max(ahead) + own // 1000 + 1))
+    return [
+        replace(one, run=one.run.model_copy(update={"run": name, "order": order}))
+        for one in planned
+    ]
 
 
 def new_run(created: datetime, offset: int = 0) -> tuple[str, int]:
@@ -135,7 +164,7 @@ def new_run(created: datetime, offset: int = 0) -> tuple[str, int]:
     Names sort as their orders do, so that a listing by name is one by age.
     """
     moment = created + timedelta(microseconds=offset)
-    order = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    order = (moment - _EPOCH) // timedelta(microseconds=1)
     return f"{moment:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}", order
 
 
@@ -185,7 +214,7 @@ def _plan_step(
         (needs if _must_succeed(source) else waits_for).update(makers)
         if not makers:
             outside.append(source)
-    committed = read_pointer(past.store, run.pipeline, run.step, run.partition, member=run.member)
+    committed = past.committed(run)
     upstream_runs = any(key[0] == run.partition for key in needs | waits_for)
     is_settled = not request.rerun and not upstream_runs
     if is_settled and committed is not None:

@@ -110,8 +110,8 @@ def _check_approval(version: Version, seen: Current) -> None:
         raise FencedError(
             f"{newer.author} is newer and has committed",
             where=f"version {version.name}",
-            advice="nothing is lost: the newer outputs stay current; reject this one, or start a "
-            "new run to replace them",
+            advice="nothing is lost: the newer outputs stay current; reject this one, or: "
+            f"{newer.way_out}",
         )
 
 

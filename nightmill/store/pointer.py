@@ -16,13 +16,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import Annotated, Literal
 from uuid import uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from nightmill.errors import FencedError, StoreConflict, StoreError
+from nightmill.spec import words
 from nightmill.spec.record import FileRecord, OutputRecord
 from nightmill.store.doomed import refuse_doomed
 from nightmill.store.interface import Store
@@ -31,6 +33,8 @@ from nightmill.store.newest import earlier_first
 
 _MAX_TRIES = 30
 _PAUSE_S = 0.02  # grows with each try: 9 s in all
+_CLOCKS_DIFFER = timedelta(minutes=10)
+_LONGEST = 2**62  # microseconds, which a timedelta can hold
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -52,6 +56,16 @@ class Token(_Frozen):
 
     def __lt__(self, other: Token) -> bool:
         return (self.order, self.attempt) < (other.order, other.attempt)
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far it lies in the future, which only a wrong clock can do; nothing if it does not.
+
+        Clocks that are right differ by less than some minutes.
+        """
+        now = time.time_ns() // 1000
+        ahead = timedelta(microseconds=min(max(self.order - now, 0), _LONGEST))
+        return ahead if ahead > _CLOCKS_DIFFER else timedelta()
 
     def overruled(self) -> Token:
         """Return the token of a decision about this run: no attempt has it, they count from 1."""
@@ -135,11 +149,26 @@ class Pointer(_Frozen):
 
     @property
     def author(self) -> str:
-        """Who made it current, for people."""
-        version = f"run {self.run} (attempt {self.attempt})"
+        """Who made it current, for people; and how wrong the clock was, if it was."""
+        ahead = self.token.ahead
+        short = words.span(ahead // timedelta(minutes=1) * 60)
+        span = f"{ahead.days:,} days" if ahead.days > 1 else short
+        clock = f"; its order lies {span} in the future" if ahead else ""
+        version = f"run {self.run} (attempt {self.attempt}{clock})"
         if not self.moves:
             return version
         return f"{_PHRASES[self.moves[-1].kind]} {version} by {self.moves[-1].by}"
+
+    @property
+    def way_out(self) -> str:
+        """What replaces it, for people who are told that it is newer than what they made."""
+        if not self.token.ahead:
+            return "start a new run to replace its outputs"
+        names = f"{quote(self.pipeline)} --partition {quote(self.partition)}"
+        return (
+            f"a clock was wrong: `nightmill run {names} --step {quote(self.step)} --rerun` makes "
+            "an order above it and replaces its outputs; runs that Airflow starts stay fenced"
+        )
 
     def to_json(self) -> bytes:
         """Return the pointer as JSON; what only decisions have is left out of all others."""
@@ -259,11 +288,11 @@ def _read(store: Store, key: str) -> tuple[Pointer | None, str | None]:
 
 
 def _unless_fenced(current: Pointer, pointer: Pointer) -> Pointer:
-    if current.token == pointer.token:
+    if (current.token, current.run) == (pointer.token, pointer.run):
         return current
     raise FencedError(
         f"{current.author} has committed already and is newer "
         f"than run {pointer.run} (attempt {pointer.token.attempt})",
         where=pointer.key,
-        advice="nothing is lost: the newer outputs stay current; start a new run to replace them",
+        advice=f"nothing is lost: the newer outputs stay current; {current.way_out}",
     )
