@@ -233,6 +233,68 @@ def test_text_is_compared_as_a_table(differ):
     assert found.details == ("a: 1 row, by 3 at most", "row 2: a 2 -> 5")
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "detail"),
+    [
+        (b"id,p\n#7,1\n8,2\n", b"id,p\n#7,99\n8,2\n", "row 1: p 1 -> 99"),
+        (b"id,p\n#7,1\n8,2\n", b"id,p\n8,2\n", "column id: VARCHAR -> BIGINT"),
+        (b'id,p\n7,""\n8,a\n', b"id,p\n7,\n8,a\n", "row 1: p  -> null"),
+        (b"id\n007\n", b"id\n7\n", "column id: VARCHAR -> BIGINT"),
+        (b"id\n007\n070\n", b"id\n007\n70\n", "row 2: id 070 -> 70"),
+        (
+            b"id\n9007199254740993.0\n",
+            b"id\n9007199254740992.0\n",
+            "row 1: id 9007199254740993.0 -> 9007199254740992.0",
+        ),
+        (b"day\n2013-01-01\n", b"day\n2013/01/01\n", "row 1: day 2013-01-01 -> 2013/01/01"),
+        (b"k;v\n1;2\n", b"k;v\n1;3\n", "row 1: k;v 1;2 -> 1;3"),
+    ],
+)
+def test_text_that_says_something_else_is_never_equal(differ, then, now, detail):
+    """No sniffing of comments, delimiters and types makes different values of a CSV equal."""
+    found = differ(then, now, name="t.csv")
+    assert found.summary
+    assert detail in found.details
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        (b"x\nid,p\n7,1\n8,2\n", b"y\nid,p\n7,1\n8,2\n"),  # a preamble
+        (b"id,p\n7,1\n8,2\n9\n", b"id,p\n7,1\n8,2\n9\n\n"),
+        (b"\nid,p\n7,1\n", b"\n\nid,p\n7,1\n"),
+    ],
+)
+def test_text_that_is_no_csv_is_no_table(differ, then, now):
+    """What RFC 4180 has no rows for is left to the comparison of bytes, which differ."""
+    with pytest.raises(UnreadableTableError):
+        differ(then, now, name="t.csv")
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_text_may_be_quoted_and_ended_otherwise(differ, line_end):
+    """Quotes around a value, the ends of lines and the order of rows change no row."""
+    now = line_end.join([b'"id","p"', b'"7",1', b"8,2", b""])
+    assert differ(b"id,p\n7,1\n8,2\n", now, name="t.csv") == EQUAL
+    assert differ(b"id,p\n8,2\n7,1\n", now, name="t.csv") == REORDERED
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        (b'{"a":9007199254740993.5}\n', b'{"a":9007199254740994.0}\n'),
+        (b'{"day":"2013-01-01"}\n', b'{"day":"2013-1-1"}\n'),
+        (b'{"a":[1.0]}\n', b'{"a":[1]}\n'),
+    ],
+)
+def test_json_that_is_written_otherwise_is_not_called_equal(differ, then, now):
+    """Values that only a type makes equal are shown as they are written."""
+    assert differ(then, now, name="t.jsonl").summary
+    more = b'{"a": 1}\n'
+    assert differ(more + more, more + more, name="t.jsonl") == EQUAL
+    assert differ(b'{"a": 1}\n{"a": 2}', b'{"a": 2}\n{"a": 1}', name="t.jsonl") == REORDERED
+
+
 def test_a_file_that_is_no_table_is_told_apart(differ):
     """A name that promises a table and a content that is none is an error of its own."""
     with pytest.raises(UnreadableTableError):

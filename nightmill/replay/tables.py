@@ -2,18 +2,24 @@
 
 DuckDB takes `*?[` in a path for a pattern and `key=value` for a column: it is shown links with
 plain names, which keep only the folders that the author made columns of.
+
+Text has no types: DuckDB finds some, so that differences can be told in numbers. Whether there is
+any is decided by the text of each value, since `9007199254740993.0` and `9007199254740992.0` are
+one DOUBLE. CSV is read as strictly as by the audit, and what is none by RFC 4180 is no table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import duckdb
 
+from nightmill.audit.csv_options import csv_options, has_header
 from nightmill.replay.rows import Pair, TableDifference
 
 _PARQUET = (".parquet", ".pq")
@@ -24,6 +30,40 @@ _COMPRESSED = (".gz", ".zst")
 
 class UnreadableTableError(Exception):
     """One of the two is no table, whatever its name says."""
+
+
+@dataclass(frozen=True)
+class _Views:
+    """The two tables in a database, to be opened once or twice."""
+
+    connection: duckdb.DuckDBPyConnection
+    then: Path
+    now: Path
+    work: Path
+
+    def difference(
+        self, keys: Sequence[Sequence[str]], *, as_written: bool = False
+    ) -> TableDifference:
+        """Compare the values, with their types or by the text they are written as."""
+        for name, path in (("past", self.then), ("present", self.now)):
+            work = self.work / name / ("text" if as_written else "typed")
+            source = _folder(path, work) if path.is_dir() else self._file(path, work, as_written)
+            self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM {source}")
+        return Pair(lambda query: self.connection.execute(query).fetchall()).difference(keys)
+
+    def _file(self, path: Path, work: Path, as_written: bool) -> str:  # noqa: FBT001 - of our own
+        """Return the call that reads a file through a link with a plain name."""
+        kind, packed = _suffix(path)
+        link = _link(path, work / f"table{kind}{packed}")
+        if kind in _PARQUET:
+            return f"read_parquet({link}, hive_partitioning=false)"
+        if kind in _JSON:
+            typed = f"read_json({link}, sample_size=-1, hive_partitioning=false)"
+            return f"read_json_objects({link})" if as_written else typed
+        if not has_header(self.connection, link):
+            raise UnreadableTableError(f"{path.name} has no header in its first line")
+        text = ", all_varchar=true, allow_quoted_nulls=false" if as_written else ""
+        return f"read_csv({link}, {csv_options(kind)}{text})"
 
 
 def is_table(path: Path) -> bool:
@@ -43,10 +83,11 @@ def compare_tables(
     """
     try:
         with _connected(work) as connection:
-            for name, path in (("past", then), ("present", now)):
-                source = _source(path, work / name)
-                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}")
-            return Pair(lambda query: connection.execute(query).fetchall()).difference(keys)
+            views = _Views(connection, then, now, work)
+            found = views.difference(keys)
+            if not found.summary and (_is_text(then) or _is_text(now)):
+                found = views.difference(keys, as_written=True)
+            return found
     except duckdb.Error as error:
         raise UnreadableTableError(str(error).split("\n", maxsplit=1)[0]) from error
 
@@ -92,12 +133,12 @@ def _parts(folder: Path) -> list[Path]:
     ]
 
 
-def _source(path: Path, work: Path) -> str:
-    """Return the call that reads a table through links with plain names."""
-    if not path.is_dir():
-        kind, packed = _suffix(path)
-        link = _link(path, work / f"table{kind}{packed}")
-        return _reader(kind).format(link)
+def _is_text(path: Path) -> bool:
+    return not path.is_dir() and _suffix(path)[0] not in _PARQUET
+
+
+def _folder(path: Path, work: Path) -> str:
+    """Return the call that reads a folder of Parquet through links with plain names."""
     links: list[str] = []
     columns: list[str] = []
     for number, file in enumerate(_parts(path)):
@@ -106,13 +147,6 @@ def _source(path: Path, work: Path) -> str:
         links.append(_link(file, work.joinpath(*columns, f"{number:06d}.parquet")))
     hive = f"hive_partitioning={str(bool(columns)).lower()}"
     return f"read_parquet([{', '.join(links)}], union_by_name=true, {hive})"
-
-
-def _reader(kind: str) -> str:
-    if kind in _PARQUET:
-        return "read_parquet({}, hive_partitioning=false)"
-    name, header = ("read_csv", ", header=true") if kind in _DELIMITED else ("read_json", "")
-    return f"{name}({{}}, sample_size=-1, hive_partitioning=false{header})"
 
 
 def _link(file: Path, link: Path) -> str:
