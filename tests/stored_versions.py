@@ -71,7 +71,12 @@ def store_outputs(store: Store, prefix: str, files: Files) -> dict[str, Committe
 
 
 def make_pointer(
-    order: int, attempt: int = 1, *, outputs: Mapping[str, CommittedOutput], member: str = ""
+    order: int,
+    attempt: int = 1,
+    *,
+    outputs: Mapping[str, CommittedOutput],
+    member: str = "",
+    inputs: Mapping[str, str] | None = None,
 ) -> Pointer:
     """Make the pointer by which an attempt commits."""
     return Pointer(
@@ -83,6 +88,7 @@ def make_pointer(
         token=Token(order=order, attempt=attempt),
         attempt_prefix=prefix_of(order, attempt, member=member),
         outputs=dict(outputs),
+        inputs=dict(inputs or {}),
     )
 
 

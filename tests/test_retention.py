@@ -10,6 +10,7 @@ import pytest
 from nightmill.errors import FencedError, StoreError, UsageError
 from nightmill.spec.record import AttemptState, Code, FileRecord, InputRecord
 from nightmill.spec.retention import Keep
+from nightmill.spec.units import parse_duration
 from nightmill.store.active import mark
 from nightmill.store.bundle import keep as keep_bundle
 from nightmill.store.bundle import pack
@@ -19,6 +20,7 @@ from nightmill.store.doomed import doom, doomed
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Move, commit
+from nightmill.store.retention import in_days
 from nightmill.store.versions import find_versions
 from tests.faulty_store import Fault, FaultyStore
 from tests.stored_versions import (
@@ -354,6 +356,41 @@ def test_one_that_cannot_be_deleted_stops_no_other(tmp_path):
     assert prefixes(store) == {prefix_of(3)}
 
 
+def test_what_a_current_version_has_read_stays_without_its_record(store):
+    """Where a current version lost its record, its pointer tells what it read: that is kept."""
+    for number in (1, 2, 3):
+        add_version(store, number, **ENDED)
+    outputs = store_outputs(store, prefix_of(9, member="b"), usual_files(9))
+    note = {"scores": f"{prefix_of(1)}#scores", "none": "none", "odd": "no note"}
+    commit(store, make_pointer(9, outputs=outputs, member="b", inputs=note))
+    run_twice(store, 1000)
+    assert prefixes(store) == {prefix_of(1), prefix_of(3)}
+    assert len(keys_below(store, prefix_of(9, member="b"))) == 3
+
+
+def test_pointers_are_read_only_where_something_may_go(tmp_path):
+    """An attempt without a record costs no read of its pointer while nothing else may go."""
+    store = open_store("store", base=tmp_path)
+    add_version(store, 1, **ENDED)
+    outputs = store_outputs(store, prefix_of(9, member="b"), usual_files(9))
+    commit(store, make_pointer(9, outputs=outputs, member="b"))
+    counted = FaultyStore(store)
+    run_gc(counted, 0.5)
+    assert not [call for call in counted.calls if call.startswith("read current/")]
+
+
+def test_a_broken_pointer_keeps_every_version(store):
+    """Where neither record nor pointer tells what was read, no version goes, and this is told."""
+    for number in (1, 2):
+        add_version(store, number, **ENDED)
+    key = make_pointer(9, outputs={}, member="b").key
+    store.write(f"{prefix_of(9, member='b')}/outputs/scores/a", b"x")
+    store.write(key, b"{")
+    found = {one.key: one.fate for one in collect(store, order(1000))}
+    assert found == {prefix_of(1): Fate.LEFT, key: Fate.PROBLEM}
+    assert prefixes(store) == {prefix_of(1), prefix_of(2)}
+
+
 # -- everything else ------------------------------------------------------------------------------
 
 
@@ -519,6 +556,47 @@ def test_published_data_without_a_pointer_goes_and_tables_are_left(store):
     assert run_gc(store, 2) == {gone: Fate.MARKED}
     assert run_gc(store, 2) == {gone: Fate.DELETED}
     assert (set(keys_below(store, "data")), doomed(store)) == (kept, {})
+
+
+def test_published_data_that_is_needed_again_loses_its_mark(store):
+    """A mark goes where a pointer stands for the data again, and where the data is gone."""
+    data = f"data/{PIPELINE}/scores"
+    needed, gone = f"{data}/partition={DAY}", f"{data}/partition=2013-03-09"
+    other = "data/other/scores/partition=2013-03-09"
+    for prefix in (needed, gone, other):
+        store.write(f"{prefix}/scores.parquet", b"x")
+        doom(store, prefix, "no pointer", by="an earlier gc")
+    add_version(store, 1, **ENDED)
+    store.delete(f"{gone}/scores.parquet")
+    assert run_gc(store, 2, acts=False) == {needed: Fate.TO_ABSOLVE, gone: Fate.TO_ABSOLVE}
+    run_gc(store, 2)
+    assert list(doomed(store)) == [other], "a pipeline without rules is left alone"
+    assert store.read(f"{needed}/scores.parquet")
+
+
+def test_a_mark_on_code_that_is_gone_is_taken_away(store):
+    """A gc that was stopped between the bundle and its mark leaves no mark for ever."""
+    key = f"code/{'0' * 64}.tar.gz"
+    doom(store, key, "no attempt names it", by="a gc that was stopped")
+    assert run_gc(store, 2) == {key: Fate.ABSOLVED}
+    assert doomed(store) == {}
+
+
+@pytest.mark.parametrize(
+    ("span", "told"),
+    [
+        (timedelta(0), "0s"),
+        (timedelta(seconds=1), "1s"),
+        (timedelta(seconds=0.5), "0.5s"),
+        (timedelta(minutes=90), "90m"),
+        (timedelta(hours=36), "36h"),
+        (timedelta(days=90), "90d"),
+    ],
+)
+def test_ages_are_told_as_they_are_written(span, told):
+    """Whatever the rule, its age is told in the largest unit of which it is a whole number."""
+    assert in_days(span) == told
+    assert parse_duration(told) == span if span else True
 
 
 def test_code_that_is_named_while_a_gc_looks_stays(tmp_path):

@@ -7,38 +7,33 @@ and commit meanwhile: see `doomed` for why nothing they need goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
 
 from nightmill.errors import FencedError, NightmillError
 from nightmill.spec.retention import Keep
 from nightmill.store.active import marked_prefixes
 from nightmill.store.doomed import absolve, doom, doomed
 from nightmill.store.interface import Backend, Entry, Remnant
-from nightmill.store.keys import NOTEBOOK, RECORD, SPILLED, attempt_names, code_key
+from nightmill.store.keys import NOTEBOOK, RECORD, attempt_names, code_key, decode
 from nightmill.store.orphans import orphans
-from nightmill.store.retention import YOUNG, Circumstances, Verdict, in_days, is_current, judge
-from nightmill.store.survey import (
-    THREADS,
-    Size,
-    StoredAttempt,
-    Survey,
-    attempt_of,
-    batches,
-    part_of,
-    survey,
+from nightmill.store.retention import (
+    YOUNG,
+    Circumstances,
+    Verdict,
+    in_days,
+    is_current,
+    judge,
+    old_parts,
 )
+from nightmill.store.survey import Size, StoredAttempt, Survey, attempt_of, each, part_of, survey
 from nightmill.store.unowned import measure, unowned_data
 
 GRACE = timedelta(days=1)
-_NEEDED = "needed after all"
-
-_Item = TypeVar("_Item")
+_NEEDED, _GONE = "needed after all", "gone"
 
 
 class Fate(StrEnum):
@@ -114,14 +109,14 @@ class _Collection:
 
     def attempts(self) -> Iterator[Collected]:
         """Mark attempts, or delete those that were marked before."""
-        yield from self._each(self._attempt, self.verdict.doomed.items())
+        yield from each(self._attempt, self.verdict.doomed.items())
 
     def orphans(self) -> Iterator[Collected]:
         """Delete what the index tells, and people noted, of attempts that are gone."""
         left = self.found.attempts.keys() - self.deleted
         told = (one for name in self.order.rules for one in orphans(self.store, name, left))
         old = (one for one in told if self._is_old(one[1].modified))
-        yield from self._each(self._orphan, old)
+        yield from each(self._orphan, old)
 
     def bundles(self) -> Iterator[Collected]:
         """Mark, or delete, the code that no attempt names; none while a record is unreadable."""
@@ -129,9 +124,12 @@ class _Collection:
         named = {code_key(one.told.bundle) for one in those if one.told and one.told.bundle}
         if not any(one.is_unreadable for one in those):
             old = (one for one in self.store.list("code") if self._is_old(one.modified))
-            yield from self._each(self._bundle, (one for one in old if one.key not in named))
+            yield from each(self._bundle, (one for one in old if one.key not in named))
         for key in named & self.marks.keys():
             yield self._absolve(Collected("code bundle", key, _NEEDED, Fate.LEFT, Size(1)))
+        for key in self._marked_below("code/") - named:
+            if self.store.stat(key) is None:  # stopped between its deletion and the mark's
+                yield self._absolve(Collected("code bundle", key, _GONE, Fate.LEFT))
 
     def absolved(self) -> Iterator[Collected]:
         """Take back the marks on attempts that are needed after all, or gone."""
@@ -140,19 +138,27 @@ class _Collection:
             if one and attempt_names(key).pipeline in self.order.rules:
                 yield self._absolve(_of_attempt(one, _NEEDED))
             elif one is None and key.startswith("runs/"):
-                yield self._absolve(Collected("attempt", key, "gone", Fate.LEFT))
+                yield self._absolve(Collected("attempt", key, _GONE, Fate.LEFT))
 
     def parts(self) -> Iterator[Collected]:
         """Delete executed notebooks and spilled outputs that have an age of their own."""
-        yield from self._each(self._part, self._old_parts())
+        given = Circumstances(self.order.rules, self.running, self.order.now)
+        old = old_parts(self.found.attempts, self.verdict.doomed, given)
+        yield from each(self._part, old)
 
     def published(self) -> Iterator[Collected]:
         """Mark, or delete, published partitions that no pointer stands for."""
-        for prefix in unowned_data(self.store, self.order.rules):
-            size, newest = measure(self.store, prefix)
-            if newest and self._is_old(newest):
-                thing = Collected("published data", prefix, "no pointer", Fate.LEFT, size)
-                yield self._mark_or_delete(thing, self._delete_published)
+        unowned = set(unowned_data(self.store, self.order.rules))
+        for key in sorted(unowned | self._marked_below("data/")):
+            if decode(key.split("/")[1]) not in self.order.rules:
+                continue
+            size, newest = measure(self.store, key)
+            thing = Collected("published data", key, "no pointer", Fate.LEFT, size)
+            if newest and key in unowned:
+                if self._is_old(newest):
+                    yield self._mark_or_delete(thing, self._delete_published)
+            elif key in self.marks:
+                yield self._absolve(replace(thing, why=_NEEDED if newest else _GONE))
 
     def remnants(self) -> Iterator[Collected]:
         """Delete what unfinished writes left, uploads and files, once nobody can be at work."""
@@ -176,6 +182,9 @@ class _Collection:
         if self.found.strays:
             size = Size(self.found.strays, 0)
             yield Collected("other files", "runs", "of no attempt", Fate.LEFT, size)
+
+    def _marked_below(self, folder: str) -> set[str]:
+        return {key for key in self.marks if key.startswith(folder) and key not in self.deleted}
 
     def _attempt(self, doomed_one: tuple[str, str]) -> Collected:
         prefix, why = doomed_one
@@ -215,6 +224,7 @@ class _Collection:
     def _delete_marked(self, key: str) -> None:
         self.store.delete(key)
         absolve(self.store, key)
+        self.deleted.add(key)
 
     def _delete_published(self, prefix: str) -> None:
         for entry in self.store.list(prefix):
@@ -227,24 +237,9 @@ class _Collection:
             if attempt_of(entry.key) == prefix and is_meant(part_of(entry.key)):
                 self.store.delete(entry.key)
 
-    def _old_parts(self) -> Iterator[tuple[StoredAttempt, str]]:
-        for prefix, one in self.found.attempts.items():
-            keep = self.order.rules.get(attempt_names(prefix).pipeline)
-            if keep and one.told and one.told.has_ended and prefix not in self.running:
-                if one.notebook.objects and self._is_older(one, keep.notebooks):
-                    yield one, NOTEBOOK
-                if one.spilled.objects and self._is_older(one, keep.spilled):
-                    yield one, SPILLED
-
-    def _is_older(self, one: StoredAttempt, span: timedelta | None) -> bool:
-        is_old = span is not None and self.order.now - one.ended_at > span
-        return is_old and one.prefix not in self.verdict.doomed and self._is_old(one.touched)
-
-    def _part(self, meant: tuple[StoredAttempt, str]) -> Collected:
-        one, part = meant
-        keep = self.order.rules[attempt_names(one.prefix).pipeline]
+    def _part(self, meant: tuple[StoredAttempt, str, timedelta]) -> Collected:
+        one, part, span = meant
         is_notebook = part == NOTEBOOK
-        span = (keep.notebooks if is_notebook else keep.spilled) or timedelta()
         thing = replace(
             _of_attempt(one, f"older than {in_days(span)}"),
             what="executed notebook" if is_notebook else "spilled outputs",
@@ -279,13 +274,6 @@ class _Collection:
         except NightmillError as error:
             return replace(thing, why=str(error), fate=Fate.PROBLEM)
         return replace(thing, fate=fate)
-
-    def _each(
-        self, do: Callable[[_Item], Collected], items: Iterable[_Item]
-    ) -> Iterator[Collected]:
-        with ThreadPoolExecutor(THREADS) as pool:
-            for batch in batches(items):
-                yield from pool.map(do, batch)
 
 
 _INTENDED = {

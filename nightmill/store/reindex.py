@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -18,7 +17,7 @@ from nightmill.store.history import record_of
 from nightmill.store.index import attempt_told, note
 from nightmill.store.interface import Store
 from nightmill.store.keys import RECORD, decode, index_prefix
-from nightmill.store.survey import THREADS, attempt_of, batches, part_of
+from nightmill.store.survey import attempt_of, each, part_of
 
 
 class Fate(StrEnum):
@@ -48,9 +47,7 @@ def reindex(store: Store, *, anew: bool = False) -> Iterator[Reindexed]:
         pipeline = decode(name)
         known = _known(store, pipeline)
         one = partial(_reindex_one, store, pipeline, known, anew=anew)
-        with ThreadPoolExecutor(THREADS) as pool:
-            for batch in batches(_recorded(store, f"runs/{name}")):
-                yield from pool.map(one, batch)
+        yield from each(one, _recorded(store, f"runs/{name}"))
 
 
 def _known(store: Store, pipeline: str) -> Mapping[str, Sequence[str]]:

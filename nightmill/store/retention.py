@@ -6,6 +6,7 @@ deletes nothing; `collect` acts on it.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,13 @@ from datetime import datetime, timedelta
 
 from nightmill.errors import NightmillError
 from nightmill.spec.retention import Keep
+from nightmill.spec.units import SECONDS
 from nightmill.store.interface import Store
-from nightmill.store.keys import attempt_names, pointer_key_of
+from nightmill.store.keys import NOTEBOOK, SPILLED, attempt_names, pointer_key_of
 from nightmill.store.pointer import read_current
 from nightmill.store.survey import StoredAttempt, Told
+
+_NOTE = re.compile(r"(?:.*/)?(runs/(?:[^/]+/){4,5}?[0-9]+)#[^/]+")  # see inputs.version_notes
 
 YOUNG = timedelta(days=1)
 """What was written to within a day stays, whatever the rules say: somebody may be at work."""
@@ -55,9 +59,10 @@ def judge(store: Store, attempts: Mapping[str, StoredAttempt], given: Circumstan
         if outdated:
             _spare_current(store, key, outdated, verdict)
         verdict.doomed |= outdated
-    if any(one.is_unreadable for one in attempts.values()):
+    noted = _noted(store, attempts, verdict) if verdict.doomed else {}
+    if noted is None or any(one.is_unreadable for one in attempts.values()):
         _hold_versions(attempts, verdict)
-    _spare_pinned(attempts, verdict, given)
+    _spare_pinned(attempts, verdict, given, noted or {})
     return verdict
 
 
@@ -68,8 +73,27 @@ def is_current(store: Store, prefix: str) -> bool:
 
 
 def in_days(span: timedelta) -> str:
-    """Write a span as pipeline.yaml does."""
-    return f"{span / timedelta(days=1):g}d"
+    """Write a span as pipeline.yaml does, in the largest unit of which it is a whole number."""
+    seconds = span.total_seconds()
+    unit = next((one for one in "dhm" if seconds and not seconds % SECONDS[one]), "s")
+    return f"{seconds / SECONDS[unit]:.10g}{unit}"
+
+
+def old_parts(
+    attempts: Mapping[str, StoredAttempt], doomed: Collection[str], given: Circumstances
+) -> Iterator[tuple[StoredAttempt, str, timedelta]]:
+    """Find the parts of attempts that stay which outlived an age of their own, and say which."""
+    for prefix, one in attempts.items():
+        keep = given.rules.get(attempt_names(prefix).pipeline)
+        has_ended = one.told is not None and one.told.has_ended and prefix not in given.running
+        if keep is None or not has_ended or prefix in doomed or given.now - one.touched < YOUNG:
+            continue
+        for part, size, span in (
+            (NOTEBOOK, one.notebook, keep.notebooks),
+            (SPILLED, one.spilled, keep.spilled),
+        ):
+            if size.objects and span is not None and given.now - one.ended_at > span:
+                yield one, part, span
 
 
 def _by_pointer(
@@ -114,6 +138,29 @@ def _spare_current(store: Store, key: str, outdated: dict[str, str], verdict: Ve
         outdated.pop(pointer.attempt_prefix, None)
 
 
+def _noted(
+    store: Store, attempts: Mapping[str, StoredAttempt], verdict: Verdict
+) -> dict[str, tuple[str, ...]] | None:
+    """Read in the pointers what those current attempts have read that have no record.
+
+    None where a pointer cannot be read: then nobody knows.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for prefix, one in attempts.items():
+        if one.told is not None or prefix in verdict.doomed:
+            continue
+        key = pointer_key_of(prefix)
+        try:
+            pointer = read_current(store, key).pointer
+        except NightmillError as error:
+            verdict.problems[key] = str(error)
+            return None
+        if pointer is not None and pointer.attempt_prefix == prefix:
+            notes = map(_NOTE.fullmatch, pointer.inputs.values())
+            found[prefix] = tuple(match[1] for match in notes if match)
+    return found
+
+
 def _hold_versions(attempts: Mapping[str, StoredAttempt], verdict: Verdict) -> None:
     """Keep every version: nobody knows which of them an unreadable record has read."""
     for prefix in list(verdict.doomed):
@@ -124,13 +171,21 @@ def _hold_versions(attempts: Mapping[str, StoredAttempt], verdict: Verdict) -> N
 
 
 def _spare_pinned(
-    attempts: Mapping[str, StoredAttempt], verdict: Verdict, given: Circumstances
+    attempts: Mapping[str, StoredAttempt],
+    verdict: Verdict,
+    given: Circumstances,
+    noted: Mapping[str, tuple[str, ...]],
 ) -> None:
-    """Keep what those read that stay, and what these have read in their turn."""
+    """Keep what those read that stay, and what these have read in their turn.
+
+    What a record does not tell any more is `noted` in the pointer.
+    """
     staying = [one for one in attempts.values() if one.prefix not in verdict.doomed]
     while staying:
         one = staying.pop()
-        pins = one.told.pins if one.told and _pins(one, one.told, given) else ()
+        pins = noted.get(one.prefix, ())
+        if one.told and _pins(one, one.told, given):
+            pins = one.told.pins
         staying += [attempts[pin] for pin in pins if verdict.doomed.pop(pin, None)]
 
 

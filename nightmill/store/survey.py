@@ -7,7 +7,7 @@ or two kilobytes for an attempt, however many files it has and however large the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ _RUN_PARTS = 4
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _Item = TypeVar("_Item")
+_Done = TypeVar("_Done")
 
 
 class Size(NamedTuple):
@@ -113,12 +114,12 @@ def survey(store: Store) -> Survey:
     Raises StoreError where the store fails.
     """
     begun, found = datetime.now(UTC), Survey()
-    for one in _read_all(store, _listed(store, found)):
+    for one in each(partial(_read, store), _listed(store, found)):
         found.attempts[one.prefix] = one
     since = begun - _CLOCKS_DIFFER
     again = (one for one in _listed(store, Survey()) if one.record_written)
     fresh = (one for one in again if one.record_written and one.record_written >= since)
-    for one in _read_all(store, fresh):
+    for one in each(partial(_read, store), fresh):
         found.attempts[one.prefix] = one
     return found
 
@@ -135,11 +136,12 @@ def part_of(key: str) -> str:
     return match[2].partition("/")[0] if match else ""
 
 
-def batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    """Give the items in lists of bounded length, as they come."""
+def each(do: Callable[[_Item], _Done], items: Iterable[_Item]) -> Iterator[_Done]:
+    """Do something to each item as they come, some at once, in their order."""
     iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
+    with ThreadPoolExecutor(THREADS) as pool:
+        while batch := list(islice(iterator, BATCH)):
+            yield from pool.map(do, batch)
 
 
 def _listed(store: Store, found: Survey) -> Iterator[_Listed]:
@@ -157,12 +159,6 @@ def _listed(store: Store, found: Survey) -> Iterator[_Listed]:
 
 def _run_of(entry: Entry) -> list[str]:
     return entry.key.split("/", _RUN_PARTS)[:_RUN_PARTS]
-
-
-def _read_all(store: Store, listed: Iterable[_Listed]) -> Iterator[StoredAttempt]:
-    with ThreadPoolExecutor(THREADS) as pool:
-        for batch in batches(listed):
-            yield from pool.map(partial(_read, store), batch)
 
 
 def _read(store: Store, listed: _Listed) -> StoredAttempt:
