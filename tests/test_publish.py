@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 
 from nightmill.errors import FencedError
 from nightmill.publish.files import PlainFile
+from nightmill.publish.place import Place
 from nightmill.publish.publish import publish_current, repair, warnings
 from nightmill.publish.target import State, bring_up_to_date
 from nightmill.store.keys import attempt_prefix, data_partition_prefix
@@ -20,6 +21,7 @@ from tests.published import FILES, PLACE, PLAIN, TABLE, commit_scores, scores, s
 from tests.stored_versions import (
     DAY,
     PIPELINE,
+    STEP,
     add_version,
     current,
     make_pointer,
@@ -166,7 +168,7 @@ def test_a_folder_that_was_committed_before_the_file_was_declared(store, spec):
 
 def target_of(store) -> PlainFile:
     """Name the plain address of the scores."""
-    return PlainFile(store, PIPELINE, "scores", DAY)
+    return PlainFile(Place(store, PIPELINE, STEP, DAY), "scores")
 
 
 class Overtaken:

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from nightmill.errors import FencedError, StoreConflict
 from nightmill.publish.delta import Table, TablePartition
+from nightmill.publish.place import Place
 from nightmill.publish.publish import publish_current, repair
 from nightmill.publish.target import State, bring_up_to_date
 from nightmill.store.open import open_store
@@ -20,6 +21,7 @@ from tests.published import DELTA, PLACE, PLAIN, TABLE, commit_scores, parquet, 
 from tests.stored_versions import (
     DAY,
     PIPELINE,
+    STEP,
     add_version,
     current,
     make_pointer,
@@ -93,6 +95,39 @@ def test_partitions_and_members_do_not_touch_each_other(store, load_spec):
         commit_scores(store, order, scores(order, rows=1), member=member)
         publish(store, spec, member=member)
     assert rows(store) == [(0, 2, DAY, "b"), (0, 3, DAY, "a")]
+
+
+@pytest.mark.parametrize("evolution", ["none", "add"])
+@pytest.mark.parametrize("had", ["members", "none"])
+def test_a_table_of_the_other_form_is_told_with_what_helps(here, load_spec, had, evolution):
+    """A step that was given members, or lost them, needs another table; no advice that fails."""
+    output = f"{{path: s.parquet, format: delta, evolution: {evolution}}}"
+    specs = [
+        ("x", spec_with(load_spec, output, members="[x]"), "with members, and the step has none"),
+        ("", spec_with(load_spec, output), "without members, and the step has members now"),
+    ]
+    (old, first, problem), (new, second, _problem) = specs if had == "members" else specs[::-1]
+    commit_scores(here, 1, member=old)
+    publish(here, first, member=old)
+    commit_scores(here, 2, scores(2, rows=1), member=new)
+    found = publish(here, second, member=new)
+    assert found.state is State.FAILED
+    assert f"the table was made for a step {problem}" in found.problem
+    assert "rename the output, or move the table away and run `nightmill repair`" in found.problem
+    assert "evolution" not in found.problem
+    for entry in list(here.list(TABLE)):
+        here.delete(entry.key)
+    assert [one.state for one in repair(here, second)] == [State.PUBLISHED]
+    assert rows(here) == [(0, 2, DAY, new) if new else (0, 2, DAY)]
+
+
+def test_a_table_that_somebody_else_has_partitioned_is_told(here, spec):
+    """Its columns are named, and nothing is written to it."""
+    other = pa.table({"id": [1], "run": [1], "origin": ["JFK"]})
+    write_deltalake(here.address(TABLE), other, partition_by=["origin"])
+    commit_scores(here, 1)
+    assert "is partitioned by ['origin'], and not by ['partition']" in publish(here, spec).problem
+    assert open_table(here).version() == 0
 
 
 def test_any_text_is_a_partition(store, spec):
@@ -239,7 +274,7 @@ def test_an_older_publisher_never_has_the_last_word(here, spec, at, is_first, pu
     commit_scores(here, 5, scores(5, rows=1))
     target = TablePartition(
         Table(here, PIPELINE, "scores", spec.steps["score"].outputs["scores"], has_members=False),
-        DAY,
+        Place(here, PIPELINE, STEP, DAY),
     )
     readings = 0
 
@@ -269,7 +304,7 @@ def test_an_older_publisher_that_dies_has_replaced_nothing_newer(store, spec, is
     table = Table(
         store, PIPELINE, "scores", spec.steps["score"].outputs["scores"], has_members=False
     )
-    replace = TablePartition(table, DAY).look(older)
+    replace = TablePartition(table, Place(store, PIPELINE, STEP, DAY)).look(older)
     commit_scores(store, 9, scores(9, rows=1))
     publish(store, spec)
     with pytest.raises(StoreConflict):

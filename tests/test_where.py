@@ -93,6 +93,36 @@ def test_every_member_has_a_line_of_its_own(cli, store):
     assert "west" in refused.err
 
 
+@pytest.mark.parametrize("newer", ["", "west"])
+def test_only_what_the_newest_run_had_is_current(store, newer):
+    """A step that lost its members, or was given some, has left pointers that do not count."""
+    for member in ("", "west", "east"):
+        add_version(store, 9 if bool(member) == bool(newer) else 2, member=member)
+    found = [one.member for one in current_pointers(store, PIPELINE, "scores", DAY)]
+    assert found == (["east", "west"] if newer else [""])
+
+
+def test_an_output_that_the_newest_form_lacks_is_not_current(store):
+    """What members once made does not come back when the single output is renamed."""
+    add_version(store, 1, member="east")
+    add_version(store, 2, files={"other": {"o.txt": b"x"}})
+    with pytest.raises(UsageError, match="nothing is current of `scores`"):
+        current_pointers(store, PIPELINE, "scores", DAY)
+
+
+def test_in_a_project_only_its_members_are_named(cli, project, tmp_path):
+    """Who asks elsewhere sees every member that has committed; the project knows who is gone."""
+    step = "score: {notebook: s.ipynb, members: [east], outputs: {scores: scores.parquet}}"
+    project.pipeline("flights", step, s=[""])
+    store = open_store(str(project.store), base=project.root)
+    for member in ("east", "west"):
+        add_version(store, 1, member=member)
+    inside = cli("where", "flights.scores", cwd=project.root).out.splitlines()
+    assert [line.count("/east/") for line in inside] == [1]
+    outside = cli("where", "flights.scores", f"--store={project.store}", cwd=tmp_path)
+    assert len(outside.out.splitlines()) == 2
+
+
 def test_an_output_that_moved_to_another_step_is_what_was_committed_last(store):
     """The pointer of the step that used to make it stays in the store, and does not count."""
     committed(store, "scores", step="old", order=50)

@@ -19,7 +19,12 @@ from nightmill.publish.target import State
 from nightmill.spec.names import label
 from nightmill.spec.project import Project, find_root
 
-_STYLES = {State.FAILED: "bold red", State.BEHIND: "yellow", State.PUBLISHED: "green"}
+_STYLES = {
+    State.FAILED: "bold red",
+    State.BEHIND: "yellow",
+    State.PUBLISHED: "green",
+    State.WITHDRAWN: "green",
+}
 
 
 def repair(

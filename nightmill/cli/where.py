@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.options import StoreOption, open_chosen, spec_here
 from nightmill.cli.terminal import say
 from nightmill.cli.versions import MemberOption, OutputArgument, split_output
 from nightmill.errors import UsageError
@@ -25,11 +25,14 @@ def where(
     """Print where the current version of an output is: one address, or one for each member.
 
     The bytes there never change. Who reads at this address sees one version whole, whatever is
-    committed meanwhile, in a folder as in S3. Exit codes: 0 printed, 2 nothing is current.
+    committed meanwhile, in a folder as in S3. In a project only members that its step still has.
+    Exit codes: 0 printed, 2 nothing is current.
     """
     opened = open_chosen(store)
     pipeline, name = split_output(opened, output)
-    found = current_pointers(opened, pipeline, name, partition)
+    spec = spec_here(pipeline)
+    members = {step: one.members for step, one in spec.steps.items()} if spec else None
+    found = current_pointers(opened, pipeline, name, partition, members=members)
     if member is not None:
         known = [one.member for one in found]
         found = [one for one in found if one.member == member]

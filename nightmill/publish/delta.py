@@ -10,27 +10,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from nightmill.errors import StoreConflict
 from nightmill.publish.columns import Columns
+from nightmill.publish.inventory import TableFile, table_files
+from nightmill.publish.place import Place, is_outdated, is_overruled
 from nightmill.publish.rows import literal, open_rows
-from nightmill.publish.target import PublishError, Replace
+from nightmill.publish.target import PublishError, Replace, State
 from nightmill.spec.outputs import OutputSpec
 from nightmill.store.interface import Store
-from nightmill.store.keys import data_prefix
+from nightmill.store.keys import data_prefix, encode
 from nightmill.store.pointer import Pointer, Token
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyRelation
 
 _ATTEMPTS = 1000  # more of one run share the last number
 
@@ -48,11 +47,16 @@ class Table:
     spec: OutputSpec
     has_members: bool
     _open: DeltaTable | None = None
+    _listed: tuple[int, tuple[TableFile, ...]] | None = None
 
     @property
     def address(self) -> str:
         """What a reader opens."""
-        return self.store.address(data_prefix(self.pipeline, self.name))
+        return self.store.address(self._prefix)
+
+    @property
+    def _prefix(self) -> str:
+        return data_prefix(self.pipeline, self.name)
 
     def transaction(self, name: str) -> int:
         """Return the newest number that was stated under a name, -1 for none."""
@@ -68,42 +72,87 @@ class Table:
             stated = self._open.transaction_version(name)
         return -1 if stated is None else stated
 
-    def overwrite(self, pointer: Pointer, transaction: Transaction) -> None:
+    def members(self, partition: str) -> frozenset[str]:
+        """Name the members that have rows of a partition; "" stands for a table without."""
+        return frozenset(one.member for one in self._files() if one.partition == partition)
+
+    def require_form(self) -> None:
+        """Raise PublishError for a table that was made with members, if there are none now."""
+        made = self._open.metadata().partition_columns if self._open else self._keys
+        if made == self._keys:
+            return
+        known = {("partition",): "without members", ("partition", "member"): "with members"}
+        how, now = known.get(tuple(made)), "has members now" if self.has_members else "has none now"
+        problem = f"the table was made for a step {how}, and the step {now}"
+        raise PublishError(
+            problem if how else f"the table is partitioned by {made}, and not by {self._keys}",
+            where=self.address,
+            advice="rename the output, or move the table away and run `nightmill repair`",
+        )
+
+    def overwrite(
+        self, pointer: Pointer, transaction: Transaction, outdated: Collection[str] = ()
+    ) -> None:
         """Put the pointer's rows in place of its partition's, if that has not changed since.
 
-        Raises StoreConflict when it has.
+        Also in place of the rows of outdated members; none where it has no such output. Raises
+        StoreConflict when it has changed.
         """
-        columns = {"partition": pointer.partition}
-        if self.has_members:
-            columns["member"] = pointer.member
         properties = CommitProperties(
             custom_metadata=_metadata(pointer),
             app_transactions=[transaction],
             # A first commit that lost would be added behind the one that won: it read no partition.
             max_commit_retries=None if self._open else 0,
         )
-        output, known = pointer.outputs[self.name], self._columns()
-        rows = open_rows(self.store, output, constants=columns, table=known)
-        with rows as opened, self._errors():
+        members = ", ".join(literal(one) for one in (pointer.member, *sorted(outdated)))
+        predicate = f"partition = {literal(pointer.partition)}" + (
+            f" AND member IN ({members})" if self.has_members else ""
+        )
+        with self._rows(pointer) as rows, self._errors():
             if self._open is None:
-                self._create(opened, list(columns), properties)
+                self._create(rows, properties)
             else:
                 write_deltalake(
                     self._open,
-                    opened,
+                    rows,
                     mode="overwrite",
-                    predicate=" AND ".join(f"{one} = {literal(columns[one])}" for one in columns),
+                    predicate=predicate,
                     schema_mode="merge" if self.spec.evolution == "add" else None,
                     commit_properties=properties,
                 )
+
+    @property
+    def _keys(self) -> list[str]:
+        """What the table is partitioned by."""
+        return ["partition", "member"] if self.has_members else ["partition"]
+
+    @contextmanager
+    def _rows(self, pointer: Pointer) -> Iterator[Any]:
+        """Give the rows that a pointer stands for; none where it has no such output."""
+        output = pointer.outputs.get(self.name)
+        if output is None and self._open is not None:
+            yield self._open.schema().to_arrow().empty_table()
+        elif output is not None:
+            texts = {"partition": pointer.partition, "member": pointer.member}
+            constants = {key: texts[key] for key in self._keys}
+            known = self._columns()
+            with open_rows(self.store, output, constants=constants, table=known) as opened:
+                yield opened
+
+    def _files(self) -> tuple[TableFile, ...]:
+        """Name the files that the opened table's state is made of."""
+        if self._open is None:
+            return ()
+        if self._listed is None or self._listed[0] != self._open.version():
+            actions = self._open.get_add_actions(flatten=True)
+            self._listed = self._open.version(), table_files(actions, self._prefix)
+        return self._listed[1]
 
     def _columns(self) -> Columns:
         fields = json.loads(self._open.schema().to_json())["fields"] if self._open else []
         return {field["name"]: field["type"] for field in fields}
 
-    def _create(
-        self, rows: DuckDBPyRelation, columns: list[str], properties: CommitProperties
-    ) -> None:
+    def _create(self, rows: Any, properties: CommitProperties) -> None:
         """Make the table by its first commit, if there is still none."""
         options = dict(self.store.library_options())
         try:
@@ -111,7 +160,7 @@ class Table:
                 self.address,
                 rows,
                 mode="error",
-                partition_by=columns,
+                partition_by=self._keys,
                 storage_options=options,
                 commit_properties=properties,
             )
@@ -165,20 +214,33 @@ class TablePartition:
     """What one pointer publishes into a table."""
 
     table: Table
-    partition: str
-    member: str = ""
+    place: Place
 
     @property
     def address(self) -> str:
         """The table's own: a partition is chosen by the reader's filter."""
         return self.table.address
 
-    def look(self, pointer: Pointer) -> Replace | None:
-        """Ask the table which commit's rows it has of this partition."""
-        name, number = f"nightmill/{self.partition}/{self.member}", _number(pointer.token)
-        if self.table.transaction(name) >= number:
-            return None
-        return partial(self.table.overwrite, pointer, Transaction(name, number))
+    def look(self, pointer: Pointer) -> Replace | State:
+        """Ask the table which commit's rows it has of this partition, and of which members."""
+        place, has_output = self.place, self.table.name in pointer.outputs
+        name, number = f"nightmill/{place.partition}/{place.member}", _number(pointer.token)
+        stated, members = self.table.transaction(name), self.table.members(place.partition)
+        is_done = stated >= number if has_output else place.member not in members
+        strange = members - {place.member, *place.members}
+        state = State.CURRENT if has_output else State.NOTHING
+        if is_done and not strange:
+            return state
+        others = place.others()
+        is_moved = not has_output and place.is_made_elsewhere(self.table.name)
+        if is_moved or is_overruled(pointer, others):
+            return State.NOTHING
+        self.table.require_form()
+        outdated = {one for one in strange if is_outdated(encode(one), pointer, others)}
+        if is_done and not outdated:
+            return state
+        transaction = Transaction(name, max(number, stated))
+        return partial(self.table.overwrite, pointer, transaction, outdated)
 
 
 def _number(token: Token) -> int:

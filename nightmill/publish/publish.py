@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nightmill.errors import NightmillError
 from nightmill.publish.files import PlainFile
+from nightmill.publish.place import Place
 from nightmill.publish.target import State, Target, bring_up_to_date, look
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.store.interface import Store
 from nightmill.store.keys import decode, pointers_prefix
-from nightmill.store.pointer import Pointer, read_current, read_pointer
+from nightmill.store.pointer import read_current
 
 if TYPE_CHECKING:
     from nightmill.publish.delta import Table
@@ -162,22 +163,23 @@ class _Publisher:
             yield from chain.from_iterable(pool.map(self.publish, places))
 
     def publish(self, place: _Place) -> tuple[Published, ...]:
-        """Publish every output of a step that is declared so and has committed."""
-        declared = self._spec.steps[place.step].outputs.items()
-        meant = [name for name, output in declared if output.is_published]
+        """Publish every output of a step that is declared so and has committed.
+
+        Nothing of a member that pipeline.yaml does not have.
+        """
+        step = self._spec.steps[place.step]
+        if place.member not in (step.members or ("",)):
+            return ()
+        meant = [name for name, output in step.outputs.items() if output.is_published]
         found = (self._publish(place, name) for name in meant)
         return tuple(one for one in found if one.state is not State.NOTHING)
 
-    def _publish(self, place: _Place, output: str) -> Published:
+    def _publish(self, named: _Place, output: str) -> Published:
+        members = self._spec.steps[named.step].members
+        place = Place(self._store, self._spec.pipeline, *named, members)
         target = self._target(place, output)
         names = (output, place.partition, place.member, target.address)
-
-        def read() -> Pointer | None:
-            step = (self._spec.pipeline, place.step, place.partition)
-            pointer = read_pointer(self._store, *step, member=place.member)
-            return pointer if pointer is not None and output in pointer.outputs else None
-
-        is_file = isinstance(target, PlainFile)
+        is_file, read = isinstance(target, PlainFile), place.read
         try:
             with nullcontext() if is_file else self._one_table_at_a_time:
                 state = look(target, read) if self._dry_run else bring_up_to_date(target, read)
@@ -185,14 +187,15 @@ class _Publisher:
             return Published(*names, State.FAILED, " ".join(str(error).split()))
         return Published(*names, state)
 
-    def _target(self, place: _Place, output: str) -> Target:
-        spec, (_step, partition, member) = self._spec.steps[place.step], place
-        if spec.outputs[output].format == "files":
-            return PlainFile(self._store, self._spec.pipeline, output, partition, member)
+    def _target(self, place: Place, output: str) -> Target:
+        declared = self._spec.steps[place.step].outputs[output]
+        if declared.format == "files":
+            return PlainFile(place, output)
         # Only here: deltalake takes a while to import, and most outputs are plain files.
         from nightmill.publish.delta import Table, TablePartition  # noqa: PLC0415 - see above
 
         if output not in self._tables:
-            names, declared = (self._spec.pipeline, output), spec.outputs[output]
-            self._tables[output] = Table(self._store, *names, declared, bool(spec.members))
-        return TablePartition(self._tables[output], partition, member)
+            names = (self._spec.pipeline, output)
+            has_members = bool(place.members)
+            self._tables[output] = Table(self._store, *names, declared, has_members)
+        return TablePartition(self._tables[output], place)

@@ -24,11 +24,15 @@ Replace = Callable[[], None]
 
 
 class State(StrEnum):
-    """What is true of a published output now."""
+    """What is true of a published output now.
+
+    NOTHING also where a newer run has none of it; WITHDRAWN when that took effect just now.
+    """
 
     NOTHING = "nothing is committed"
     CURRENT = "up to date"
     PUBLISHED = "published"
+    WITHDRAWN = "withdrawn"
     BEHIND = "behind"
     FAILED = "failed"
 
@@ -44,10 +48,11 @@ class Target(Protocol):
     def address(self) -> str:
         """What a reader opens."""
 
-    def look(self, pointer: Pointer) -> Replace | None:
-        """See whether the pointer's version is published; else return what would publish it.
+    def look(self, pointer: Pointer) -> Replace | State:
+        """See whether the pointer's version is published: CURRENT, or NOTHING if it has none.
 
-        Calling that replaces what was seen, and nothing else: StoreConflict when it has changed.
+        Else return what would make it so. Calling that replaces what was seen, and nothing else:
+        StoreConflict when it has changed.
         """
 
 
@@ -56,7 +61,8 @@ def look(target: Target, read: Callable[[], Pointer | None]) -> State:
     pointer = read()
     if pointer is None:
         return State.NOTHING
-    return State.BEHIND if target.look(pointer) else State.CURRENT
+    found = target.look(pointer)
+    return found if isinstance(found, State) else State.BEHIND
 
 
 def bring_up_to_date(target: Target, read: Callable[[], Pointer | None]) -> State:
@@ -69,15 +75,15 @@ def bring_up_to_date(target: Target, read: Callable[[], Pointer | None]) -> Stat
     for tries in range(_MAX_TRIES):
         if pointer is None:
             return State.NOTHING
-        replace = target.look(pointer)
-        if replace is None and not has_replaced:
-            return State.CURRENT  # who moves the pointer from now on publishes after that
+        found = target.look(pointer)
+        if isinstance(found, State) and not has_replaced:
+            return found  # who moves the pointer from now on publishes after that
         latest = read()
         if latest is not None and latest.commit_id == pointer.commit_id:
-            if replace is None:
-                return State.PUBLISHED
+            if isinstance(found, State):
+                return State.PUBLISHED if found is State.CURRENT else State.WITHDRAWN
             try:
-                replace()
+                found()
                 has_replaced = True
             except StoreConflict as error:
                 conflict = error

@@ -6,7 +6,8 @@ know neither the step nor the project.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from nightmill.errors import UsageError
 from nightmill.spec.problems import shown
@@ -18,19 +19,26 @@ _LOOKED_BACK = 1000  # partitions that lack the output, where none is named
 
 
 def current_pointers(
-    store: Store, pipeline: str, output: str, partition: str | None = None
+    store: Store,
+    pipeline: str,
+    output: str,
+    partition: str | None = None,
+    *,
+    members: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Pointer]:
     """Read what is current of an output: one pointer, or one for each member, by their names.
 
     Without a partition that of the newest which has committed the output. An output that has moved
-    to another step is what was committed last. Raises UsageError where there is none.
+    to another step is what was committed last; of a step that was given members, or lost them, the
+    newest run tells which it has. `members` are those that steps have now, where that is known.
+    Raises UsageError where there is none.
     """
     root = f"current/{encode(pipeline)}"
     steps = [f"{root}/{step}" for step in store.children(root)]
     names = [encode(partition)] if partition is not None else _newest_first(store, steps)
     for name in names[:_LOOKED_BACK]:
-        committed = (one for step in steps for one in _of_partition(store, f"{step}/{name}"))
-        found = [one for one in committed if output in one.outputs]
+        each = (_generation(_of_partition(store, f"{step}/{name}"), members) for step in steps)
+        found = [one for one in chain.from_iterable(each) if output in one.outputs]
         if found:
             last = max(found, key=lambda one: one.committed_at)
             return [one for one in found if one.step == last.step]
@@ -39,6 +47,26 @@ def current_pointers(
         where=f"{pipeline} in {store.url}",
         advice="`nightmill versions` lists what was stored; `nightmill runs` tells what ran",
     )
+
+
+def pointers_of_partition(store: Store, pipeline: str, partition: str) -> Iterator[Pointer]:
+    """Read what is current of a partition, of every step and member."""
+    root = f"current/{encode(pipeline)}"
+    for step in store.children(root):
+        yield from _of_partition(store, f"{root}/{step}/{encode(partition)}")
+
+
+def _generation(
+    pointers: Iterable[Pointer], members: Mapping[str, Sequence[str]] | None
+) -> list[Pointer]:
+    """Choose of a step's pointers those that count: of its members, or of the time without."""
+    found = list(pointers)
+    if not found:
+        return []
+    newest = max(found, key=lambda one: one.token.order)
+    same = [one for one in found if bool(one.member) == bool(newest.member)]
+    known = (members or {}).get(newest.step)
+    return [one for one in same if one.member in known] if known and newest.member else same
 
 
 def _newest_first(store: Store, steps: Sequence[str]) -> list[str]:
