@@ -13,6 +13,7 @@ from nightmill.spec.graph import InputSource
 from nightmill.store.inputs import (
     check_sha256,
     find_lack,
+    left_out,
     resolve_input,
     resolve_inputs,
     version_notes,
@@ -20,6 +21,7 @@ from nightmill.store.inputs import (
 from nightmill.store.pointer import CommittedOutput, Move, Pointer, Token, commit
 
 DAYS = ("2013-01-01", "2013-01-03", "2013-01-05")
+HOUR = timedelta(hours=1)
 
 
 def make(store, day: str, *, order: int = 0, member: str = "", output: str = "model") -> Pointer:
@@ -123,6 +125,43 @@ def test_an_output_that_the_committed_run_did_not_make(filled):
     assert caught.value.advice.endswith("--rerun")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (
+            source("latest_before_partition", max_age=timedelta(days=2)),
+            "the newest m.model is of 2013-01-05, 3 days before 2013-01-08; at most 2 are allowed",
+        ),
+        (
+            source("latest_before_partition", output="extra"),
+            "the step train committed no output extra for 2013-01-05",
+        ),
+    ],
+)
+def test_an_optional_input_that_is_unusable_is_none(filled, wanted, reason):
+    """What is too old, or was made before the output was declared, is None, and a line says why."""
+    optional = replace(wanted, optional=True)
+    never = source(optional=True)
+    sources = [optional, replace(never, parameter="never"), replace(never, parameter="other")]
+    resolved = resolve_inputs(filled, sources, "2013-01-08")
+    assert resolved == {"model": None, "never": None, "other": None}
+    told = left_out(filled, sources, resolved, "2013-01-08")
+    assert told == (f"input model is None: {reason}",)
+    assert find_lack(filled, [optional], "2013-01-08") is None
+    waiting = replace(optional, wait=HOUR)
+    assert find_lack(filled, [waiting], "2013-01-08").left == HOUR
+    assert find_lack(filled, [waiting], "2013-01-08", waited=HOUR) is None
+    with pytest.raises(InputError, match=reason.split(";", maxsplit=1)[0]):
+        resolve_input(filled, wanted, "2013-01-08")
+
+
+def test_an_optional_input_that_is_there_needs_no_word(filled):
+    """Of an input that was found nothing is told, and nothing more is asked."""
+    sources = [source("latest", optional=True)]
+    resolved = resolve_inputs(filled, sources, "2013-01-08")
+    assert left_out(None, sources, resolved, "2013-01-08") == ()
+
+
 def test_versions_tell_what_was_read(filled):
     """The pointer keeps a line for each input: the attempt that made it, or that there was none."""
     found = resolve_input(filled, source(), "2013-01-03")
@@ -206,8 +245,6 @@ def test_a_version_that_was_taken_back(filled):
 
 
 # -- waiting --------------------------------------------------------------------------------------
-
-HOUR = timedelta(hours=1)
 
 
 def test_nothing_lacks(filled):

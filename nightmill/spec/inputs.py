@@ -65,7 +65,8 @@ class InputSpec(Model):
     """Where an input comes from. `max_age` is the run's day minus the day of the version.
 
     `wait` is how long to wait, from when the step could begin, for one that is not there or too
-    old. Without it that is an error at once; an optional input is done without after it.
+    old. Without it that is an error at once. Of an optional input it is none: the parameter is
+    None, and where there is a version that is too old, a warning of the record says so.
     """
 
     source: Annotated[str, AfterValidator(check_reference)] = Field(alias="from")

@@ -147,7 +147,7 @@ class _Collection:
         yield from each(self._part, old)
 
     def published(self) -> Iterator[Collected]:
-        """Mark, or delete, published partitions that no pointer stands for."""
+        """Mark, or delete, published partitions that no pointer stands for; spare the others."""
         unowned = set(unowned_data(self.store, self.order.rules))
         for key in sorted(unowned | self._marked_below("data/")):
             if decode(key.split("/")[1]) not in self.order.rules:

@@ -67,7 +67,7 @@ class Lack:
 def resolve_inputs(
     store: Store, sources: Iterable[InputSource], partition: str
 ) -> dict[str, ResolvedInput | None]:
-    """Find the committed version of every input; None for an optional one that is not there.
+    """Find the committed version of every input; None for an optional one without a usable version.
 
     Raises InputError naming the input, what was looked for, and the command that makes it.
     """
@@ -81,19 +81,30 @@ def resolve_input(store: Store, source: InputSource, partition: str) -> Resolved
         if source.optional:
             return None
         raise _missing(store, source, partition)
-    for pointer in pointers.values():
-        if source.output not in pointer.outputs:
-            raise InputError(
-                f"the step {source.step} committed no output {source.output} "
-                f"for {pointer.partition}",
-                where=f"input {source.parameter}",
-                advice=_command(source.pipeline, pointer.partition) + " --rerun",
-            )
-        _check_age(source, pointer, partition)
+    unusable = _unusable(source, pointers, partition)
+    if unusable is not None:
+        if source.optional:
+            return None
+        raise unusable
     return ResolvedInput(
         source,
         {name: Version(found, found.outputs[source.output]) for name, found in pointers.items()},
     )
+
+
+def left_out(
+    store: Store,
+    sources: Iterable[InputSource],
+    resolved: Mapping[str, ResolvedInput | None],
+    partition: str,
+) -> tuple[str, ...]:
+    """Say of each optional input why it is None although there is a version.
+
+    It is too old, or its step had no such output yet.
+    """
+    absent = [one for one in sources if one.optional and resolved[one.parameter] is None]
+    unusable = (_unusable(one, _pointers(store, one, partition), partition) for one in absent)
+    return tuple(f"{error.where} is None: {error.problem}" for error in unusable if error)
 
 
 def find_lack(
@@ -213,17 +224,29 @@ def _instead(store: Store, source: InputSource, partition: str) -> str:
     return ""
 
 
-def _check_age(source: InputSource, pointer: Pointer, partition: str) -> None:
-    if source.max_age is None:
-        return
-    if _day(partition) - _day(pointer.partition) > source.max_age:
-        raise InputError(
-            f"the newest {source.pipeline}.{source.output} is of {pointer.partition}, "
-            f"{_distance(pointer.partition, partition)} {partition}; "
-            f"at most {_days(source.max_age)} are allowed",
-            where=f"input {source.parameter}",
-            advice=_command(source.pipeline, partition),
-        )
+def _unusable(
+    source: InputSource, pointers: Mapping[str, Pointer], partition: str
+) -> InputError | None:
+    """Say what is wrong with what is committed, if anything is."""
+    for pointer in pointers.values():
+        if source.output not in pointer.outputs:
+            return InputError(
+                f"the step {source.step} committed no output {source.output} "
+                f"for {pointer.partition}",
+                where=f"input {source.parameter}",
+                advice=_command(source.pipeline, pointer.partition) + " --rerun",
+            )
+        if source.max_age is None:
+            continue
+        if _day(partition) - _day(pointer.partition) > source.max_age:
+            return InputError(
+                f"the newest {source.pipeline}.{source.output} is of {pointer.partition}, "
+                f"{_distance(pointer.partition, partition)} {partition}; "
+                f"at most {_days(source.max_age)} are allowed",
+                where=f"input {source.parameter}",
+                advice=_command(source.pipeline, partition),
+            )
+    return None
 
 
 def _day(partition: str) -> date:
