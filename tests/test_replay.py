@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from unittest.mock import Mock
 
 import pytest
 
+from nightmill.cli import replaying
 from nightmill.cli.replay import _choose as chosen
+from nightmill.errors import DamagedError, KernelError, StoreError
 from nightmill.spec.record import Record
+from nightmill.store.open import open_store
 from tests.remembered import git, remember
 
 DAY = "2013-03-01"
@@ -247,6 +251,21 @@ def test_a_failure_on_s3_is_replayed_as_well(make_project, s3_url):
     assert ended.out.count("equal bytes") == 2
 
 
+SIDE = """\
+make:
+  notebook: make.ipynb
+  outputs: {made: made.parquet}
+use:
+  notebook: use.ipynb
+  inputs: [made]
+  outputs: {used: used.txt}
+"""
+USE_SIDE = [
+    ("made: str = 'm'\nused: str = 'u'", "parameters"),
+    "open(used, 'w').write(open('side.json').read())",
+]
+
+
 @pytest.fixture(scope="module")
 def quick(make_project):
     """Run a step that has failed before it began, and one that is running still."""
@@ -288,3 +307,73 @@ def test_what_never_began_is_left_out(quick, capsys):
     assert "note: other ended before anything of it ran" in capsys.readouterr().out
     assert chosen([began, never], "other", None, None) == [never]
     assert chosen([never], None, None, None) == [never]
+
+
+@pytest.fixture(scope="module")
+def with_side(make_project):
+    """Run a step that reads a file beside its notebook, and commit all of it to git."""
+    project = make_project("side")
+    project.pipeline("far", SIDE, make=MAKE, use=USE_SIDE)
+    project.write("notebooks/far/side.json", "1")
+    project.write(".gitignore", ".nightmill/\n")
+    git(project.root, "init", "-q")
+    git(project.root, "add", ".")
+    git(project.root, "commit", "-qm", "first")
+    ran = project.run("run", "far", "--partition", DAY)
+    assert ran.code == 0, ran.out
+    return project
+
+
+def replay_use(project):
+    """Replay the step that reads the file."""
+    return project.run("replay", project.record("far", "use")["run"], "--step=use")
+
+
+def test_a_file_beside_the_notebook_that_has_changed_is_named(with_side):
+    """What is no code is not compared: it says so, and git tells what is not as it was."""
+    before = replay_use(with_side)
+    assert before.code == 0
+    assert "other files are not compared" in before.out
+    assert "warning" not in before.out
+    with_side.write("notebooks/far/side.json", "2")
+    after = replay_use(with_side)
+    with_side.write("notebooks/far/side.json", "1")
+    assert after.code == 1
+    assert "code from the working tree" in after.out
+    assert re.search(r"warning: not as in git commit \w{10}, .*: side.json", after.out)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [("change", "other bytes than those"), ("remove", "not there any more")],
+)
+def test_an_input_that_is_not_there_any_more_is_exit_code_2(with_side, harm, words):
+    """Neither equal nor different: what the attempt read is gone, and the error names it."""
+    made = with_side.attempts("far", "make")[0] / "outputs/made/made.parquet"
+    content = made.read_bytes()
+    made.unlink()
+    if harm == "change":
+        made.write_bytes(content[:-1] + b"x")
+    ended = replay_use(with_side)
+    made.unlink(missing_ok=True)
+    made.write_bytes(content)
+    assert ended.code == 2
+    assert words in ended.err
+    assert made.relative_to(with_side.root).as_posix() in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KernelError("the lock cannot be installed"), 2),
+        (DamagedError("the bundle is damaged", address="code/x", operation="read"), 2),
+        (StoreError("the store does not answer", address="x", operation="read"), 1),
+    ],
+)
+def test_only_what_is_not_there_any_more_is_exit_code_2(quick, monkeypatch, error, code):
+    """A kernel or a bundle that is no use any more is missing; a store that is away is not."""
+    monkeypatch.setattr(replaying, "set_up", Mock(side_effect=error))
+    record = remember(quick.root, "far", "make")
+    with pytest.raises(type(error)) as caught:
+        replaying.replay_one(record, quick.root, open_store("s", base=quick.root), ("r", 1))
+    assert caught.value.exit_code == code

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from nightmill.errors import UsageError
+from nightmill.replay.beside import beside
 from nightmill.replay.code import find_code
 from nightmill.store.open import open_store
 from tests.remembered import git, remember, with_code
@@ -16,6 +17,7 @@ one: {notebook: one.ipynb, kernel: tabular}
 two: {notebook: two.ipynb, kernel: slim}
 """
 HELPER = "notebooks/main/helper.py"
+SIDE = "notebooks/main/side.json"
 
 
 @pytest.fixture
@@ -123,6 +125,67 @@ def test_a_commit_that_is_none_is_not_asked_for(code, store, tmp_path, commit):
     (code.root / HELPER).write_text("x = 3\n")
     found = find_code(record, code.root, store, tmp_path / "code")
     assert found.origin == "the bundle in the store"
+
+
+def told(code, store, tmp_path, record):
+    """Say what is told of files beside the notebook."""
+    found = find_code(record, code.root, store, tmp_path / "code")
+    return beside(record, found, code.root)
+
+
+def test_files_beside_the_notebook_are_watched_by_git(code, store, tmp_path):
+    """What is not as in the commit is named: changed, new, removed, and committed since."""
+    for name in ("side", "gone"):
+        code.write(f"notebooks/main/{name}.json", "1")
+    code.write("notebooks/other.json", "1")
+    git(code.root, "add", ".")
+    git(code.root, "commit", "-qm", "second")
+    record = remember_one(code.root)
+    assert told(code, store, tmp_path, record) == ()
+    code.write("notebooks/other.json", "2")
+    code.write("notebooks/main/two.ipynb", "{}")  # another step's
+    code.write("notebooks/main/.hidden", "2")
+    code.write(SIDE, "2")
+    git(code.root, "commit", "-qam", "third")
+    code.write("notebooks/main/data/new.csv", "1")
+    (code.root / "notebooks/main/gone.json").unlink()
+    (line,) = told(code, store, tmp_path, record)
+    assert line.startswith(f"not as in git commit {record.code.git_commit[:10]}, ")
+    assert line.endswith(": data/new.csv, gone.json, side.json")
+
+
+@pytest.mark.parametrize("is_dirty", [False, True])
+def test_a_commit_has_the_files_of_then_unless_they_were_not_committed(
+    code, store, tmp_path, is_dirty
+):
+    """Code from a commit is beside the files of that commit, which are those of then if clean."""
+    record = remember_one(code.root, git_dirty=is_dirty)
+    code.write(HELPER, "x = 2\n")
+    assert bool(told(code, store, tmp_path, record)) is is_dirty
+
+
+@pytest.mark.parametrize("has_git", [True, False])
+def test_a_bundle_lacks_what_lay_beside_the_notebook(code, store, tmp_path, has_git):
+    """Code from the store is alone; what lay beside it is named where git knows it."""
+    code.write(SIDE, "1")
+    code.write(HELPER, "x = 2\n")
+    git(code.root, "add", SIDE)
+    git(code.root, "commit", "-qm", "second")
+    record = remember_one(code.root, store)
+    code.write(HELPER, "x = 3\n")
+    if not has_git:
+        shutil.rmtree(code.root / ".git")
+    (line,) = told(code, store, tmp_path, record)
+    assert line.endswith("missing in this replay: side.json" if has_git else "are missing")
+
+
+@pytest.mark.parametrize("commit", ["--output=here", "HEAD", None])
+def test_git_is_asked_only_for_what_looks_like_a_commit(code, store, tmp_path, commit):
+    """What a record calls a commit is no order to git here either."""
+    code.write(SIDE, "1")
+    record = remember_one(code.root, git_commit=commit)
+    assert told(code, store, tmp_path, record) == ()
+    assert not (code.root / "here").exists()
 
 
 @pytest.mark.parametrize("path", [HELPER, "kernels/tabular/requirements.txt"])

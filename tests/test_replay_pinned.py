@@ -16,6 +16,7 @@ from nightmill.store.inputs import resolve_inputs
 from nightmill.store.keys import RECORD, attempt_prefix
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Pointer, Token, commit, describe_outputs
+from tests.faulty_store import Fault, FaultyStore
 
 DAYS = ("2013-03-01", "2013-03-02", "2013-03-03")
 
@@ -179,20 +180,33 @@ def _attempt(record):
 
 
 @pytest.mark.parametrize(
-    ("harm", "error", "words"),
+    ("harm", "words"),
     [
-        (spoil, StoreError, "not those that were committed"),
-        (lose, StoreError, None),
-        (forget, InputError, "no record any more"),
+        (spoil, "other bytes than those that were committed"),
+        (lose, "not there any more"),
+        (forget, "no record any more"),
     ],
 )
-def test_bytes_that_are_not_there_any_more_are_an_error(store, target, make, harm, error, words):
+def test_bytes_that_are_not_there_any_more_are_an_error(store, target, make, harm, words):
     """Inputs are compared with the hashes of the record: damaged, lost or unknown ones stop it."""
     make(DAYS[1], {"data": {"a.txt": "kept"}})
     record = read(store, [source("data")])
     harm(store, record)
-    with pytest.raises(error, match=words):
+    with pytest.raises(InputError, match=words) as caught:
         pin_inputs(record, store, target)
+    assert "input data" in caught.value.where
+
+
+def test_a_store_that_fails_is_no_input_that_is_gone(store, target, make):
+    """An input that is there and cannot be read now is the store's fault, and told as that."""
+    make(DAYS[1], {"data": {"a.txt": "kept"}})
+    record = read(store, [source("data")])
+    dry = FaultyStore(store)
+    pin_inputs(record, dry, target)
+    (call,) = (call for call in dry.calls if call.startswith("get_file"))
+    failing = FaultyStore(store, Fault(call, "before", "raise"))
+    with pytest.raises(StoreError, match="planted with a fault"):
+        pin_inputs(record, failing, target)
 
 
 def test_two_versions_of_one_day_cannot_be_pinned(store, target, make):

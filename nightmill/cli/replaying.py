@@ -12,7 +12,15 @@ from rich.text import Text
 
 from nightmill.cli.display import open_display
 from nightmill.cli.terminal import add_row, address, new_table, print_table, say
-from nightmill.errors import InterruptedRunError, UsageError
+from nightmill.errors import (
+    EXIT_USAGE,
+    DamagedError,
+    InputError,
+    InterruptedRunError,
+    KernelError,
+    UsageError,
+)
+from nightmill.replay.beside import CODE, beside
 from nightmill.replay.compare import Compared, compare
 from nightmill.replay.interactive import write_copy
 from nightmill.replay.lab import open_lab, require_lab
@@ -29,16 +37,29 @@ from nightmill.store.keys import RECORD
 
 def replay_one(record: Record, root: Path, source: Store, identity: tuple[str, int]) -> bool:
     """Run an attempt again, print how the two compare, and tell whether they are equal."""
-    staged = set_up(record, root, source, identity=identity)
+    staged = _set_up(record, root, source, identity)
     say(
         Text(f"{record.label} {record.partition}", style="bold"),
         f" run {record.run}, attempt {record.attempt}: code from {staged.code.origin}",
     )
+    say(Text(f"  code is {CODE}; other files are not compared", style="dim"))
+    for line in beside(record, staged.code, root):
+        say(Text("  warning: ", style="yellow"), line)
     now = _run(staged)
     found = compare(staged, now)
     _print_comparison(found)
     say(Text(f"  replayed in {address(str(staged.folder))}", style="dim"))
     return all(one.is_equal for one in found)
+
+
+def _set_up(
+    record: Record, root: Path, source: Store, identity: tuple[str, int], *, copy: bool = False
+) -> Replay:
+    try:
+        return set_up(record, root, source, identity=identity, copy=copy)
+    except (DamagedError, InputError, KernelError) as error:
+        error.exit_code = EXIT_USAGE  # what is needed is not there any more
+        raise
 
 
 def _run(staged: Replay) -> Record:
@@ -77,7 +98,7 @@ def open_copy(
     record: Record, root: Path, source: Store, *, identity: tuple[str, int], browser: bool
 ) -> None:
     """Write an interactive copy of an attempt, and keep JupyterLab open on it until it is ended."""
-    staged = set_up(record, root, source, identity=identity, copy=True)
+    staged = _set_up(record, root, source, identity, copy=True)
     copy = write_copy(staged)
     require_lab(copy)
     say(f"{record.label}: a copy is in {address(str(copy.path))}")

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from nightmill.errors import NightmillError, UsageError
@@ -26,6 +27,14 @@ from nightmill.store.interface import Store
 _SHORT = 10
 
 
+class Place(Enum):
+    """Where a replay runs: in the working tree, in all of a commit, or in code and nothing else."""
+
+    TREE = auto()
+    COMMIT = auto()
+    APART = auto()
+
+
 @dataclass(frozen=True)
 class FoundCode:
     """The project as it was for the attempt. `origin` says for people where it was found."""
@@ -34,6 +43,7 @@ class FoundCode:
     pipeline: Pipeline
     bundle: Bundle
     origin: str
+    place: Place
 
 
 def find_code(
@@ -45,12 +55,12 @@ def find_code(
     UsageError that tells where it was looked for.
     """
     wanted = _code(record)
-    found = _same(record, root, "the working tree")
+    found = _same(record, root, "the working tree", Place.TREE)
     if found is not None:
         return _copied(record, found, folder) if copy else found
-    commit = f"git commit {(wanted.git_commit or 'unknown')[:_SHORT]}"
+    commit = told(wanted.git_commit)
     if _check_out(wanted.git_commit, root, folder):
-        found = _same(record, folder, commit)
+        found = _same(record, folder, commit, Place.COMMIT)
     if found is None and wanted.bundle:
         shutil.rmtree(folder, ignore_errors=True)
         bundle = fetch(store, wanted.bundle)
@@ -75,7 +85,7 @@ def _code(record: Record) -> Code:
     return record.code
 
 
-def _same(record: Record, root: Path, origin: str) -> FoundCode | None:
+def _same(record: Record, root: Path, origin: str, place: Place) -> FoundCode | None:
     """Return the project below a folder if it is what the attempt ran."""
     try:
         project = Project.load(root)
@@ -92,27 +102,38 @@ def _same(record: Record, root: Path, origin: str) -> FoundCode | None:
     facts = {"notebook", "notebook_sha256", "modules", *(["bundle"] if wanted.bundle else [])}
     if code.model_dump(include=facts) != wanted.model_dump(include=facts):
         return None
-    return FoundCode(project, pipeline, bundle, origin)
+    return FoundCode(project, pipeline, bundle, origin, place)
 
 
 def _check_out(commit: str | None, root: Path, folder: Path) -> bool:
     """Write the project as it was in a commit; False where git cannot."""
-    if commit is None or not re.fullmatch("[0-9a-f]{7,64}", commit):
+    if not is_commit(commit):
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="git-", dir=folder.parent) as apart:
         index = Path(apart, "index")
         try:
-            place = _git(root, "rev-parse", "--show-toplevel", "--show-prefix")
+            place = git(root, "rev-parse", "--show-toplevel", "--show-prefix")
             top, prefix = place.split("\n")[:2]
-            _git(Path(top), "read-tree", f"{commit}:{prefix}", index=index)
-            _git(Path(top), "checkout-index", "--all", f"--prefix={folder}/", index=index)
+            git(Path(top), "read-tree", f"{commit}:{prefix}", index=index)
+            git(Path(top), "checkout-index", "--all", f"--prefix={folder}/", index=index)
         except (OSError, subprocess.CalledProcessError):
             return False
     return folder.is_dir()
 
 
-def _git(root: Path, *arguments: str, index: Path | None = None) -> str:
+def told(commit: str | None) -> str:
+    """Name a commit for people."""
+    return f"git commit {(commit or 'unknown')[:_SHORT]}"
+
+
+def is_commit(text: str | None) -> bool:
+    """Tell whether what a record calls a commit may be given to git."""
+    return text is not None and re.fullmatch("[0-9a-f]{7,64}", text) is not None
+
+
+def git(root: Path, *arguments: str, index: Path | None = None) -> str:
+    """Ask git in a folder, and leave the repository as it is."""
     apart = {"GIT_INDEX_FILE": str(index)} if index else {}
     done = subprocess.run(
         ["git", "--no-optional-locks", "-C", str(root), *arguments],
@@ -127,7 +148,7 @@ def _git(root: Path, *arguments: str, index: Path | None = None) -> str:
 def _unpacked(record: Record, bundle: Bundle, folder: Path) -> FoundCode | None:
     unpack(bundle, folder)
     _fill_up(folder, record.pipeline)
-    return _same(record, folder, "the bundle in the store")
+    return _same(record, folder, "the bundle in the store", Place.APART)
 
 
 def _copied(record: Record, found: FoundCode, folder: Path) -> FoundCode:
@@ -136,7 +157,7 @@ def _copied(record: Record, found: FoundCode, folder: Path) -> FoundCode:
     for name in found.bundle.left_out:
         shutil.copyfile(found.project.root / name, folder / name)
     _fill_up(folder, record.pipeline)
-    copied = _same(record, folder, found.origin)
+    copied = _same(record, folder, found.origin, Place.APART)
     if copied is None:
         raise UsageError("the working tree has just changed", where=str(found.project.root))
     return copied

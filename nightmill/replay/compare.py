@@ -14,7 +14,8 @@ from nightmill.replay.rows import TableDifference
 from nightmill.replay.stage import Replay
 from nightmill.replay.tables import UnreadableTableError, compare_tables, is_table
 from nightmill.spec import words
-from nightmill.spec.record import InputRecord, OutputRecord, Record
+from nightmill.spec.record import FileRecord, InputRecord, OutputRecord, Record
+from nightmill.step.transfer import move_each
 from nightmill.store.keys import output_key, output_prefix
 
 _CHUNK = 1 << 20
@@ -130,9 +131,11 @@ def _local(replay: Replay, name: str) -> Path:
 
 
 def _fetch(replay: Replay, name: str, output: OutputRecord, folder: Path) -> None:
-    for file in output.files:
+    def fetch(file: FileRecord) -> None:
         key = output_key(replay.original_prefix, name, file.path)
         replay.source.get_file(key, folder / file.path, sha256=file.sha256)
+
+    move_each(fetch, output.files, size=lambda file: file.size)
 
 
 def _tables(before: Path, after: Path, replay: Replay, name: str) -> TableDifference | None:

@@ -8,10 +8,13 @@ replay can do nothing to what others read.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-from nightmill.errors import InputError, UsageError
-from nightmill.spec.record import InputRecord, Record
+from nightmill.errors import InputError, StoreError, UsageError
+from nightmill.spec.record import FileRecord, InputRecord, Record
+from nightmill.step.hashing import file_sha256
+from nightmill.step.transfer import move_each
 from nightmill.store.interface import Store
 from nightmill.store.keys import RECORD, AttemptNames, attempt_names, encode, run_prefix
 from nightmill.store.pointer import CommittedFile, CommittedOutput, Pointer, Token, commit
@@ -22,8 +25,8 @@ _READ_ONLY = 0o444
 def pin_inputs(record: Record, store: Store, target: Store) -> None:
     """Copy the inputs of an attempt from its store, and make them current in the target.
 
-    Raises InputError for a version that cannot be told, StoreError for bytes that are gone or are
-    not those of the record.
+    Raises InputError for a version that cannot be told, and for bytes that are gone or are not
+    those of the record.
     """
     pointers: dict[str, Pointer] = {}
     for name, found in record.inputs.items():
@@ -38,18 +41,43 @@ def pin_inputs(record: Record, store: Store, target: Store) -> None:
                 where=f"input {name}",
             )
         pointers[pointer.key] = _merged(known, pointer.outputs)
-        for file in found.files:
-            _copy(store, f"{pointer.outputs[found.output].prefix}/{file.path}", target, file.sha256)
+        copies = _Copies(name, store, target, pointer.outputs[found.output].prefix)
+        move_each(copies.copy, found.files, size=lambda file: file.size)
     for pointer in pointers.values():
         commit(target, pointer)
 
 
-def _copy(store: Store, key: str, target: Store, sha256: str) -> None:
-    path = target.local_path(key)
-    if path is None:
-        raise TypeError(f"{target.url} is no store in a directory")
-    store.get_file(key, path, sha256=sha256)
-    path.chmod(_READ_ONLY)
+@dataclass(frozen=True)
+class _Copies:
+    """The files of an input on their way; what is not there as it was ends the replay."""
+
+    name: str
+    store: Store
+    target: Store
+    prefix: str
+
+    def copy(self, file: FileRecord) -> None:
+        key = f"{self.prefix}/{file.path}"
+        path = self.target.local_path(key)
+        if path is None:
+            raise TypeError(f"{self.target.url} is no store in a directory")
+        try:
+            self.store.get_file(key, path)
+        except StoreError as error:
+            if self.store.stat(key) is not None:  # it is there, and something else is wrong
+                raise
+            raise self._gone(key, "is not there any more") from error
+        if file_sha256(path) != file.sha256:
+            path.unlink()
+            raise self._gone(key, "holds other bytes than those that were committed")
+        path.chmod(_READ_ONLY)
+
+    def _gone(self, key: str, what: str) -> InputError:
+        return InputError(
+            f"{self.store.address(key)} {what}",
+            where=f"input {self.name}",
+            advice="restore it: a replay reads no other version",
+        )
 
 
 def _merged(pointer: Pointer, outputs: Mapping[str, CommittedOutput]) -> Pointer:
