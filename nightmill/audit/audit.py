@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -104,5 +105,13 @@ def _result(planned: Planned, finding: Finding, output: str, begun: float) -> Ch
         observed=one_line(finding.message),
         message=one_line(f"{output}: {about}: {finding.message}{wanted}"),
         duration_s=round(time.monotonic() - begun, 3),
-        profile=dict(finding.profile) if finding.profile else None,
+        profile=_kept(finding, column),
     )
+
+
+def _kept(finding: Finding, column: str | None) -> dict[str, Any] | None:
+    """Return the profile, and the column's name where the result cannot show it as it is."""
+    if not finding.profile:
+        return None
+    is_plain = column is None or one_line(column) == column
+    return dict(finding.profile) if is_plain else {**finding.profile, "column": column}

@@ -12,9 +12,9 @@ from typing import Any
 
 from nightmill.audit.finding import Finding, counted, failed, passed, plain, share, value
 from nightmill.audit.history import History
-from nightmill.audit.table import Table, quoted
+from nightmill.audit.table import Table, quoted, two_types
 from nightmill.spec.check_kinds import Accepted, Between, Columns, Freshness, NotNull, Rows, Unique
-from nightmill.spec.check_values import TYPES, Kind, kind_of, kind_of_type, plain_type
+from nightmill.spec.check_values import NO_TYPE, TYPES, Kind, fits, kind_of, kind_of_type
 from nightmill.spec.problems import shown, suggest
 from nightmill.spec.record import CheckState
 
@@ -59,26 +59,13 @@ def check_columns(table: Table, check: Columns) -> Finding:
         wrong += [f"{shown(name)} is not declared" for name in extra]
     for name, kind in check.types.items():
         found = table.columns.get(name)
-        if found is not None and plain_type(found) not in TYPES[kind]:
+        if found is not None and not fits(found, kind):
             wrong.append(f"{shown(name)} is {found}, not {kind}")
-    wrong += _types_of_parts(table)
+    wrong += [two_types(name, types) for name, types in table.types_of_parts.items()]
     if not wrong:
         return passed(counted(len(table.columns), "column"))
     more = f" and {len(wrong) - _EXAMPLES} more" if len(wrong) > _EXAMPLES else ""
     return failed(", ".join(wrong[:_EXAMPLES]) + more)
-
-
-def _types_of_parts(table: Table) -> list[str]:
-    """Tell of columns whose type changes from part to part."""
-    if len(table.variants) < 2:  # noqa: PLR2004 - two that differ
-        return []
-    (one, these), (other, those) = table.variants
-    there = dict(those - these)
-    return [
-        f"{shown(name)} is {kind} in {one} and {there[name]} in {other}"
-        for name, kind in sorted(these - those)
-        if name in there
-    ]
 
 
 def check_not_null(table: Table, column: str, check: NotNull) -> Finding:
@@ -141,15 +128,24 @@ def _limit(kind: str, sign: str, bound: Any) -> tuple[str, Any]:
     is_day = isinstance(bound, date) and not isinstance(bound, datetime)
     if sign == ">" and is_day and kind != "DATE":
         return ">= ?", bound + timedelta(days=1)
-    return f"{sign} ?::FLOAT" if kind == "FLOAT" else f"{sign} ?", bound
+    return f"{sign} {_own(kind)}", bound
+
+
+def _own(kind: str) -> str:
+    """Return where a value of pipeline.yaml goes, so that it is compared as the column's type.
+
+    0.1 is another number in single precision, and DuckDB compares no instants of nanoseconds
+    without a zone with one that has one.
+    """
+    return {"FLOAT": "?::FLOAT", "TIMESTAMP_NS": "?::TIMESTAMP"}.get(kind, "?")
 
 
 def check_accepted(table: Table, column: str, check: Accepted) -> Finding:
     """Count the values that are not among the accepted, and name some."""
     if finding := _other_kind(table, column, kind_of(check.values[0])):
         return finding
-    name = quoted(column)
-    among = ", ".join("?" * len(check.values))
+    name = quoted(column) + ("::VARCHAR" if kind_of(check.values[0]) == "text" else "")
+    among = ", ".join([_own(table.columns[column])] * len(check.values))
     where = f"FROM output WHERE {name} IS NOT NULL AND {name} NOT IN ({among})"
     count = table.one(f"SELECT count(*) {where}", *check.values)
     if not count:
@@ -162,7 +158,7 @@ def check_accepted(table: Table, column: str, check: Accepted) -> Finding:
 def _other_kind(table: Table, column: str, wanted: Kind | None) -> Finding | None:
     """Refuse to compare what cannot be: DuckDB would convert text row by row, or fail."""
     found = table.columns[column]
-    if kind_of_type(found) == wanted:
+    if found == NO_TYPE or kind_of_type(found) == wanted:
         return None
     return failed(f"the column is {found}, and cannot be compared with a {wanted}")
 

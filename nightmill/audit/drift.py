@@ -23,7 +23,7 @@ from nightmill.audit.sketch import (
 )
 from nightmill.audit.table import Table, quoted
 from nightmill.spec.check_kinds import Distribution
-from nightmill.spec.check_values import kind_of_type
+from nightmill.spec.check_values import NO_TYPE, kind_of_type
 
 _SAMPLED_ROWS = 1_000_000  # quantiles keep what they see in memory
 _TEXT_LENGTH = 60
@@ -34,6 +34,8 @@ def check_distribution(
 ) -> Finding:
     """Compare a column with the pooled last partitions."""
     kind = kind_of_type(table.columns[column])
+    if table.columns[column] == NO_TYPE:
+        return _nothing(table)
     if kind not in ("number", "text", "bool"):
         return unknown(
             f"the column is {table.columns[column]}, distributions are of numbers or text"
@@ -42,16 +44,26 @@ def check_distribution(
         return unknown(f"the column is {table.columns[column]}, ks compares numbers, psi also text")
     now = _sketch(table, column, is_text=kind != "number")
     if now is None:
-        few = f"too few rows to compare ({table.count} of {FEWEST_ROWS})"
-        return skipped(few) if table.count < FEWEST_ROWS else failed("there is nothing but nulls")
+        return _nothing(table)
     profiles = history.profiles(output, "distribution", column, check.against)
     sketches = [sketch for profile in profiles if (sketch := read_sketch(profile))]
     before = [sketch for sketch in sketches if type(sketch) is type(now)]
     if len(before) < check.against:
-        found = skipped(f"not enough history ({len(before)} of {check.against})")
+        other = next((sketch for sketch in sketches if type(sketch) is not type(now)), None)
+        change = f"what was {_kind(other)} is {_kind(now)} now, " if other else ""
+        found = skipped(f"{change}not enough history ({len(before)} of {check.against})")
     else:
         found = _compare(now, before, check)
     return found._replace(profile=now.profile())
+
+
+def _nothing(table: Table) -> Finding:
+    few = f"too few rows to compare ({table.count} of {FEWEST_ROWS})"
+    return skipped(few) if table.count < FEWEST_ROWS else failed("there is nothing but nulls")
+
+
+def _kind(sketch: Sketch) -> str:
+    return "numbers" if isinstance(sketch, Numbers) else "text"
 
 
 def _compare(now: Sketch, before: Sequence[Sketch], check: Distribution) -> Finding:
@@ -83,9 +95,11 @@ def _quantiles(table: Table, column: str) -> dict[str, list[float]]:
     name = f"{quoted(column)}::DOUBLE"
     every = math.ceil(table.count / _SAMPLED_ROWS)
     wanted = [number / (POINTS - 1) for number in range(POINTS)]
-    sample = f" AND hash(file_row_number) % {every} = 0" if every > 1 else ""
+    option, sample = "", ""
+    if every > 1:
+        option, sample = ", file_row_number=true", f" AND hash(file_row_number) % {every} = 0"
     query = (
-        f"SELECT quantile_disc({name}, {wanted}) FROM ({table.select(', file_row_number=true')})"
+        f"SELECT quantile_disc({name}, {wanted}) FROM ({table.select(option)})"
         f" WHERE {name} IS NOT NULL AND NOT isnan({name}){sample}"
     )
     return {"quantiles": table.one(query)}

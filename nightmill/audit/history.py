@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from nightmill.audit.context import AuditContext
+from nightmill.audit.finding import one_line
 from nightmill.spec.record import CheckResult, Record
 from nightmill.store.keys import RECORD
 from nightmill.store.pointer import earlier_pointers
@@ -40,12 +41,14 @@ class History:
 
         Raises StoreError where the store fails.
         """
-        wanted = (output, check, column)
+        wanted = (output, check, column and one_line(column))
         found = (
             result.profile
             for results in islice(self._results(), _LOOKED_AT * count)
             for result in results
-            if result.profile and (result.output, result.check, result.column) == wanted
+            if result.profile
+            and (result.output, result.check, result.column) == wanted
+            and result.profile.get("column", result.column) == column
         )
         return list(islice(found, count))
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from nightmill.audit.finding import one_line
 from nightmill.audit.watch import watch
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError
-from nightmill.spec.check_values import TYPES
+from nightmill.spec.check_values import NO_TYPE, TYPES, kind_of_type, plain_type
 from nightmill.spec.checks import COMPRESSED
 from nightmill.spec.problems import shown
 
@@ -71,17 +71,30 @@ class Table:
         return int(self.one("SELECT count(*) FROM output"))
 
     @cached_property
-    def variants(self) -> list[tuple[str, frozenset[tuple[str, str]]]]:
-        """One part, or two whose columns differ, each with names and types of its columns."""
+    def variants(self) -> list[tuple[str, dict[str, str]]]:
+        """The parts whose columns differ, one of each kind, with names and types of its columns."""
         if len(self.parts) == 1:
             return []
         files = ", ".join(map(literal, self.parts))
         found = self.rows(
-            "SELECT min(file_name), columns FROM (SELECT file_name, list((name, duckdb_type)"
-            f" ORDER BY name) AS columns FROM parquet_schema([{files}])"
-            " WHERE duckdb_type IS NOT NULL GROUP BY file_name) GROUP BY 2 ORDER BY 1 LIMIT 2"
+            "SELECT min(file_name), columns FROM (SELECT file_name,"
+            " list((name, duckdb_type, num_children) ORDER BY column_id) AS columns"
+            f" FROM parquet_schema([{files}]) GROUP BY file_name) GROUP BY 2 ORDER BY 1"
         )
-        return [(self.parts[link], frozenset(map(tuple, columns))) for link, columns in found]
+        return [(self.parts[link], _top_level(nodes)) for link, nodes in found]
+
+    @cached_property
+    def types_of_parts(self) -> dict[str, dict[str, str]]:
+        """The types of each column that differ from part to part, each with the first such part.
+
+        A part in which a column holds nothing but nulls agrees with all.
+        """
+        seen: dict[str, dict[str, str]] = {}
+        for part, columns in self.variants:
+            for name, kind in columns.items():
+                if kind != NO_TYPE:
+                    seen.setdefault(name, {}).setdefault(kind, part)
+        return {name: types for name, types in sorted(seen.items()) if len(types) > 1}
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return all rows that a query finds."""
@@ -113,8 +126,8 @@ def open_table(path: Path, context: AuditContext, work: Path) -> Iterator[Table]
             with watch(context, connection.interrupt):
                 if not path.is_dir() and not _is_parquet(path):
                     table = _as_parquet(table, path, work)
+                table = _united(table)
                 _lock(table, context, [work, path if path.is_dir() else path.parent])
-                _same_columns(table)
                 _ = table.count  # reads the footer of every part
         except duckdb.Error as error:
             raise UnreadableOutputError(f"cannot be read: {table.said(error)}") from error
@@ -206,16 +219,54 @@ def _as_parquet(table: Table, path: Path, work: Path) -> Table:
     return Table(table.connection, {str(copy): path.name}, _source([str(copy)]))
 
 
-def _same_columns(table: Table) -> None:
-    """See that the parts of a folder have the same columns, whatever their order and types."""
-    if len(variants := table.variants) > 1:
-        (one, these), (other, those) = variants
-        names = {name for name, _type in these}, {name for name, _type in those}
-        for name in sorted(names[0] ^ names[1])[:1]:
-            has, lacks = (one, other) if name in names[0] else (other, one)
+def _top_level(nodes: Sequence[tuple[str, str, int | None]]) -> dict[str, str]:
+    """Map columns to their types; what is nested follows the column that it is a part of."""
+    columns: dict[str, str] = {}
+    nested = 0
+    for name, kind, children in nodes[1:]:
+        if nested:
+            nested -= 1
+        else:
+            columns[name] = kind
+        nested += children or 0
+    return columns
+
+
+def _united(table: Table) -> Table:
+    """See that the parts are one table, in whatever order their columns are.
+
+    DuckDB would read all of them as the first one's types: 2.5 would be 3 for every check. Where
+    types differ they are read as one that holds the values of all; where none does, as of numbers
+    and text, no reader would see a table.
+    """
+    (one, these), *others = table.variants or [("", {})]
+    for other, those in others:
+        for name in sorted(these.keys() ^ those.keys())[:1]:
+            has, lacks = (one, other) if name in these else (other, one)
             raise UnreadableOutputError(
                 f"the parts differ: {has} has a column {shown(name)}, {lacks} has not"
             )
+    if not others:
+        return table
+    for name, types in table.types_of_parts.items():
+        first, *rest = types.items()
+        for kind, part in rest:
+            if _family(kind) != _family(first[0]):
+                differ = two_types(name, {first[0]: first[1], kind: part})
+                raise UnreadableOutputError(f"the parts differ: {differ}")
+    return replace(table, source=f"{table.source}, union_by_name=true")
+
+
+def two_types(name: str, types: Mapping[str, str]) -> str:
+    """Say of which types a column is, and in which parts."""
+    (kind, one), (other_kind, other) = list(types.items())[:2]
+    return f"{shown(name)} is {kind} in {one} and {other_kind} in {other}"
+
+
+def _family(kind: str) -> str:
+    """Name what a type can be read together with: any number with any other."""
+    plain = plain_type(kind)
+    return "instant" if plain in TYPES["timestamptz"] else kind_of_type(kind) or plain
 
 
 def literal(text: str) -> str:

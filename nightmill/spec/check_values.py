@@ -27,23 +27,28 @@ _BETWEEN = re.compile(rf"{_NUMBER}?\s*\.\.\s*{_NUMBER}?", re.ASCII)
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _UNSIGNED = ("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
 _FLOATS = ("FLOAT", "DOUBLE")
-_ZONED = "TIMESTAMP WITH TIME ZONE"
-_TIMESTAMPS = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", _ZONED)
+_ZONED = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
+_TIMESTAMPS = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", *_ZONED)
+_TEXTS = ("VARCHAR", "ENUM", "UUID")
 
 TYPES: Mapping[str, tuple[str, ...]] = {
     # families: any width will do
     "int": (*_INTEGERS, *_UNSIGNED),
     "float": _FLOATS,
     "number": (*_INTEGERS, *_UNSIGNED, *_FLOATS, "DECIMAL"),
-    "string": ("VARCHAR",),
+    "string": _TEXTS,
     "bool": ("BOOLEAN",),
     "date": ("DATE",),
-    "time": ("TIME",),
+    "time": ("TIME", "TIME_NS", "TIME WITH TIME ZONE"),
     "timestamp": _TIMESTAMPS,
     "decimal": ("DECIMAL",),
     "binary": ("BLOB",),
     "list": ("LIST",),
     "struct": ("STRUCT",),
+    "map": ("MAP",),
+    "interval": ("INTERVAL",),
+    "uuid": ("UUID",),
+    "json": ("JSON",),
     # exact types, by the names that Arrow, pandas and polars share
     "int8": ("TINYINT",),
     "int16": ("SMALLINT",),
@@ -55,9 +60,12 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "uint64": ("UBIGINT",),
     "float32": ("FLOAT",),
     "float64": ("DOUBLE",),
-    "timestamptz": (_ZONED,),
+    "timestamptz": _ZONED,
 }
 """The type names of `columns:` and the DuckDB types that each accepts."""
+
+NO_TYPE = '"NULL"'
+"""The type of a column that holds nothing but nulls, as pandas and polars write it."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +131,18 @@ def kind_of(value: object) -> Kind | None:
 def kind_of_type(duckdb_type: str) -> Kind | None:
     """Say the same of a column, by its DuckDB type."""
     plain = plain_type(duckdb_type)
-    names: dict[str, Kind] = {"VARCHAR": "text", "ENUM": "text", "BOOLEAN": "bool", "DATE": "date"}
-    if plain in TYPES["number"]:
-        return "number"
-    return "date" if plain in _TIMESTAMPS else names.get(plain)
+    kinds: dict[Kind, tuple[str, ...]] = {
+        "number": TYPES["number"],
+        "text": _TEXTS,
+        "bool": ("BOOLEAN",),
+        "date": ("DATE", *_TIMESTAMPS),
+    }
+    return next((kind for kind, types in kinds.items() if plain in types), None)
+
+
+def fits(duckdb_type: str, name: TypeName) -> bool:
+    """Tell whether a column is of a type of `columns:`; one that holds nothing is of any."""
+    return duckdb_type == NO_TYPE or plain_type(duckdb_type) in TYPES[name]
 
 
 def plain_type(duckdb_type: str) -> str:
