@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from nightmill.errors import StoreConflict
 from nightmill.publish.columns import Columns
-from nightmill.publish.inventory import TableFile, table_files
+from nightmill.publish.inventory import TableFile, damaged_files, table_files
 from nightmill.publish.place import Place, is_outdated, is_overruled
 from nightmill.publish.rows import literal, open_rows
 from nightmill.publish.target import PublishError, Replace, State
@@ -38,7 +38,8 @@ _ATTEMPTS = 1000  # more of one run share the last number
 class Table:
     """The table of an output, opened when it is first needed and then only brought up to date.
 
-    To be used by one thread at a time.
+    One that `is_doubted` is compared with the files that are there, by one listing. To be
+    used by one thread at a time.
     """
 
     store: Store
@@ -46,8 +47,10 @@ class Table:
     name: str
     spec: OutputSpec
     has_members: bool
+    is_doubted: bool = False
     _open: DeltaTable | None = None
     _listed: tuple[int, tuple[TableFile, ...]] | None = None
+    _damaged: frozenset[str] | None = None
 
     @property
     def address(self) -> str:
@@ -64,6 +67,7 @@ class Table:
             if self._open is not None:
                 self._open.update_incremental()
             else:
+                self._listed = self._damaged = None
                 try:
                     options = dict(self.store.library_options())
                     self._open = DeltaTable(self.address, storage_options=options)
@@ -75,6 +79,19 @@ class Table:
     def members(self, partition: str) -> frozenset[str]:
         """Name the members that have rows of a partition; "" stands for a table without."""
         return frozenset(one.member for one in self._files() if one.partition == partition)
+
+    def is_damaged(self, pointer: Pointer) -> bool:
+        """Tell whether the table lacks files that it names, or all rows of the pointer."""
+        if not self.is_doubted:
+            return False
+        place = (pointer.partition, pointer.member)
+        files = [one for one in self._files() if (one.partition, one.member) == place]
+        if self._damaged is None:
+            self._damaged = damaged_files(self.store, self._prefix, self._files())
+        if files:
+            return any(one.key in self._damaged for one in files)
+        with self._rows(pointer) as rows, self._errors():  # an output may have none itself
+            return bool(rows.limit(1).fetchall())
 
     def require_form(self) -> None:
         """Raise PublishError for a table that was made with members, if there are none now."""
@@ -226,7 +243,11 @@ class TablePartition:
         place, has_output = self.place, self.table.name in pointer.outputs
         name, number = f"nightmill/{place.partition}/{place.member}", _number(pointer.token)
         stated, members = self.table.transaction(name), self.table.members(place.partition)
-        is_done = stated >= number if has_output else place.member not in members
+        is_done = (
+            stated >= number and not self.table.is_damaged(pointer)
+            if has_output
+            else place.member not in members
+        )
         strange = members - {place.member, *place.members}
         state = State.CURRENT if has_output else State.NOTHING
         if is_done and not strange:

@@ -104,10 +104,10 @@ def repair(
 ) -> Iterator[Published]:
     """Compare what is committed of a pipeline with what is published, and publish what is behind.
 
-    Yields every output of every partition, or of one; with `dry_run` nothing is changed. Raises
-    StoreError if the pointers cannot be listed.
+    Tables are compared with the files that are there. Yields every output of every partition, or of
+    one; with `dry_run` nothing is changed. Raises StoreError if the pointers cannot be listed.
     """
-    publisher = _Publisher(store, spec, dry_run=dry_run)
+    publisher = _Publisher(store, spec, dry_run=dry_run, doubts=True)
     for step in publisher.steps:
         yield from publisher.publish_all(publisher.places(step, partition))
 
@@ -125,8 +125,11 @@ def warnings(found: tuple[Published, ...], pipeline: str) -> tuple[str, ...]:
 class _Publisher:
     """Publishes outputs of one pipeline; its tables stay open between partitions."""
 
-    def __init__(self, store: Store, spec: PipelineSpec, *, dry_run: bool = False) -> None:
+    def __init__(
+        self, store: Store, spec: PipelineSpec, *, dry_run: bool = False, doubts: bool = False
+    ) -> None:
         self._store = store
+        self._doubts = doubts
         self._spec = spec
         self._dry_run = dry_run
         self._tables: dict[str, Table] = {}
@@ -195,7 +198,7 @@ class _Publisher:
         from nightmill.publish.delta import Table, TablePartition  # noqa: PLC0415 - see above
 
         if output not in self._tables:
-            names = (self._spec.pipeline, output)
-            has_members = bool(place.members)
-            self._tables[output] = Table(self._store, *names, declared, has_members)
+            names, has_members = (self._spec.pipeline, output), bool(place.members)
+            table = Table(self._store, *names, declared, has_members, self._doubts)
+            self._tables[output] = table
         return TablePartition(self._tables[output], place)
