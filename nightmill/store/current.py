@@ -37,7 +37,7 @@ def current_pointers(
     steps = [f"{root}/{step}" for step in store.children(root)]
     names = [encode(partition)] if partition is not None else _newest_first(store, steps)
     for name in names[:_LOOKED_BACK]:
-        each = (_generation(_of_partition(store, f"{step}/{name}"), members) for step in steps)
+        each = (generation(pointers_at(store, f"{step}/{name}"), members) for step in steps)
         found = [one for one in chain.from_iterable(each) if output in one.outputs]
         if found:
             last = max(found, key=lambda one: one.committed_at)
@@ -53,11 +53,11 @@ def pointers_of_partition(store: Store, pipeline: str, partition: str) -> Iterat
     """Read what is current of a partition, of every step and member."""
     root = f"current/{encode(pipeline)}"
     for step in store.children(root):
-        yield from _of_partition(store, f"{root}/{step}/{encode(partition)}")
+        yield from pointers_at(store, f"{root}/{step}/{encode(partition)}")
 
 
-def _generation(
-    pointers: Iterable[Pointer], members: Mapping[str, Sequence[str]] | None
+def generation(
+    pointers: Iterable[Pointer], members: Mapping[str, Sequence[str]] | None = None
 ) -> list[Pointer]:
     """Choose of a step's pointers those that count: of its members, or of the time without."""
     found = list(pointers)
@@ -74,7 +74,8 @@ def _newest_first(store: Store, steps: Sequence[str]) -> list[str]:
     return sorted(names, key=decode, reverse=True)
 
 
-def _of_partition(store: Store, prefix: str) -> Iterator[Pointer]:
+def pointers_at(store: Store, prefix: str) -> Iterator[Pointer]:
+    """Read what is current of a step's partition, of every member; `prefix` is that of its keys."""
     keys = [f"{prefix}.json", *(f"{prefix}/{name}" for name in store.children(prefix))]
     pointers = (read_current(store, key).pointer for key in keys)
     return (one for one in pointers if one is not None)
