@@ -1,7 +1,9 @@
 """Attempts that race for one pointer: the newest wins every time, and the pointer never goes back.
 
-An older attempt that commits before a newer one has done nothing wrong: its outputs were current,
-and are superseded. One that comes after a newer one is fenced. There is no third end.
+An older attempt that commits before a newer one has done nothing wrong: its outputs were current
+until the newer commit replaced them, which is what "superseded" means here. Its record says that it
+has committed, which is true, and which makes it a version that a rollback may choose. One that
+comes after a newer one is fenced, and was never current. There is no third end.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,10 +20,11 @@ import pytest
 from nightmill.errors import UsageError
 from nightmill.run.plan import Request, build_plan
 from nightmill.spec.project import Project
-from nightmill.spec.record import AttemptState
+from nightmill.spec.record import AttemptState, Record
 from nightmill.store.decision import decide, prepare
+from nightmill.store.interface import Store
 from nightmill.store.open import open_store
-from nightmill.store.pointer import Move
+from nightmill.store.pointer import Move, Token
 from nightmill.store.versions import find_versions
 from tests import commit_racer
 from tests.commit_attempt import (
@@ -36,6 +41,8 @@ from tests.commit_racer import Report, contend, winner
 
 RACES = 500
 ZOMBIE, ATTEMPT, RETRY = (1, 1), (2, 1), (2, 2)  # by age: the run's order, the attempt
+CONTENDERS = (ZOMBIE, ATTEMPT, RETRY)
+RACES_AT_ONCE = 4
 AT_ONCE = {"directory": 4, "s3": 50}  # SeaweedFS lets the loser of a conditional write wait
 
 
@@ -113,28 +120,86 @@ def test_whoever_wrote_knows_that_it_has_committed(raced):
         assert committed == set(report.writes)
 
 
-@pytest.mark.parametrize("backend", ["directory", "s3"])
-def test_whole_attempts_that_race(request, make_project, monkeypatch, tmp_path, backend):
-    """Attempts that run at once: the newest is current, and each record tells what became of it."""
+class AtTheLine:
+    """A store whose attempt waits for the others right before it writes the pointer.
+
+    It notes whether one of the attempt's writes there took effect: then that was current.
+    """
+
+    def __init__(self, store: Store, start: Barrier) -> None:
+        self.was_current = False
+        self._store = store
+        self._start = start
+        self._waits = True
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass everything else on."""
+        return getattr(self._store, name)
+
+    def write_if(self, key: str, data: bytes, *, etag: str | None) -> str:
+        """Write, the first time together with the others."""
+        if not key.startswith("current/"):
+            return self._store.write_if(key, data, etag=etag)
+        if self._waits:
+            self._waits = False
+            self._start.wait(timeout=60)
+        after = self._store.write_if(key, data, etag=etag)
+        self.was_current = True
+        return after
+
+
+def race(site: Site) -> dict[tuple[int, int], bool]:
+    """Let all three attempts commit at once; see that each record is true.
+
+    Return which of them had been current.
+    """
+    start, lines = Barrier(3), dict[tuple[int, int], AtTheLine]()
+
+    def attempt(token: tuple[int, int]) -> Record:
+        def wrap(store: Store) -> Store:
+            return lines.setdefault(token, AtTheLine(store, start))
+
+        return run_attempt(site, *token, wrap=wrap)
+
+    with ThreadPoolExecutor(3) as pool:
+        records = dict(zip(CONTENDERS, pool.map(attempt, CONTENDERS), strict=True))
+    store = site.open()
+    assert read_current(store).token == Token(order=RETRY[0], attempt=RETRY[1])
+    check_whole(store, read_current(store))
+    for token, record in records.items():
+        assert read_record(store, *token) == record
+        if lines[token].was_current:
+            assert (record.committed, record.state) == (True, AttemptState.SUCCEEDED)
+        else:
+            assert (record.committed, record.state) == (False, AttemptState.FAILED)
+            assert (record.failure.cause, record.exit_code) == ("fenced", 22)
+    return {token: line.was_current for token, line in lines.items()}
+
+
+@pytest.mark.parametrize(
+    ("backend", "races"),
+    [
+        ("directory", 60),
+        ("s3", 30),
+        pytest.param("directory", RACES, marks=pytest.mark.e2e),  # a minute on two cores
+    ],
+)
+def test_whole_attempts_that_race(request, make_project, monkeypatch, tmp_path, backend, races):
+    """Two attempts and a zombie commit at once, up to 500 times: the newest wins every time.
+
+    Each other one ends `fenced`, unless it had been current before a newer one replaced it: then it
+    has committed, and its record says so.
+    """
     project = make_project()
     monkeypatch.setenv("NIGHTMILL_KERNELS", project.env["NIGHTMILL_KERNELS"])
     url = request.getfixturevalue("s3_url") if backend == "s3" else str(tmp_path / "store")
     site = Site.of(project, url)
-    runs = (10, 20, 30)
-    with no_engine(), ThreadPoolExecutor(len(runs)) as pool:
-        for race in range(6):
-            here = site.at(f"race-{race}")
-            store = here.open()
-            records = dict(zip(runs, pool.map(lambda run: run_attempt(here, run), runs)))  # noqa: B023, B905
-            pointer = read_current(store)
-            assert pointer.run == "run-30"
-            check_whole(store, pointer)
-            assert records[30].committed
-            for run, record in records.items():
-                assert read_record(store, run) == record
-                if not record.committed:
-                    assert (record.state, record.failure.cause) == (AttemptState.FAILED, "fenced")
-                    assert record.exit_code == 22
+    with no_engine(), ThreadPoolExecutor(RACES_AT_ONCE) as pool:
+        ends = list(pool.map(race, [site.at(f"race-{number}") for number in range(races)]))
+    assert [end[RETRY] for end in ends] == [True] * races
+    older = [end[token] for end in ends for token in (ZOMBIE, ATTEMPT)]
+    assert older.count(False) > races / 10, "some were fenced"
+    assert older.count(True) > races / 10, "some were current for a moment: these were races"
 
 
 def test_attempts_after_a_clock_that_was_wrong(make_project, monkeypatch, tmp_path):

@@ -1,7 +1,8 @@
 """A commit over a network that loses, delays, doubles and cuts, to a server that is killed.
 
 Whatever happens at whichever request of an attempt: readers see the old version or the new whole,
-records say what is so, the next attempt completes, and nothing that was committed is lost.
+records say what is so, the next attempt completes, nothing that was committed is lost, and once
+gc has run past its grace nothing is left of what was not.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from tests.commit_attempt import (
 from tests.s3_proxy import Fault, Proxy, Request, run_proxy
 from tests.s3_server import ServerProcess, run_server_process
 from tests.stored_versions import make_pointer
+from tests.test_commit_crashes import check_no_orphan
 
 pytestmark = pytest.mark.e2e
 
@@ -120,7 +122,7 @@ def try_attempt(site: Site) -> Record | None:
 
 
 def check_site(site: Site, returned: Record | None, place: object) -> None:
-    """See what readers see, and that records, a sweep and the next attempt agree with it."""
+    """See what readers see; records, a sweep, the next attempt and a gc agree with it."""
     store = site.open()
     pointer = commit_attempt.read_current(store)
     has_won = pointer.run == f"run-{NEW}"
@@ -138,6 +140,8 @@ def check_site(site: Site, returned: Record | None, place: object) -> None:
     assert again.committed, place
     check_whole(store, commit_attempt.read_current(store))
     check_published(store, (NEW, 2))
+    check_no_orphan(store, place)
+    assert list(store.remnants()) == [], place
 
 
 @pytest.mark.parametrize("fault", Fault)
