@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -131,6 +136,69 @@ def test_a_slow_schema_is_ended(auditor):
     result = auditor.one(night(), 'pandera: "schemas:Slow"', timeout_s=4)
     assert result.state == "error"
     assert "took longer than 4 s" in result.message
+
+
+LEFT = """
+import subprocess, sys
+child = subprocess.Popen(["sleep", "120"], start_new_session=ESCAPES)
+open("PIDS", "w").write(str(child.pid))
+print("left", child.pid, file=sys.stderr, flush=True)
+
+class S:
+    @classmethod
+    def validate(cls, table, lazy):
+        return table
+"""
+
+
+def left_behind(auditor, end: str, *, escapes: bool) -> Path:
+    """Write a module that starts a process, and goes on with `end`; return where its number is."""
+    pids = auditor.root / "pids"
+    code = LEFT.replace("PIDS", str(pids)).replace("ESCAPES", str(escapes))
+    (auditor.root / "notebooks" / "leaves.py").write_text(code + end, encoding="utf-8")
+    return pids
+
+
+@pytest.mark.parametrize("escapes", [False, True], ids=["in the group", "out of it"])
+@pytest.mark.parametrize(
+    ("end", "state", "words"),
+    [
+        ("", "passed", "the data fits the schema"),
+        ("import os; os._exit(7)", "error", "ended with 7: left"),
+        ("import time; time.sleep(120)", "error", "took longer than 6 s"),
+    ],
+    ids=["good", "dies", "hangs"],
+)
+def test_nobody_waits_for_what_a_module_left_behind(auditor, end, state, words, escapes):
+    """The check ends with its process, or its time, though another holds the pipe open."""
+    pids = left_behind(auditor, end, escapes=escapes)
+    begun = time.monotonic()
+    try:
+        result = auditor.one(night(), 'pandera: "leaves:S"', timeout_s=6 if "sleep" in end else 90)
+        assert (result.state, words in result.message) == (state, True), result.message
+        assert time.monotonic() - begun < 100
+        if not escapes:
+            wait_for_end(int(pids.read_text()))
+    finally:
+        if escapes:
+            os.kill(int(pids.read_text()), signal.SIGKILL)
+
+
+def wait_for_end(pid: int) -> None:
+    """See that a process has ended, collected or not."""
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_much_that_is_said_is_not_kept(auditor):
+    """A module may say as much as it likes: only the last of it is kept, for one that fails."""
+    code = "import os, sys\nsys.stderr.write('x' * 10_000_000 + 'é the end')\nsys.stderr.flush()\n"
+    (auditor.root / "notebooks" / "says.py").write_text(code + "os._exit(3)", encoding="utf-8")
+    result = auditor.one(night(), 'pandera: "says:S"')
+    assert "ended with 3: xxx" in result.message
+    assert "é the end" in result.message
 
 
 def test_a_stop_ends_a_schema(auditor):
