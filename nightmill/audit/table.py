@@ -52,17 +52,30 @@ class Table:
     connection: duckdb.DuckDBPyConnection
     parts: Mapping[str, str]
     source: str
+    is_text: bool = False  # the types were found by looking, where there was something to see
 
     @cached_property
     def columns(self) -> dict[str, str]:
         """The columns in their order, with DuckDB's names of their types."""
-        return {row[0]: row[1] for row in self.rows(f"DESCRIBE SELECT * FROM {self.source})")}
+        found = self.rows(f"DESCRIBE SELECT * FROM {self.source})")
+        types: dict[str, str] = {row[0]: row[1] for row in found}
+        texts = [name for name, kind in types.items() if self.is_text and kind == "VARCHAR"]
+        if texts:
+            counts = ", ".join(f"count({quoted(name)})" for name in texts)
+            filled = self.rows(f"SELECT {counts} FROM {self.source})")[0]
+            types |= {name: NO_TYPE for name, count in zip(texts, filled, strict=True) if not count}
+        return types
 
     def select(self, options: str = "") -> str:
         """Return the query that reads all columns, with further options of read_parquet."""
-        floats = [quoted(name) for name, kind in self.columns.items() if kind in TYPES["float"]]
-        shown = (f"CASE WHEN {x} IS NULL THEN NULL ELSE {x} END AS {x}" for x in floats)
-        replaced = f" REPLACE ({', '.join(shown)})" if floats else ""
+        shown = []
+        for name, kind in self.columns.items():
+            x = quoted(name)
+            if kind in TYPES["float"]:
+                shown.append(f"CASE WHEN {x} IS NULL THEN NULL ELSE {x} END AS {x}")
+            elif kind == NO_TYPE:
+                shown.append(f"NULL AS {x}")  # comparable with anything
+        replaced = f" REPLACE ({', '.join(shown)})" if shown else ""
         return f"SELECT *{replaced} FROM {self.source}{options})"
 
     @cached_property
@@ -216,7 +229,7 @@ def _as_parquet(table: Table, path: Path, work: Path) -> Table:
         if fault is None:
             raise
         raise UnreadableOutputError(f"cannot be read: {fault}") from error
-    return Table(table.connection, {str(copy): path.name}, _source([str(copy)]))
+    return Table(table.connection, {str(copy): path.name}, _source([str(copy)]), is_text=True)
 
 
 def _top_level(nodes: Sequence[tuple[str, str, int | None]]) -> dict[str, str]:
