@@ -281,6 +281,34 @@ def test_a_line_whose_body_is_gone_is_dropped(store, clock):
     assert len(index.attempts("flights")) == 3
 
 
+def test_a_line_whose_body_cannot_be_read_just_then_stays(local, clock):
+    """Only a listing says that an entry is gone: a read may find nothing just then.
+
+    The same holds where the name does not tell all, and the body is what the line is made of.
+    """
+    named = [write(local, one, with_record=False) for one in FLIGHTS[:2]]
+    long = fresh(1, run="long-" + "r" * 400, step="s" * 300)
+    keys = {*named, write_at(local, long, datetime.now(UTC))}
+
+    class Blind(FaultyStore):
+        """A store that finds nothing for a while, but lists all."""
+
+        is_blind = True
+
+        def read(self, key):
+            return None if self.is_blind else self.store.read(key)
+
+    blind = Blind(local)
+    index = Index(blind, clock=clock)
+    lines = index.attempts("flights")
+    assert index.summaries(lines) == {}
+    assert {line.key for line in index.attempts("flights")} == {*named}
+    blind.is_blind = False
+    clock.now += 2
+    assert {line.key for line in index.attempts("flights")} == keys
+    assert len(index.summaries(index.attempts("flights"))) == 3
+
+
 def test_a_damaged_body_costs_its_summary_only(local):
     """The line stays, since its name tells it; other summaries are told."""
     keys = [write(local, one, with_record=False) for one in FLIGHTS[:3]]

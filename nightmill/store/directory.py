@@ -13,35 +13,37 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
-from uuid import uuid4
 
-from nightmill.errors import StoreConflict, StoreError
+from nightmill.errors import StoreConflict
 from nightmill.store.files import (
     HashingReader,
-    Readable,
     ToldReader,
     checked_download,
     hashed_copy,
     os_errors,
-    sync_directory,
 )
 from nightmill.store.interface import LISTED_AT_ONCE, Blob, Entry, Moved, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
+from nightmill.store.presence import Presence
+from nightmill.store.replacing import replace_file
 
-_MKDIR_TRIES = 10
 _LOCKS = "locks"
 
 
 class DirectoryStore:
-    """A store below a directory, which comes into being with the first write."""
+    """A store below a directory, which comes into being with the first write.
+
+    Once it was seen, its absence is an error, whether something is asked or written.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
+        self._presence = Presence(self._root)
 
     @property
     def url(self) -> str:
@@ -50,35 +52,30 @@ class DirectoryStore:
 
     def read(self, key: str) -> Blob | None:
         """Read a small object whole; None where there is none."""
-        path = self._path(key)
-        with os_errors("read", path):
-            try:
-                data = path.read_bytes()
-            except (FileNotFoundError, IsADirectoryError):
-                return None
-        return Blob(data, _etag(data))
+        data = self._presence.look("read", self._path(key), Path.read_bytes)
+        return None if data is None else Blob(data, _etag(data))
 
     def write(self, key: str, data: bytes) -> str:
         """Replace an object whole; return its etag."""
         path = self._path(key)
-        with os_errors("write", path):
-            return _replace(path, io.BytesIO(data), guard=self._locked(key))[1]
+        with self._presence.changing("write", path):
+            return replace_file(path, io.BytesIO(data), guard=self._locked(key))[1]
 
     def write_if(self, key: str, data: bytes | BinaryIO, *, etag: str | None) -> str:
         """Write only if the object still has this etag (None: only if there is no object)."""
         path = self._path(key)
         source = io.BytesIO(data) if isinstance(data, bytes) else data
-        with os_errors("write", path):
-            return _replace(path, source, guard=self._unchanged(key, etag))[1]
+        with self._presence.changing("write", path):
+            return replace_file(path, source, guard=self._unchanged(key, etag))[1]
 
     def put_file(self, key: str, path: Path, *, moved: Moved | None = None) -> StoredFile:
         """Copy a file into the store, where it is read-only: committed bytes do not change."""
         target = self._path(key)
         with os_errors("read", path):
             source = path.open("rb")
-        with source, os_errors("write", target):
+        with source, self._presence.changing("write", target):
             told = ToldReader(source, moved)
-            size, sha256 = _replace(target, told, guard=self._locked(key), mode=0o444)
+            size, sha256 = replace_file(target, told, guard=self._locked(key), mode=0o444)
         return StoredFile(key, size, sha256, etag=sha256)
 
     def get_file(
@@ -94,9 +91,7 @@ class DirectoryStore:
 
     def stat(self, key: str) -> Stat | None:
         """Hash the file that is there; None where there is none."""
-        path = self._path(key)
-        with os_errors("read", path):
-            etag = _file_etag(path)
+        etag = self._presence.look("read", self._path(key), _hash)
         return Stat(etag, etag) if etag else None
 
     def copy_if(self, key: str, source: StoredFile, *, etag: str | None) -> None:
@@ -105,17 +100,15 @@ class DirectoryStore:
         No link: whoever forces a write at a plain address must not change committed bytes.
         """
         stored, target = self._path(source.key), self._path(key)
-        with os_errors("read", stored):
-            try:
-                opened = stored.open("rb")
-            except FileNotFoundError as error:
-                raise _conflict(stored, "copy_if") from error
-        with opened, os_errors("write", target):
+        opened = self._presence.look("read", stored, _open)
+        if opened is None:
+            raise _conflict(stored, "copy_if")
+        with opened, self._presence.changing("write", target):
             reader = HashingReader(opened)
             guard = self._unchanged(key, etag, copied=reader, sha256=source.sha256)
             # Apart from the target: a reader of published folders takes every file for data.
             aside = self._root / RESERVED / "unfinished" / target.name
-            _replace(target, reader, guard=guard, mode=0o444, beside=aside)
+            replace_file(target, reader, guard=guard, mode=0o444, beside=aside)
 
     def list(
         self,
@@ -130,7 +123,7 @@ class DirectoryStore:
 
     def children(self, prefix: str) -> Sequence[str]:
         """Name what comes next below a prefix, sorted."""
-        return sorted(entry.name for entry in _scan(self._root / folder(prefix)))
+        return sorted(entry.name for entry in self._scan(self._root / folder(prefix)))
 
     def address(self, key: str) -> str:
         """Give the absolute path of an object."""
@@ -144,10 +137,15 @@ class DirectoryStore:
         """Give the absolute path of an object: it can be read where it lies."""
         return self._path(key)
 
+    def expect(self) -> bool:
+        """Take a folder that is not there for an error from now on; say whether it is there."""
+        with os_errors("open", self._root):
+            return self._presence.expect()
+
     def delete(self, key: str) -> None:
         """Remove an object, and the directories that this leaves empty."""
         path = self._path(key)
-        with os_errors("delete", path), self._locked(key):
+        with self._presence.changing("delete", path), self._locked(key):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # the first directory that is not empty ends it
             for parent in path.parents[: key.count("/")]:
@@ -155,6 +153,8 @@ class DirectoryStore:
 
     def remnants(self) -> Iterator[Remnant]:
         """List the unfinished files of writers that died, and of those at work, and lost probes."""
+        with os_errors("list", self._root):
+            self._presence.check("list")
         for folder_name, folders, files in os.walk(self._root):
             if Path(folder_name) == self._root / RESERVED:
                 folders[:] = [name for name in folders if name != _LOCKS]  # they are no remnants
@@ -169,7 +169,7 @@ class DirectoryStore:
     def discard(self, remnant: Remnant) -> None:
         """Remove an unfinished file."""
         path = self._root / remnant.key
-        with os_errors("delete", path):
+        with self._presence.changing("delete", path):
             path.unlink(missing_ok=True)
 
     def preflight(self) -> None:
@@ -210,15 +210,24 @@ class DirectoryStore:
         # A directory sorts as its keys begin, with the slash: "a-b" comes before "a/b".
         found = {
             f"{beginning}{entry.name}{'/' if entry.is_dir() else ''}": entry
-            for entry in _scan(self._root / beginning)
+            for entry in self._scan(self._root / beginning)
         }
         for key, entry in sorted(found.items()):
             if key.endswith("/"):
                 if key > start_after or start_after.startswith(key):
                     yield from self._walk(key, start_after)
-            elif key > start_after:
-                with suppress(FileNotFoundError):  # deleted since the directory was read
-                    yield _entry(key, entry.stat())
+            elif key > start_after and (stat := self._stat(entry)):
+                yield _entry(key, stat)
+
+    def _scan(self, directory: Path) -> Sequence[os.DirEntry[str]]:
+        return self._presence.look("list", directory, _entries) or ()
+
+    def _stat(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Look at a file; None where it was deleted since its directory was read."""
+        try:
+            return entry.stat()
+        except FileNotFoundError:
+            return self._presence.look("list", Path(entry.path), Path.stat)
 
 
 def _conflict(path: Path, operation: str) -> StoreConflict:
@@ -230,13 +239,9 @@ def _conflict(path: Path, operation: str) -> StoreConflict:
     )
 
 
-def _scan(directory: Path) -> list[os.DirEntry[str]]:
-    with os_errors("list", directory):
-        try:
-            with os.scandir(directory) as entries:
-                return [entry for entry in entries if not entry.name.startswith(RESERVED)]
-        except FileNotFoundError:
-            return []
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(directory) as entries:
+        return [entry for entry in entries if not entry.name.startswith(RESERVED)]
 
 
 def _entry(key: str, stat: os.stat_result) -> Entry:
@@ -248,51 +253,15 @@ def _etag(data: bytes) -> str:
 
 
 def _file_etag(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, IsADirectoryError):
-        return None
+    with suppress(FileNotFoundError, IsADirectoryError):
+        return _hash(path)
+    return None
 
 
-def _replace(
-    path: Path,
-    source: Readable,
-    *,
-    guard: AbstractContextManager[None],
-    mode: int = 0o666,
-    beside: Path | None = None,
-) -> tuple[int, str]:
-    """Fill an unfinished file, make it durable, and move it to its place inside the guard.
-
-    It lies beside its place, or beside another path. Returns the size in bytes and the SHA-256 in
-    hex.
-    """
-    descriptor, unfinished = _create_beside(beside or path, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            result = hashed_copy(source, file)
-            file.flush()
-            os.fsync(file.fileno())
-        with guard:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-    return result
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _create_beside(path: Path, mode: int) -> tuple[int, Path]:
-    unfinished = path.with_name(f"{RESERVED}-{uuid4().hex}")
-    for _ in range(_MKDIR_TRIES):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # a delete has just removed the empty directory
-            return os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), unfinished
-    raise StoreError(
-        "the directory is removed as often as it is made",
-        address=str(path.parent),
-        operation="write",
-        advice="see what else deletes there",
-    )
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")

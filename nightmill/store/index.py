@@ -111,12 +111,13 @@ class Index:
     def summaries(self, lines: Sequence[Line]) -> Mapping[str, Summary]:
         """Read the summaries of attempts, by their prefixes.
 
-        One that runs has none. One that is gone (`nightmill gc`) is left out, here and from now on.
+        One that runs has none. One that is not there is left out, and where a listing confirms that
+        it is gone (`nightmill gc`) also from now on.
         """
         ended = {line.key: line for line in lines if line.key}
         found, gone = self._bodies.read(ended)
         for pipeline in {ended[key].pipeline for key in gone}:
-            self._book(pipeline).drop(gone)
+            self._book(pipeline).forget_gone()
         own = ((ended[key].prefix, summary) for key, summary in found.items())
         return {prefix: summary for prefix, summary in own if summary.prefix == prefix}
 

@@ -52,10 +52,15 @@ class Book:
                 self._refresh()
             return self._lines
 
-    def drop(self, keys: Collection[str]) -> None:
-        """Forget entries that are gone."""
+    def forget_gone(self) -> None:
+        """List all again, and forget what is gone; raises StoreError.
+
+        Only a listing tells: a body that is not there may be one that could not be read just then.
+        """
+        before = frozenset(self._entries)
+        keys = list(self._keys(LISTED_AT_ONCE))
         with self._lock:
-            self._change(without=keys)
+            self._change(self._new(keys), without=before.difference(keys))
 
     def _refresh(self) -> None:
         read_at, read_ms = self._clock(), milliseconds(datetime.now(UTC))
@@ -70,11 +75,8 @@ class Book:
         self._read_at, self._read_ms = read_at, read_ms
 
     def _list_all(self) -> None:
-        before = frozenset(self._entries)
         with suppress(StoreError):  # it is tried again
-            keys = list(self._keys(LISTED_AT_ONCE))
-            with self._lock:
-                self._change(self._new(keys), without=before.difference(keys))
+            self.forget_gone()
 
     def _keys(self, at_once: int) -> Iterable[str]:
         listed = self._store.list(index_prefix(self._pipeline), at_once=at_once)
@@ -84,8 +86,9 @@ class Book:
         """Read the entries that are not known yet; a body only where the name does not tell all."""
         found = [entry_of(key, self._pipeline) for key in keys if key not in self._entries]
         new = {entry.key: entry for entry in found if entry}
-        bodies, _gone = self._bodies.read(key for key, entry in new.items() if entry.line is None)
-        return new | {key: told(new[key], summary) for key, summary in bodies.items()}
+        bodies, gone = self._bodies.read(key for key, entry in new.items() if entry.line is None)
+        told_now = {key: told(new[key], summary) for key, summary in bodies.items()}
+        return {key: one for key, one in (new | told_now).items() if key not in gone}
 
     def _change(
         self, new: Mapping[str, Entry] | None = None, *, without: Collection[str] = ()

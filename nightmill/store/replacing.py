@@ -1,0 +1,57 @@
+"""Files that take their place in one rename: a reader sees the old bytes or the new."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from nightmill.errors import StoreError
+from nightmill.store.files import Readable, hashed_copy, sync_directory
+from nightmill.store.keys import RESERVED
+
+_MKDIR_TRIES = 10
+
+
+def replace_file(
+    path: Path,
+    source: Readable,
+    *,
+    guard: AbstractContextManager[None],
+    mode: int = 0o666,
+    beside: Path | None = None,
+) -> tuple[int, str]:
+    """Fill an unfinished file, make it durable, and move it to its place inside the guard.
+
+    It lies beside its place, or beside another path. Returns the size in bytes and the SHA-256 in
+    hex.
+    """
+    descriptor, unfinished = _create_beside(beside or path, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            result = hashed_copy(source, file)
+            file.flush()
+            os.fsync(file.fileno())
+        with guard:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+    return result
+
+
+def _create_beside(path: Path, mode: int) -> tuple[int, Path]:
+    unfinished = path.with_name(f"{RESERVED}-{uuid4().hex}")
+    for _ in range(_MKDIR_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # a delete has just removed the empty directory
+            return os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), unfinished
+    raise StoreError(
+        "the directory is removed as often as it is made",
+        address=str(path.parent),
+        operation="write",
+        advice="see what else deletes there",
+    )
