@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from nightmill.causes import Cause
 from nightmill.spec import record as record_module
+from nightmill.spec.json_text import readable
 from nightmill.spec.record import SCHEMA_FILE, AttemptState, CellRecord, Failure, Record
+from nightmill.spec.summary import Summary, summarize
 
 HASH = "0" * 64
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
@@ -195,3 +197,51 @@ def test_each_cause_has_its_own_exit_code(cause, code):
     """The exit codes are a promise to schedulers: success is 0, each cause keeps its number."""
     failure = Failure(cause=cause, message="m") if cause else None
     assert Record(**FIRST).model_copy(update={"failure": failure}).exit_code == code
+
+
+def nested(depth):
+    """Make lists in each other."""
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+HUGE = st.integers(min_value=10**299).flatmap(lambda n: st.sampled_from([n, -n, n**2]))
+TEXTS = st.text(st.characters(codec=None))
+TOLD = st.recursive(
+    st.none() | st.booleans() | st.integers() | HUGE | st.floats() | TEXTS,
+    lambda parts: st.lists(parts) | st.dictionaries(TEXTS, parts) | st.tuples(parts),
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(), TOLD))
+def test_whatever_is_written_of_a_value_is_read_back(told):
+    """No value of a notebook or its author makes a record, or its summary, that cannot be read."""
+    check = {"output": "o", "check": "rows", "state": "passed", "message": "m", "duration_s": 1}
+    failure = {"cause": "notebook_error", "message": "m", "evidence": told}
+    free = {"metrics": told, "parameters": told, "evidence": told, "failure": failure}
+    record = Record.model_validate({**FIRST, **free, "checks": [{**check, "profile": told}]})
+    data = record.to_json()
+    validate(data)
+    again = Record.from_json(data)
+    assert again.to_json() == data
+    assert again.metrics == {name: readable(one) for name, one in told.items()}
+    summary = summarize(record, "p")
+    assert Summary.from_json(summary.to_json()) == summary == summarize(again, "p")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**299, -(10**300) + 1, 10**300, 10**400, -(10**400), 10**5000, nested(5000), "x" * 10**6],
+    ids=["299", "-300", "300", "400", "-400", "5000", "deep", "long"],
+)
+def test_large_values_are_kept(value):
+    """Numbers beyond all floats and lists without an end are told somehow, and lose nobody else."""
+    record = Record(**FIRST | {"metrics": {"odd": value, "auc": 0.7}})
+    metrics = Record.from_json(record.to_json()).metrics
+    assert metrics == {name: readable(one) for name, one in record.metrics.items()}
+    assert metrics["auc"] == 0.7
+    if isinstance(value, int):
+        assert isinstance(metrics["odd"], int) == (abs(value) < 10**300)

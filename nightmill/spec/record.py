@@ -13,12 +13,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
 from nightmill.causes import Cause
 from nightmill.spec import states
 from nightmill.spec.check_values import Severity
-from nightmill.spec.json_text import as_json, read_json
+from nightmill.spec.json_text import as_json, read_json, readable
 from nightmill.spec.names import label
 from nightmill.spec.retry import Retry
 
@@ -40,6 +40,9 @@ class CheckState(StrEnum):
 
 Bytes = Annotated[int, Field(lt=2**63)]
 """A size in a file of ours: more, no machine can count, nor any float hold."""
+
+Told = Annotated[Any, PlainSerializer(readable)]
+"""Any value that a notebook or its author may have given: what is written of it can be read."""
 
 
 class _Part(BaseModel):
@@ -87,7 +90,7 @@ class Failure(_Part):
     ename: str | None = None
     evalue: str | None = None
     traceback: tuple[str, ...] = ()
-    evidence: dict[str, Any] = Field(default_factory=dict)
+    evidence: dict[str, Told] = Field(default_factory=dict)
 
 
 class FileRecord(_Part):
@@ -136,7 +139,7 @@ class CheckResult(_Part):
     observed: str = ""
     message: str
     duration_s: float
-    profile: dict[str, Any] | None = None
+    profile: dict[str, Told] | None = None
 
     @property
     def blocks(self) -> bool:
@@ -235,7 +238,7 @@ class Record(_Part):
     pool: str | None = None
     store: str
     notebook: str | None = None
-    parameters: dict[str, Any]
+    parameters: dict[str, Told]
     code: Code | None = None
     kernel: KernelRecord | None = None
     inputs: dict[str, InputRecord | None] = Field(default_factory=dict)
@@ -243,8 +246,8 @@ class Record(_Part):
     checks: tuple[CheckResult, ...] = ()
     cells: tuple[CellRecord, ...] = ()
     memory: Memory | None = None
-    metrics: dict[str, Any] = Field(default_factory=dict)
-    evidence: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, Told] = Field(default_factory=dict)
+    evidence: dict[str, Told] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     amendments: tuple[Amendment, ...] = ()
     review: Review | None = None

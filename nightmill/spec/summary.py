@@ -7,8 +7,6 @@ one line each and inert.
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
@@ -17,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from nightmill.causes import Cause
-from nightmill.spec.json_text import as_json
+from nightmill.spec.json_text import as_json, scalar
 from nightmill.spec.record import Bytes, CheckState, InputRecord, Record
 from nightmill.spec.words import MESSAGE_CHARACTERS, TITLE_CHARACTERS, one_line, shortened
 
@@ -169,9 +167,8 @@ def _scalars(metrics: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def _scalar(value: Scalar) -> Scalar:
-    if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(value)
-    return _text(value) if isinstance(value, str) else value
+    told = scalar(value) if isinstance(value, int | float) else value
+    return _text(told) if isinstance(told, str) else told
 
 
 def _text(text: str) -> str:

@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nightmill.spec.json_text import readable
+
 _MIME = "application/scrapbook.scrap.{}+json"
 _ENCODERS = ("json", "text")  # pandas scraps are data, not metrics
 
 
 def read_metrics(notebook: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON and text scraps of an executed notebook by name; the last one wins."""
-    return dict(_scraps(notebook))
+    """Return the JSON and text scraps of an executed notebook by name; the last one wins.
+
+    They are as the record will tell them, so that a replay can hold its own against those.
+    """
+    found: dict[str, Any] = readable(dict(_scraps(notebook)))
+    return found
 
 
 def _scraps(notebook: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
