@@ -197,6 +197,39 @@ def test_csv(pages):
     assert rows[0]["ended_at"] == "2013-03-16T07:34:00+00:00"
 
 
+def csv_of(pages, address):
+    return list(csv.DictReader(io.StringIO(pages.get(address).text)))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"last": 4},
+        {"last": 4, "until": "2013-03-11"},
+        {"last": 3, "until": "2013-03-12", "metric": "rows"},
+        {"metric": "auc"},
+    ],
+)
+def test_a_download_is_the_window_that_is_shown(pages, query):
+    """Whatever nights and metric a page shows, its CSV has those, and so has each metric's page."""
+    page = get(pages, "/metrics/flights/score", **query)
+    rows = csv_of(pages, page["csv"])
+    assert [row["partition"] for row in rows] == [row["partition"] for row in page["rows"]]
+    assert list(rows[0])[5:] == page["names"]
+    for metric in page["metrics"]:
+        own = get(pages, metric["address"])
+        assert own["names"] == [metric["name"]]
+        assert [row["partition"] for row in own["rows"]] == [row["partition"] for row in rows]
+
+
+def test_another_metric_of_an_older_window(pages):
+    """Whoever chooses another metric stays in the nights that he looks at."""
+    text = pages.get("/metrics/flights/score?last=4&until=2013-03-11").text
+    assert '<input type="hidden" name="until" value="2013-03-11">' in text
+    assert 'name="until"' not in pages.get("/metrics/flights/score?last=4").text
+
+
 def test_missing_nights_of_a_daily_pipeline(tmp_path):
     """Nights that were due and never ran are counted, and break the line of the chart."""
     store = open_store("store", base=tmp_path)

@@ -65,7 +65,8 @@ class Row(Fact):
 class StepMetrics(Fact):
     """The metrics of a step: `names` are the columns of the rows, the newest partition first.
 
-    `names_left_out` are on other pages. `older` and `newer` are addresses of other windows.
+    `names_left_out` are on other pages. `older` and `newer` are addresses of other windows; `until`
+    is the newest partition of one that was asked for, else empty.
     """
 
     pipeline: str
@@ -74,6 +75,7 @@ class StepMetrics(Fact):
     noun: str
     spans: tuple[int, ...]
     last: int
+    until: str
     metric: str
     members: int
     known: tuple[str, ...]
@@ -97,6 +99,7 @@ class _Asked:
     pipeline: str
     step: str
     last: int
+    until: str
     metric: str
     nights: Nights
     series: Series
@@ -113,6 +116,16 @@ class _Asked:
                 names |= dict.fromkeys(self._metrics(line))
         return list(names)
 
+    @property
+    def chosen(self) -> list[str]:
+        """The metrics that are asked for."""
+        return [self.metric] if self.metric else self.known
+
+    def address(self, visit: Visit, page: str, metric: str) -> str:
+        """Return the address of a page about this very window, and one metric or all of them."""
+        query = {"until": self.until or None, "metric": metric or None}
+        return visit.links.page(page, self.pipeline, self.step, last=self.last, **query)
+
     def figure(self, name: str) -> Figure:
         """Follow one metric."""
         return self.series.figure(name, lambda line: self._metrics(line).get(name))
@@ -125,8 +138,7 @@ class _Asked:
 def build_step(visit: Visit) -> StepMetrics:
     """Follow the metrics of a step over its partitions."""
     asked = _ask(visit)
-    known = asked.known
-    chosen = [asked.metric] if asked.metric else known
+    chosen = asked.chosen
     page = page_of(visit, chosen, _CHARTS)
     figures = [asked.figure(name) for name in page.items]
     nights = asked.nights
@@ -139,7 +151,7 @@ def build_step(visit: Visit) -> StepMetrics:
         last=asked.last,
         metric=asked.metric,
         members=len(nights.members),
-        known=tuple(sorted(known)),
+        known=tuple(sorted(asked.known)),
         names=tuple(page.items),
         metrics=tuple(_metrics(visit, asked, figures)),
         rows=tuple(_rows(asked, figures)),
@@ -150,14 +162,15 @@ def build_step(visit: Visit) -> StepMetrics:
         older_count=nights.older,
         older=same_page(visit, until=nights.before, page=None) if nights.older else None,
         newer=same_page(visit, until=None, page=None) if nights.newer else None,
-        csv=visit.links.page("csv", asked.pipeline, asked.step, last=asked.last),
+        until=asked.until,
+        csv=asked.address(visit, "csv", asked.metric),
     )
 
 
 def respond_csv(visit: Visit) -> Response:
-    """Answer with the table of all metrics as a file for a spreadsheet."""
+    """Answer with the table of the page, and of those after it, as a file for a spreadsheet."""
     asked = _ask(visit)
-    figures = [asked.figure(name) for name in asked.known]
+    figures = [asked.figure(name) for name in asked.chosen]
     text = io.StringIO()
     writer = csv.writer(text)
     columns = ("partition", "member", "standing", "run", "ended_at")
@@ -184,11 +197,13 @@ def _ask(visit: Visit) -> _Asked:
         raise UsageError(problem, advice=suggest(step, list(known), noun="its steps"))
     last = number_of(visit, "last", SPANS[1], most=SPANS[-1])
     nights = nights_of(known[step], step).window(last, visit.query("until"))
+    until = nights.partitions[0] if nights.newer else ""
     spec = spec_of(visit.site, pipeline, lines)
     return _Asked(
         pipeline=pipeline,
         step=step,
         last=last,
+        until=until,
         metric=visit.query("metric"),
         nights=nights,
         series=Series(nights, slots_of(nights, spec), visit.links),
@@ -202,9 +217,7 @@ def _metrics(visit: Visit, asked: _Asked, figures: Sequence[Figure]) -> Iterator
     for one in sorted(figures, key=lambda figure: not figure.is_unusual):
         yield Metric(
             name=one.name,
-            address=visit.links.page(
-                "metrics", asked.pipeline, asked.step, last=asked.last, metric=one.name
-            ),
+            address=asked.address(visit, "metrics", one.name),
             told=one.told,
             is_unusual=one.is_unusual,
             chart=one.chart,
