@@ -25,6 +25,7 @@ from nightmill.review.access import HeaderAccess, OwnerAccess, TokenAccess
 from nightmill.review.app import Based, make_app
 from nightmill.review.server import LOCAL_NAMES, Listening, guard
 from nightmill.review.site import Site
+from nightmill.store.index_running import EVERY_S
 from nightmill.store.open import open_store
 
 LONG = "0123456789abcdef"  # a token of the least length
@@ -215,6 +216,28 @@ def test_what_the_command_takes(project, cli, monkeypatch):
     assert store.url == str(project.store)
     assert listening == Listening("::1", 1, "/x", LONG, "X-User", ("a", "b"))
     assert (told["owner"], told["root"]) == ("ada", project.root)
+
+
+@pytest.mark.parametrize("by_env", [False, True])
+def test_a_store_that_was_named_has_to_be_there(by_env, tmp_path):
+    """A folder that is not there is told at the start and by every page, until it is there."""
+    named = tmp_path / "mistyped"
+    arguments = () if by_env else ("--store", "mistyped")
+    env = {"NIGHTMILL_STORE": str(named)} if by_env else {}
+    with serving(tmp_path, *arguments, **env) as (process, address):
+        for page in ("", "runs", "runs/a/b/c", "api/runs"):
+            code, _headers, body = ask(address + page)
+            assert code == 502, page
+            assert str(named) in body
+            assert "file system is mounted" in body
+        named.mkdir()
+        assert ask(address)[0] == 200
+        named.rmdir()
+        time.sleep(EVERY_S)  # so long the pages ask nothing again
+        assert ask(address)[0] == 502
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stderr.read().startswith(f"there is no folder {named}: ")
 
 
 def test_a_user_without_a_name_and_no_project(folder, cli, monkeypatch):
