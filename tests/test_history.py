@@ -175,7 +175,7 @@ def test_recent_records_cost_few_requests(store):
                 yield entry
 
     today = datetime.now(UTC).date()
-    for days in range(400):
+    for days in range(200):
         commit_of(store, step_run(partition=(today - timedelta(days=days)).isoformat()))
     counting = Counting()
     assert len(history.recent_records(counting, "p é", "a", count=5)) == 5
