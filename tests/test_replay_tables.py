@@ -263,6 +263,7 @@ def test_text_that_says_something_else_is_never_equal(differ, then, now, detail)
         (b"x\nid,p\n7,1\n8,2\n", b"y\nid,p\n7,1\n8,2\n"),  # a preamble
         (b"id,p\n7,1\n8,2\n9\n", b"id,p\n7,1\n8,2\n9\n\n"),
         (b"\nid,p\n7,1\n", b"\n\nid,p\n7,1\n"),
+        (b"", b"\n"),  # no header, which DuckDB would make up
     ],
 )
 def test_text_that_is_no_csv_is_no_table(differ, then, now):
