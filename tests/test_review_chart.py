@@ -19,8 +19,10 @@ def drawn(*values, **options):
     return draw("auc", slots, curves=[curve(*values)], **options)
 
 
-def told(*values, noun="night"):
-    return tell("", [(f"day {number}", value) for number, value in enumerate(values)], noun)
+def told(*values, noun="night", without=()):
+    """Tell the newest value of nights that went well, but for those `without` any."""
+    pairs = [(f"day {number}", value) for number, value in enumerate(values)]
+    return tell("", pairs, noun, well={name for name, _ in pairs} - set(without))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,24 @@ def test_words(values, words, is_unusual):
     """The newest value is told in comparison with those before it; only what is far out alarms."""
     found = told(*values)
     assert (found.words, found.is_unusual) == (words, is_unusual)
+
+
+@pytest.mark.parametrize(
+    ("values", "without", "is_unusual"),
+    [
+        ([1, 1, 1, None], (), True),
+        ([1] * 5 + [None] * 21, (), True),
+        (["a", "b", "c", None], (), True),
+        ([1, 1, 1, None], ("day 3",), False),  # it failed, runs, or was never run
+        ([1, None, 1, 1, None], ("day 1",), True),  # one night failed, the others had it
+        ([1, None, 1, None, 1, None], (), False),  # it is there now and then
+        ([1, 1, None], (), False),  # of two nights nobody knows
+        ([1, 1, 1, 1], (), False),
+    ],
+)
+def test_what_is_missed(values, without, is_unusual):
+    """A figure that was there all nights is missed in one that went well without it."""
+    assert told(*values, without=without).is_unusual == is_unusual
 
 
 def test_nothing_to_tell():

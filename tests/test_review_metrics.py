@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -287,6 +289,64 @@ def test_a_running_night_has_no_values_yet(tmp_path):
         ("succeeded", [0.7]),
     ]
     assert page["metrics"][0]["told"][0]["words"].startswith("of 2013-03-01, none for 1 night")
+
+
+def said_of(pages):
+    """Return what the page says above the charts, as a reader sees it."""
+    text = pages.get("/metrics/flights/score").text
+    said = re.search(r"<p>((?:(?!</p>).)*(?:[Uu]nusual)(?:(?!</p>).)*)</p>", text, re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", "", said[1]).split())
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("succeeded", "! Unusual in the newest night: auc."),
+        ("failed", "! The newest night failed. Nothing is unusual before it."),
+        ("running", "The newest night is still running. Nothing is unusual before it."),
+    ],
+)
+def test_a_newest_night_without_values(tmp_path, state, said):
+    """Nobody is told that nothing is unusual where the newest night failed or lost its metrics."""
+    store = open_store("store", base=tmp_path)
+    for number in range(8):
+        add(store, Night(number=number, metrics={"auc": 0.7 + number / 100}))
+    add(store, Night(number=8, state=state))
+    pages = open_client(store)
+    assert said_of(pages) == said
+    add(store, Night(number=9, metrics={"auc": 0.75}))
+    assert said_of(open_client(store)) == "Nothing is unusual."
+
+
+def test_one_failed_member_of_the_newest_night(tmp_path):
+    """The newest night counts as its gravest member, however many went well."""
+    store = open_store("store", base=tmp_path)
+    for member in range(9):
+        state = "failed" if member == 4 else "succeeded"
+        add(store, Night(member=f"m{member}", state=state, metrics={"auc": 0.7}))
+    assert said_of(open_client(store)).startswith("! The newest night failed.")
+
+
+def test_what_is_unusual_on_another_page(tmp_path):
+    """A metric that is unusual is named, also where it stands on the next page."""
+    store = open_store("store", base=tmp_path)
+    for number in range(9):
+        metrics = {f"m{one:02}": number for one in range(29)}
+        add(store, Night(number=number, metrics=metrics | {"z": 900 if number == 8 else number}))
+    assert said_of(open_client(store)) == "! Unusual in the newest night: z."
+
+
+def test_what_is_unusual_and_cannot_be_drawn(tmp_path):
+    """A metric that is named as unusual has a card, also where no chart can hold its values."""
+    store = open_store("store", base=tmp_path)
+    for number in range(9):
+        value = math.nan if number == 8 else (-1) ** number * 1.5e308
+        add(store, Night(number=number, metrics={"odd": value}))
+    pages = open_client(store)
+    assert said_of(pages) == "! Unusual in the newest night: odd."
+    text = pages.get("/metrics/flights/score").text
+    assert '<section class="card figure warn" aria-labelledby="metric-1">' in text
+    assert "cannot be drawn" in text
 
 
 def test_a_step_without_metrics(pages):

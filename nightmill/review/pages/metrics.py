@@ -66,7 +66,8 @@ class StepMetrics(Fact):
     """The metrics of a step: `names` are the columns of the rows, the newest partition first.
 
     `names_left_out` are on other pages. `older` and `newer` are addresses of other windows; `until`
-    is the newest partition of one that was asked for, else empty.
+    is the newest partition of one that was asked for, else empty. `unusual` names metrics of all
+    pages, and `newest` says how the newest partition went: its gravest member.
     """
 
     pipeline: str
@@ -81,6 +82,8 @@ class StepMetrics(Fact):
     known: tuple[str, ...]
     names: tuple[str, ...]
     metrics: tuple[Metric, ...]
+    unusual: tuple[str, ...]
+    newest: Standing
     rows: tuple[Row, ...]
     partitions: int
     missing: int
@@ -140,7 +143,8 @@ def build_step(visit: Visit) -> StepMetrics:
     asked = _ask(visit)
     chosen = asked.chosen
     page = page_of(visit, chosen, _CHARTS)
-    figures = [asked.figure(name) for name in page.items]
+    every = {name: asked.figure(name) for name in chosen}
+    figures = [every[name] for name in page.items]
     nights = asked.nights
     return StepMetrics(
         pipeline=asked.pipeline,
@@ -154,6 +158,8 @@ def build_step(visit: Visit) -> StepMetrics:
         known=tuple(sorted(asked.known)),
         names=tuple(page.items),
         metrics=tuple(_metrics(visit, asked, figures)),
+        unusual=tuple(name for name, one in every.items() if one.is_unusual),
+        newest=nights.newest,
         rows=tuple(_rows(asked, figures)),
         partitions=len(nights.partitions),
         missing=len(asked.series.slots) - len(nights.partitions),

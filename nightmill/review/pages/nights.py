@@ -47,6 +47,13 @@ class Nights:
         """What people call one of the partitions."""
         return "night" if self.are_days else "partition"
 
+    @property
+    def newest(self) -> Standing:
+        """How the newest partition went: what failed or still runs comes before what counts."""
+        found = (self.lines.get((self.partitions[0], member)) for member in self.members)
+        ended = [line.standing for line in found if line is not None]
+        return min(ended, key=lambda one: (one in COUNTING, one is Standing.RUNNING))
+
     def window(self, last: int, until: str = "") -> Nights:
         """Keep so many partitions, the newest or those up to `until`; fewer of a wide step."""
         first = self.partitions.index(until) if until in self.partitions else 0

@@ -124,9 +124,15 @@ class Series:
     def _told(self, counting: Sequence[Sequence[Scalar]]) -> Iterator[Told]:
         for track, values in zip(self.tracks, counting, strict=True):
             pairs = list(zip(self.slots, values, strict=True))
-            told = tell(track.label, pairs, self.nights.noun)
+            well = {slot for slot in self.slots if self._went_well(track, slot)}
+            told = tell(track.label, pairs, self.nights.noun, well=well)
             if told is not None:
                 yield told
+
+    def _went_well(self, track: Track, slot: str) -> bool:
+        """Whether a value might be there: of a spread, if a member might have one."""
+        found = self._members_of(slot) if track.is_spread else [track.lines.get(slot)]
+        return any(one is not None and one.standing in COUNTING for one in found)
 
     def _chart(self, name: str, counting: Sequence[Sequence[Scalar]]) -> Chart | None:
         curves = [

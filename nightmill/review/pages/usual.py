@@ -2,14 +2,15 @@
 
 A figure is compared with the same one of the nights before it: with all of them, and with the band
 that holds nine of ten. What lies far outside of the band is unusual; one night in ten lies outside
-by its nature, and one in a thousand far outside.
+by its nature, and one in a thousand far outside. A figure that was there almost every night and is
+missing from one that went well is unusual, too.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -21,6 +22,7 @@ _LEAST = 5  # earlier values: of fewer nobody knows what is usual
 _LEAST_RANKED = 3
 _TWENTIETHS = 20
 _FAR = 0.5  # of the band's own width
+_REGULAR = 0.9  # of the nights that went well have a figure that is missed
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,12 @@ def usual(values: Sequence[float]) -> Usual | None:
     return found if all(map(math.isfinite, (found.low, found.high, found.median))) else None
 
 
-def tell(label: str, values: Sequence[tuple[str, Scalar]], noun: str) -> Told | None:
+def tell(
+    label: str, values: Sequence[tuple[str, Scalar]], noun: str, *, well: Collection[str]
+) -> Told | None:
     """Tell the newest of the values, each with its partition, the oldest first; None of nothing.
 
-    Nights without a value hold None.
+    Nights without a value hold None. `well` names those that might have had one.
     """
     present = [(partition, value) for partition, value in values if value is not None]
     if not present:
@@ -84,7 +88,22 @@ def tell(label: str, values: Sequence[tuple[str, Scalar]], noun: str) -> Told | 
     silent = len(values) - 1 - max(n for n, (_, value) in enumerate(values) if value is not None)
     since = f"of {partition}, none for {counted(silent, noun)} since" if silent else ""
     words = ", ".join(part for part in (since, said) if part)
-    return Told(label=label, value=last, partition=partition, words=words, is_unusual=is_unusual)
+    is_missed = _is_missed([name for name, _ in values], [name for name, _ in present], well)
+    return Told(
+        label=label,
+        value=last,
+        partition=partition,
+        words=words,
+        is_unusual=is_unusual or is_missed,
+    )
+
+
+def _is_missed(names: Sequence[str], present: Sequence[str], well: Collection[str]) -> bool:
+    """Say whether a night since the last of those present went well and lacks what was usual."""
+    last = names.index(present[-1])
+    so_far = [name for name in names[:last] if name in well]
+    usual_ = len(present) >= _LEAST_RANKED and len(present) > _REGULAR * len(so_far)
+    return usual_ and any(name in well for name in names[last + 1 :])
 
 
 def _compared(values: Sequence[float], noun: str) -> tuple[str, bool]:
