@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import pytest
 
+from nightmill.review.access import TokenAccess
 from nightmill.spec.record import AttemptState
 from nightmill.store.active import unmark
 from nightmill.store.history import prefix_of
@@ -151,6 +153,29 @@ def test_what_a_notebook_prints_is_inert(local):
 def test_an_attempt_that_is_not_there_is_no_page(local, address):
     """Nothing is made up of it."""
     assert open_client(local).get(address).status_code == 404
+
+
+def test_an_answer_says_when_it_was_so_in_the_pipelines_zone(local):
+    """So a page that gets no more of them can say since when it is not fresh."""
+    at_work(local, code=keep_code(local))
+    client = open_client(local)
+    for path in (ATTEMPT, PAGE):
+        address = re.search(r'data-live="([^"]+)"', client.get(path).text)[1]
+        assert re.search(r'data-at="\d+ \w+ \d{4}, \d\d:\d\d E[SD]T"', client.get(address).text)
+        facts = client.get(f"/api{address}").json()
+        assert datetime.now(UTC) - datetime.fromisoformat(facts["at"]) < timedelta(minutes=1)
+
+
+def test_a_page_at_work_knows_where_one_signs_in_again(local):
+    """With a token it is the form, which leads back to the page; else the page itself."""
+    at_work(local)
+    client = open_client(local, TokenAccess("a" * 20))
+    client.headers["authorization"] = f"Bearer {'a' * 20}"
+    for path in (ATTEMPT, PAGE):
+        way = f"/sign-in?{urlencode({'next': path})}"
+        assert client.get(f"/api{path}").json()["live"]["sign_in"] == way
+        assert f'href="{way}">Sign in again</a>' in client.get(path).text
+        assert open_client(local).get(f"/api{path}").json()["live"]["sign_in"] == path
 
 
 # -- a run -----------------------------------------------------------------------------------------

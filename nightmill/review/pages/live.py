@@ -74,15 +74,18 @@ class LiveAttempt(Fact):
 class LiveView(Fact):
     """What runs, of a run or of one attempt. `address` answers with the same, fresh.
 
-    `said` is for whoever listens to the page: it changes with states only. `has_ended` says that
-    the page at the address `page` has more to tell by now. `stamp` changes with the notebook of an
-    attempt, which is at the address `notebook`.
+    `said` is for whoever listens to the page: it changes with states only. `at` is when this was
+    so, and `sign_in` where one becomes somebody again. `has_ended` says that the page at the
+    address `page` has more to tell by now. `stamp` changes with the notebook of an attempt, which
+    is at the address `notebook`.
     """
 
     is_running: bool
     address: str
     page: str
     said: str
+    at: AwareDatetime
+    sign_in: str
     zone: str = "UTC"
     has_ended: bool = False
     attempts: tuple[LiveAttempt, ...] = ()
@@ -102,6 +105,8 @@ def live_of(visit: Visit, record: Record, progress: Progress | None) -> LiveView
         address=links.attempt("live", prefix),
         page=links.attempt(RUNS, prefix),
         said=_said(attempts) or f"{record.label} has ended: {Standing.of(record)}",
+        at=datetime.now(UTC),
+        sign_in=_sign_in(visit, links.attempt(RUNS, prefix)),
         zone=visit.site.specs.zone_of(record),
         has_ended=not is_running,
         attempts=attempts,
@@ -121,6 +126,8 @@ def live_of_run(visit: Visit, running: Sequence[Heard], *, count: int, seen: str
         address=visit.links.attempt("live", visit.prefix, seen=seen),
         page=visit.links.run(visit.prefix),
         said=_said(attempts) or "Nothing of this run is at work any more.",
+        at=datetime.now(UTC),
+        sign_in=_sign_in(visit, visit.links.run(visit.prefix)),
         zone=visit.site.specs.zone_of(running[0][0]) if running else "UTC",
         attempts=attempts,
         left_out=count - len(attempts),
@@ -191,6 +198,12 @@ def _at_work(visit: Visit, record: Record, progress: Progress | None) -> LiveAtt
         last_line=one_line(progress.last_line) if progress else "",
         **told,
     )
+
+
+def _sign_in(visit: Visit, page: str) -> str:
+    """Name where to sign in for a page; behind a proxy the page itself leads there."""
+    own = page.removeprefix(visit.links.base)
+    return visit.site.access.sign_in(visit.links, own) or page
 
 
 def _heartbeat(record: Record, progress: Progress | None) -> datetime:

@@ -1,24 +1,37 @@
 // Keeps what runs up to date: asks for the part of this page that is marked as live, and puts the
 // answer in its place. Where something has ended the page is loaded anew, unless its reader has
-// begun to write or has opened something. Without this the page is whole, too; it only stands still.
+// begun to write or has opened something. Where there is no answer the page says so, and asks on,
+// ever more seldom. Without this the page is whole, too; it only stands still.
 "use strict";
 
 const live = document.querySelector("[data-live]");
+const said = document.querySelector("[data-live-said]"); // read aloud, so only what is new is written
+const away = document.querySelector("[data-live-away]");
 const pause = 2000;
+const longest = 30000;
+const patience = 10000; // for one answer
+const lasting = 10000; // so long may an answer be lost before that is told
 const settled = 8000; // a page that changes all the time is not to be loaded all the time
+let freshAt = Date.now();
+let failures = 0;
+let isAsking = false;
+let timer = 0;
+
+class Refused extends Error {} // whoever asks is somebody else by now, or nobody
 
 function isInUse() {
   const fields = [...document.querySelectorAll("main textarea, main input")];
   return fields.some((field) => field.value !== field.defaultValue) || document.querySelector("main details[open]");
 }
 
+function say(text) {
+  if (said && said.textContent !== text) said.textContent = text;
+}
+
 function show(found) {
   const focused = live.contains(document.activeElement) && document.activeElement.id;
   live.replaceChildren(...found.childNodes);
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-  // Read aloud, so only what is new is written.
-  const said = document.querySelector("[data-live-said]");
-  if (said && said.textContent !== found.dataset.said) said.textContent = found.dataset.said;
   const frame = document.querySelector("iframe[data-stamp]");
   const stamp = found.dataset.stamp;
   if (frame && stamp && frame.dataset.stamp !== stamp) {
@@ -27,27 +40,63 @@ function show(found) {
   }
 }
 
+// What is shown may be false by now: say since when, once, where it is seen wherever one reads.
+function tell(isRefused) {
+  document.body.classList.add("not-fresh");
+  for (const one of away.querySelectorAll("[data-why]")) one.hidden = (one.dataset.why === "refused") !== isRefused;
+  if (away.hidden) document.querySelector("main").prepend(away);
+  away.hidden = false;
+  say(away.querySelector("[data-why]:not([hidden]) [data-told]").textContent);
+}
+
+function takeBack(found) {
+  document.body.classList.remove("not-fresh");
+  away.hidden = true;
+  for (const one of away.querySelectorAll("[data-fresh]")) one.textContent = found.dataset.at;
+  say(found.dataset.said);
+}
+
+async function ask() {
+  const answer = await fetch(live.dataset.live, {
+    headers: { accept: "text/html" },
+    redirect: "manual", // to where one signs in: there is nothing for this page
+    signal: AbortSignal.timeout(patience),
+  });
+  if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) throw new Refused();
+  const found = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-live-part]");
+  if (!answer.ok || !found) throw new Error("no answer");
+  return found;
+}
+
 async function refresh() {
-  if (document.hidden) return true;
-  const answer = await fetch(live.dataset.live, { headers: { accept: "text/html" } });
-  if (!answer.ok) return true;
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const found = fresh.querySelector("[data-live-part]");
-  if (!found) return true;
-  show(found);
-  if (found.dataset.ended === undefined || isInUse() || performance.now() < settled) return true;
+  try {
+    const found = await ask();
+    failures = 0;
+    freshAt = Date.now();
+    show(found);
+    takeBack(found);
+    if (found.dataset.ended === undefined || isInUse() || performance.now() < settled) return true;
+  } catch (error) {
+    failures += 1;
+    const isRefused = error instanceof Refused;
+    if (isRefused || failures > 1 || Date.now() - freshAt > lasting) tell(isRefused);
+    return true;
+  }
   location.reload();
   return false;
 }
 
 async function keep() {
-  let more = true;
-  try {
-    more = await refresh();
-  } catch {
-    // The server is away for a moment: ask again.
-  }
-  if (more) setTimeout(keep, pause);
+  if (isAsking) return;
+  clearTimeout(timer);
+  isAsking = true;
+  const isOver = !document.hidden && !(await refresh());
+  isAsking = false;
+  if (!isOver) timer = setTimeout(keep, Math.min(pause * 2 ** Math.max(failures - 2, 0), longest));
 }
 
-if (live) setTimeout(keep, pause);
+if (live) {
+  timer = setTimeout(keep, pause);
+  document.addEventListener("visibilitychange", () => document.hidden || keep()); // back from signing in
+  addEventListener("online", keep);
+}
