@@ -403,6 +403,28 @@ def test_the_plain_address(tmp_path, meant, plain):
     assert chosen["published_at"] == (store.address(plain) if plain else "")
 
 
+@pytest.mark.parametrize("state", ["held", "failed"])
+@pytest.mark.parametrize(
+    ("meant", "also"), [("s.csv", ""), ("{path: s.parquet, format: delta}", ", as a Delta table")]
+)
+def test_the_plain_address_before_anything_is_current(tmp_path, state, meant, also):
+    """Until a version is approved, nobody is told that something is at the plain address."""
+    store = open_store("store", base=tmp_path)
+    steps = f"steps: {{score: {{notebook: s.ipynb, outputs: {{it: {meant}}}}}}}"
+    code = keep_code(store, tmp_path, f"pipeline: flights\n{steps}\n")
+    add(store, Night(state=state, files={"it": {"s.csv": b"a\n1\n"}}, bundle=code))
+    address = "/outputs/flights/it/2013-03-01"
+    pages = open_client(store)
+    assert get(pages, address)["chosen"]["has_current"] is False
+    assert f"Nothing is current yet; it will be at{also}<" in pages.get(address).text
+    add(store, Night(attempt=2, files={"it": {"t.csv": b"a\n1\n"}}, bundle=code))
+    pages = open_client(store)
+    text = pages.get(f"{address}?version=run-0:1").text
+    assert f"What is current{also}<" in text
+    assert "t.csv</code>" in text or also
+    assert "Nothing is current" not in text
+
+
 def test_an_output_that_moved_to_another_step(tmp_path):
     """The versions are those of the step that stored it last."""
     store = open_store("store", base=tmp_path)

@@ -77,8 +77,8 @@ class VersionRow(Fact):
 class Chosen(Fact):
     """The version that is looked into.
 
-    `stored_at` never changes. `published_at` holds what is current; empty where it is not put at a
-    plain address.
+    `stored_at` never changes. `published_at` holds what is current, or will where nothing is yet
+    (`has_current`); empty where it is not put at a plain address.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Chosen(Fact):
     files_left_out: int
     stored_at: str
     published_at: str
+    has_current: bool
     published_as: Literal["files", "delta"]
     checks: tuple[CheckFact, ...]
     checks_left_out: int
@@ -248,6 +249,8 @@ def _chosen(visit: Visit, spec: PipelineSpec | None, found: Versions, version: V
     checks = [one for one in record.checks if one.output == version.output]
     step = spec.steps.get(record.step) if spec else None
     meant = step.outputs.get(version.output) if step else None
+    current = next((one for one in found.found if one.is_current), version)
+    pointer = found.current.pointer
     return Chosen(
         name=version.name,
         kind=stored.kind,
@@ -258,7 +261,8 @@ def _chosen(visit: Visit, spec: PipelineSpec | None, found: Versions, version: V
         ),
         files_left_out=max(len(stored.files) - _FILES, 0),
         stored_at=at,
-        published_at=published_at(store, version, meant) if meant and meant.is_published else "",
+        published_at=published_at(store, current, meant) if meant and meant.is_published else "",
+        has_current=pointer is not None and version.output in pointer.outputs,
         published_as=meant.format if meant else "files",
         checks=checks_of(checks),
         checks_left_out=max(len(checks) - LISTED, 0),
