@@ -25,6 +25,7 @@ import uvicorn
 from nightmill.errors import NightmillError, UsageError
 from nightmill.review.access import SIGN_IN, Access, HeaderAccess, OwnerAccess, TokenAccess
 from nightmill.review.app import Based, make_app
+from nightmill.review.connections import Connection
 from nightmill.review.site import Site
 from nightmill.spec.problems import shown
 from nightmill.store.interface import Store
@@ -109,7 +110,7 @@ def serve(
     with closing(_listen(listening)) as listener:
         config = uvicorn.Config(
             Based(app, listening.base_path) if listening.base_path.strip("/") else app,
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             access_log=False,  # an address may hold the token
