@@ -110,7 +110,7 @@ def test_the_calls_of_a_commit_are_those_of_the_promise(place):
     records = [number for number, call in enumerate(calls) if "/record.json" in call]
     assert len(outputs) == 3
     assert max(outputs) < records[-2] < calls.index(POINTER) < records[-1]
-    assert sum("current/" in call for call in calls if not call.startswith("list")) == 1
+    assert [call for call in calls if "current/" in call and "children" not in call] == [POINTER]
 
 
 def test_a_process_killed_at_any_call(place):
