@@ -172,9 +172,13 @@ def test_names_that_are_shown_alike_have_histories_of_their_own(auditor):
 @pytest.mark.parametrize(
     ("before", "now", "words"),
     [
-        ([True] * 100, [1] * 100, "what was text is numbers now, not enough history (0 of 1)"),
-        (["1"] * 100, [1] * 100, "what was text is numbers now"),
-        ([1] * 100, ["1"] * 100, "what was numbers is text now"),
+        (
+            [True] * 100,
+            [1] * 100,
+            "what was text or bool is numbers now, not enough history (0 of 1)",
+        ),
+        (["1"] * 100, [1] * 100, "what was text or bool is numbers now"),
+        ([1] * 100, ["1"] * 100, "what was numbers is text or bool now"),
     ],
 )
 def test_a_distribution_says_that_the_kind_changed(auditor, before, now, words):

@@ -63,7 +63,7 @@ def _nothing(table: Table) -> Finding:
 
 
 def _kind(sketch: Sketch) -> str:
-    return "numbers" if isinstance(sketch, Numbers) else "text"
+    return "numbers" if isinstance(sketch, Numbers) else "text or bool"
 
 
 def _compare(now: Sketch, before: Sequence[Sketch], check: Distribution) -> Finding:
