@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from nightmill.causes import Cause
+from nightmill.review.pages.grid import Column
 from nightmill.store.keys import code_key, encode
 from tests.many_runs import asked_for, lists_runs
 from tests.past_nights import ALIVE, DUE, NOW, Morning, night, nightly
@@ -352,3 +353,33 @@ def test_bounded_requests(tmp_path):
     assert not lists_runs(many)
     assert few.count() == many.count()
     assert len(few.calls) < 20
+
+
+@pytest.mark.parametrize(
+    ("partitions", "heads"),
+    [
+        (["2026-11-02", "2026-11-01", "2026-10-31"], ["Nov 2026", "", "Oct"]),
+        (["2026-11-26", "2026-01-02", "2025-12-31"], ["Nov 2026", "Jan", "Dec 2025"]),
+        (["2026-11-26", "2025-11-26"], ["Nov 2026", "Nov 2025"]),
+        (["2026-11-26", "by hand", "2026-11-25"], ["Nov 2026", "", "Nov 2026"]),
+        ([], []),
+    ],
+)
+def test_months_and_years(partitions, heads):
+    """A day's month and year stand at the head of a grid wherever they are not those before it."""
+    columns = Column.all_of(partitions)
+    assert [f"{one.month} {one.year}".strip() for one in columns] == heads
+
+
+def test_a_run_of_another_month(tmp_path):
+    """A night of long ago beside one of now has its month and year, on both pages with grids."""
+    made = Morning.at(tmp_path)
+    made.pipeline("byhand", "steps:\n  score: {notebook: score.ipynb}\n")
+    run_night(made, "byhand", 0, "score")
+    run_night(made, "byhand", 500, "score")
+    for address in ("/", "/pipelines/byhand"):
+        text = made.pages().get(address).text
+        for back in (0, 500):
+            day = datetime.fromisoformat(night(back))
+            names = f'<span class="name">{day:%b}</span><span class="name">{day.year}</span>'
+            assert f"{day.day}{names}" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Self
 
@@ -15,15 +16,37 @@ from nightmill.review.words import counted
 
 
 class Column(Fact):
-    """A partition at the head of a grid; `day` where it is a date."""
+    """A partition at the head of a grid; `day` where it is a date.
+
+    `month` and `year` are those of a day if they are not the same as of the column before.
+    """
 
     partition: str
     day: date | None
+    month: str = ""
+    year: str = ""
 
     @classmethod
-    def of(cls, partition: str) -> Self:
-        """Make the column of a partition."""
-        return cls(partition=partition, day=day_of(partition))
+    def all_of(cls, partitions: Iterable[str]) -> tuple[Self, ...]:
+        """Make the columns of partitions, in their order."""
+        found: list[Self] = []
+        for partition in partitions:
+            found.append(cls._after(found[-1].day if found else None, partition))
+        return tuple(found)
+
+    @classmethod
+    def _after(cls, before: date | None, partition: str) -> Self:
+        day = day_of(partition)
+        if day is None:
+            return cls(partition=partition, day=None)
+        is_same_year = before is not None and before.year == day.year
+        is_same_month = before is not None and is_same_year and before.month == day.month
+        return cls(
+            partition=partition,
+            day=day,
+            month="" if is_same_month else f"{day:%b}",
+            year="" if is_same_year else str(day.year),
+        )
 
 
 class Cell(Fact):

@@ -96,7 +96,7 @@ def build(visit: Visit) -> PipelinePage:
         ),
         needs=needs_of(visit, course, window.since),
         last=window.most,
-        columns=tuple(Column.of(one) for one in course.partitions),
+        columns=Column.all_of(course.partitions),
         partitions=tuple(Cell.of(visit, one) for one in course.partitions.values()),
         steps=tuple(_steps(visit, course)),
         runs=rows_of(visit, all_runs(visit.site, [name])[:_RUNS]),

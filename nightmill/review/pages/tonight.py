@@ -186,7 +186,7 @@ def _columns(courses: Iterable[Course], most: int) -> tuple[Column, ...]:
     """Choose the newest days on which anything ran or was due."""
     names = {name for one in courses if one.are_days for name in one.partitions}
     days = (name for name in sorted(names, reverse=True) if day_of(name))
-    return tuple(Column.of(name) for name in islice(days, most))
+    return Column.all_of(islice(days, most))
 
 
 def _row(visit: Visit, course: Course, columns: Sequence[Column] | None, now: datetime) -> Row:
