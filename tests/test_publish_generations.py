@@ -6,12 +6,22 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from nightmill.errors import StoreConflict
+from nightmill.publish.delta import Table, TablePartition
 from nightmill.publish.place import Place
 from nightmill.publish.publish import publish_current, repair
-from nightmill.publish.target import State
+from nightmill.publish.target import State, bring_up_to_date
 from nightmill.store.pointer import Pointer, Token, commit
 from tests.published import PLACE, TABLE, commit_scores, scores, spec_with
-from tests.stored_versions import DAY, PIPELINE, add_version, current, prefix_of, store_outputs
+from tests.stored_versions import (
+    DAY,
+    PIPELINE,
+    STEP,
+    add_version,
+    current,
+    prefix_of,
+    store_outputs,
+)
 
 FORMS = {"files": "scores.parquet", "delta": "{path: scores.parquet, format: delta}"}
 OTHERS = {"plots": {"a.png": b"a"}}
@@ -164,6 +174,22 @@ def test_what_is_committed_while_an_old_file_is_deleted_stands_there_in_the_end(
 
     monkeypatch.setattr(Place, "others", overtaken)
     publish(store, spec_with(load_spec, "scores.parquet", members="[x]"), "x")
+    assert rows(store) == [("x", 2), ("y", 9)]
+
+
+def test_rows_that_a_newer_run_adds_meanwhile_are_not_removed(store, load_spec):
+    """The table refuses to remove a member's rows that are not those that were seen."""
+    both = spec_with(load_spec, FORMS["delta"], members="[x, y]")
+    run(store, both, 1, "x", "y")
+    commit_scores(store, 2, member="x")
+    table = Table(store, PIPELINE, "scores", both.steps[STEP].outputs["scores"], has_members=True)
+    removes = TablePartition(table, Place(store, PIPELINE, STEP, DAY, "x", ("x",)))
+    replace = removes.look(current(store, member="x"))
+    run(store, both, 9, "y")
+    with pytest.raises(StoreConflict):
+        replace()
+    assert rows(store) == [("x", 1), ("y", 9)]
+    assert bring_up_to_date(removes, removes.place.read) is State.PUBLISHED
     assert rows(store) == [("x", 2), ("y", 9)]
 
 

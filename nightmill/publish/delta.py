@@ -202,7 +202,7 @@ class Table:
                 f"the Delta table does not take it: {_said(error)}",
                 where=self.address,
                 advice="see that columns and types are those of the table (`evolution: add` lets "
-                "in new columns), and that the table is whole",
+                "in new columns); if the table is damaged, move it away and `nightmill repair`",
             ) from error
 
 
