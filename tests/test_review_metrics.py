@@ -167,10 +167,26 @@ def test_one_metric_and_a_window(pages):
     assert get(pages, older["newer"])["rows"] == page["rows"]
 
 
-@pytest.mark.parametrize("query", [{"last": "0"}, {"last": "x"}, {"until": "../x"}, {"page": "-1"}])
+@pytest.mark.parametrize("query", [{"last": "0"}, {"last": "x"}, {"page": "-1"}])
 def test_senseless_queries(pages, query):
-    """What is no sensible question is taken for none."""
+    """A number that makes no sense is taken for none."""
     assert get(pages, "/metrics/flights/score", **query)["last"] == 60
+
+
+def test_an_unknown_window(pages):
+    """Nobody takes the newest nights for those up to one that is not there."""
+    address = "/metrics/flights/score?until=../x"
+    assert "until=`../x` is not known here" in pages.get(address).text
+    assert pages.get(f"/api{address}").status_code == 400
+
+
+def test_an_unknown_metric(pages):
+    """Of a metric that no night reported it is said so, and not that nothing is unusual."""
+    address = "/metrics/flights/score?metric=nope"
+    text = pages.get(address).text
+    assert "No metric “nope” was reported" in text
+    assert "unusual" not in text
+    assert get(pages, address)["names"] == []
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ def test_rows(nights):
         ("cause=out_of_memory", ["2013-03-03"]),
         ("step=score&from=2013-03-02", ["2013-03-03", "2013-03-02"]),
         ("from=2013-03-02&to=2013-03-02", ["2013-03-02"]),
+        ("partition=2013-03-02", ["2013-03-02"]),
         ("q=FLIGHTS+memory", ["2013-03-03"]),
         ("q=score+held", ["2013-03-02"]),
         ("q=dead", ["x"]),
@@ -188,6 +189,37 @@ def test_search(nights, query, partitions):
     found = asked(nights, query)
     assert [row["partition"] for row in found["rows"]] == partitions
     assert found["found"] == len(partitions)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("state=faild", "state=`faild` is not known here. Possible: failed, rejected, silent, "),
+        ("state=late", "Partitions are late, not runs: choose it on Tonight."),
+        ("state=due", "Partitions are due, not runs: choose it on Tonight."),
+        ("cause=oom", "cause=`oom` is not known here. Possible: notebook_error, "),
+        ("state=" + "x" * 400, "xxx...` is not known here."),
+        ("state=held&cause=oom", "cause=`oom` is not known here."),
+    ],
+)
+def test_a_filter_that_means_nothing(nights, query, said):
+    """Nobody takes all runs for those of a state or cause that there is not."""
+    answer = nights.pages().get(f"/api/runs?{query}")
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]["text"]
+    page = nights.pages().get(f"/runs?{query}")
+    assert page.status_code == 200
+    assert said in page.text
+    assert "Left out:" not in nights.pages().get("/runs?state=held&cause=").text
+
+
+def test_the_runs_of_a_partition(nights):
+    """The way from a run to its partition leads to the runs of that, and no others."""
+    pages = nights.pages()
+    text = pages.get("/runs/flights/2013-03-02/run-2013-03-02").text
+    address = re.search(r'href="(/runs\?[^"]*partition=[^"]*)"', text)[1].replace("&amp;", "&")
+    rows = pages.get(f"/api{address}").json()["rows"]
+    assert [(row["pipeline"], row["partition"]) for row in rows] == [("flights", "2013-03-02")]
 
 
 def test_nothing_found(nights):

@@ -151,7 +151,7 @@ def test_cells_have_a_sentence_and_a_link(facts):
         ("pipeline=LAT", ["late"]),
         ("owner=mobility", ["flights", "good"]),
         ("state=late", ["half", "late", "never"]),
-        ("state=nonsense&pipeline=good", ["good"]),
+        ("state=&pipeline=good", ["good"]),
         ("owner=nobody", []),
     ],
 )
@@ -160,6 +160,18 @@ def test_filters(morning, query, pipelines):
     found = morning.pages().get(f"/api/?{query}").json()
     assert [row["pipeline"] for row in found["rows"]] == pipelines
     assert {need["pipeline"] for need in found["needs"]} <= set(pipelines)
+
+
+def test_a_state_that_there_is_not(morning):
+    """Nobody takes all pipelines for those of a state that no partition can have."""
+    answer = morning.pages().get("/api/?state=faild")
+    assert answer.status_code == 400
+    possible = "failed, silent, late, held, rejected, running, unfinished, due, succeeded."
+    said = f"state=`faild` is not known here. Possible: {possible}"
+    assert answer.json()["error"]["text"] == said
+    page = morning.pages().get("/?state=faild")
+    assert page.status_code == 200
+    assert said in page.text
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ class Visit:
     given: Mapping[str, str]
     session: str
     path: str
+    is_for_programs: bool = False
 
     def name(self, part: str) -> str:
         """Return a name of the address: `pipeline`, `step`, ...; empty where it has none."""
@@ -155,6 +156,7 @@ async def enter(request: Request, site: Site) -> Visit:
         given=dict(request.query_params),
         session=session_of(request) or secrets.token_urlsafe(24),
         path=path_of(request),
+        is_for_programs=is_for_programs(request),
     )
     if "" in visit.parts.values():
         raise HTTPException(404)

@@ -1,4 +1,8 @@
-"""What an address asks of a list: whatever is no sensible question is taken for none."""
+"""What an address asks of a list.
+
+A number that makes no sense is taken for none. A name that is not known is not: whoever asks for
+`state=faild` must not take all that there is for what failed.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,22 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Generic, TypeVar
 
+from starlette.exceptions import HTTPException
+
+from nightmill.review.pages.fact import Fact
 from nightmill.review.visit import Visit
+from nightmill.spec.problems import shown
 
 _Item = TypeVar("_Item")
 
 _MOST_PAGES = 100_000
+_NAMED = 30  # of the possible values
+
+
+class Filtered(Fact):
+    """A page that was asked for something; `not_understood` says what of it was left out."""
+
+    not_understood: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,10 +50,23 @@ def number_of(visit: Visit, name: str, default: int, *, most: int = _MOST_PAGES)
     return min(given, most) if given >= 1 else default
 
 
-def one_of(visit: Visit, name: str, possible: Iterable[str]) -> str:
-    """Return what the query holds if that is possible; else nothing."""
-    text = visit.query(name)
-    return text if text in possible else ""
+def one_of(
+    visit: Visit, name: str, possible: Iterable[str], unclear: list[str], *, hint: str = ""
+) -> str:
+    """Return what the query holds if that is possible; else nothing, and say so in `unclear`.
+
+    Programs do not read that: for them it raises HTTPException 400.
+    """
+    text, known = visit.query(name).strip(), list(map(str, possible))
+    if not text or text in known:
+        return text
+    more = f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else ""
+    said = f"{name}={shown(text)} is not known here. Possible: {', '.join(known[:_NAMED])}{more}."
+    said += f" {hint}" if hint else ""
+    if visit.is_for_programs:
+        raise HTTPException(400, said)
+    unclear.append(said)
+    return ""
 
 
 def page_of(visit: Visit, items: Sequence[_Item], most: int) -> Paged[_Item]:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from nightmill.errors import UsageError
 from nightmill.review.pages import metric_list
-from nightmill.review.pages.asked import number_of, page_of, same_page
+from nightmill.review.pages.asked import Filtered, number_of, one_of, page_of, same_page
 from nightmill.review.pages.chart import Chart
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import Nights, by_step, nights_of, slots_of
@@ -62,7 +62,7 @@ class Row(Fact):
     values: tuple[Scalar, ...] = ()
 
 
-class StepMetrics(Fact):
+class StepMetrics(Filtered):
     """The metrics of a step: `names` are the columns of the rows, the newest partition first.
 
     `names_left_out` are on other pages. `older` and `newer` are addresses of other windows; `until`
@@ -108,6 +108,7 @@ class _Asked:
     series: Series
     zone: str
     summaries: Mapping[str, Summary]
+    unclear: tuple[str, ...]
 
     @property
     def known(self) -> list[str]:
@@ -122,7 +123,7 @@ class _Asked:
     @property
     def chosen(self) -> list[str]:
         """The metrics that are asked for."""
-        return [self.metric] if self.metric else self.known
+        return [one for one in self.known if self.metric in ("", one)]
 
     def address(self, visit: Visit, page: str, metric: str) -> str:
         """Return the address of a page about this very window, and one metric or all of them."""
@@ -147,6 +148,7 @@ def build_step(visit: Visit) -> StepMetrics:
     figures = [every[name] for name in page.items]
     nights = asked.nights
     return StepMetrics(
+        not_understood=asked.unclear,
         pipeline=asked.pipeline,
         step=asked.step,
         zone=asked.zone,
@@ -202,7 +204,9 @@ def _ask(visit: Visit) -> _Asked:
         problem = f"no attempt of a step {shown(step)} of {shown(pipeline)} is in the index"
         raise UsageError(problem, advice=suggest(step, list(known), noun="its steps"))
     last = number_of(visit, "last", SPANS[1], most=SPANS[-1])
-    nights = nights_of(known[step], step).window(last, visit.query("until"))
+    unclear: list[str] = []
+    every = nights_of(known[step], step)
+    nights = every.window(last, one_of(visit, "until", every.partitions, unclear))
     until = nights.partitions[0] if nights.newer else ""
     spec = spec_of(visit.site, pipeline, lines)
     return _Asked(
@@ -215,6 +219,7 @@ def _ask(visit: Visit) -> _Asked:
         series=Series(nights, slots_of(nights, spec), visit.links),
         zone=zone_of(spec),
         summaries=visit.site.index.summaries(list(nights.lines.values())),
+        unclear=tuple(unclear),
     )
 
 

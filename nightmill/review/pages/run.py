@@ -14,7 +14,7 @@ from pydantic import AwareDatetime
 
 from nightmill.errors import UsageError
 from nightmill.review.commands import Command, shows
-from nightmill.review.pages.asked import one_of, page_of
+from nightmill.review.pages.asked import Filtered, one_of, page_of
 from nightmill.review.pages.decide import BEHIND, DecisionView, decision_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.live import (
@@ -63,7 +63,7 @@ from nightmill.store.history import prefix_of, records_below
 _HEARD = 200  # heartbeats that are read; of more attempts at once the others count as running
 
 
-class RunPage(Fact):
+class RunPage(Filtered):
     """One run. `failures` and what follows tell the newest attempts, `sections` all of them.
 
     Spans are seconds. With `only` the sections are those of one step, a page of them at a time.
@@ -135,8 +135,10 @@ def run_page(visit: Visit) -> RunPage:
         raise _unknown(visit, read.unreadable)
     found = _found(visit, read.records)
     graph = RunGraph.of(found.spec, found.records)
-    only = one_of(visit, "step", found.steps)
+    unclear: list[str] = []
+    only = one_of(visit, "step", found.steps, unclear)
     return RunPage(
+        not_understood=tuple(unclear),
         **_head(found, graph),
         **_findings(visit, found),
         cards=graph.cards(visit, found.steps),

@@ -9,10 +9,10 @@ from pydantic import AwareDatetime, Field
 
 from nightmill.causes import Cause
 from nightmill.review.links import RUNS
-from nightmill.review.pages.asked import one_of, page_of
+from nightmill.review.pages.asked import Filtered, one_of, page_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.kept_runs import all_runs
-from nightmill.review.pages.partitions import steps_of
+from nightmill.review.pages.partitions import GRAVEST_FIRST, steps_of
 from nightmill.review.pages.run_lines import RunLines, RunState
 from nightmill.review.site import Site
 from nightmill.review.specs import zone_of
@@ -26,6 +26,7 @@ from nightmill.store.parallel import in_parallel
 _ROWS = 50
 _OPTIONS = 500
 _ENDED = ("failed", "rejected", "silent", "held")
+_STATES = get_args(RunState)
 
 
 class RunRow(Fact):
@@ -87,7 +88,7 @@ class RunFilters(Fact):
         return ", ".join(f"{names.get(name, name)} {text}" for name, text in given.items() if text)
 
 
-class RunsPage(Fact):
+class RunsPage(Filtered):
     """A page of runs, the newest first. `found` counts all of them, `first` and `last` these."""
 
     filters: RunFilters
@@ -107,10 +108,12 @@ class RunsPage(Fact):
 def build(visit: Visit) -> RunsPage:
     """Find the runs that are asked for; raises StoreError."""
     known = visit.pipelines()
-    filters = _filters(visit)
+    unclear: list[str] = []
+    filters = _filters(visit, unclear)
     found = _find(visit, [name for name in known if filters.pipeline in ("", name)], filters)
     page = page_of(visit, found, _ROWS)
     return RunsPage(
+        not_understood=tuple(unclear),
         filters=filters,
         searched=filters.in_words(),
         found=len(found),
@@ -120,17 +123,26 @@ def build(visit: Visit) -> RunsPage:
         newer=page.before,
         older=page.after,
         pipelines=tuple(known[:_OPTIONS]),
-        states=get_args(RunState),
+        states=_STATES,
         causes=tuple(Cause),
         has_unindexed=visit.has_unindexed(),
     )
 
 
-def _filters(visit: Visit) -> RunFilters:
-    texts = {name: visit.query(name).strip() for name in ("pipeline", "step", "from", "to", "q")}
-    state = one_of(visit, "state", get_args(RunState))
-    cause = one_of(visit, "cause", list(Cause))
+def _filters(visit: Visit, unclear: list[str]) -> RunFilters:
+    names = ("pipeline", "step", "from", "to", "q")
+    texts = {name: visit.query(name).strip() for name in names}
+    if partition := visit.query("partition").strip():
+        texts |= {"from": partition, "to": partition}
+    state = one_of(visit, "state", _STATES, unclear, hint=_hint(visit.query("state")))
+    cause = one_of(visit, "cause", list(Cause), unclear)
     return RunFilters.model_validate({**texts, "state": state, "cause": cause})
+
+
+def _hint(state: str) -> str:
+    """Say where one finds what is true of partitions only, whether a run is there or not."""
+    is_of_partitions = state in GRAVEST_FIRST and state not in _STATES
+    return f"Partitions are {state}, not runs: choose it on Tonight." if is_of_partitions else ""
 
 
 def _find(visit: Visit, pipelines: Iterable[str], filters: RunFilters) -> list[RunLines]:

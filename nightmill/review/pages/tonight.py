@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime
 
-from nightmill.review.pages.asked import number_of, one_of, page_of
+from nightmill.review.pages.asked import Filtered, number_of, one_of, page_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.grid import Cell, Column
 from nightmill.review.pages.lateness import day_of
@@ -68,7 +68,7 @@ class Filters(Fact):
     days: int
 
 
-class TonightPage(Fact):
+class TonightPage(Filtered):
     """What needs a person, and the grid of the rest.
 
     `rows` are of pipelines whose partitions are days, `texts` of the others. `summary` says it in
@@ -117,7 +117,8 @@ class _Told:
 def build(visit: Visit) -> TonightPage:
     """Tell how all pipelines that whoever asks may see stand; raises StoreError."""
     now = datetime.now(UTC)
-    filters = _filters(visit)
+    unclear: list[str] = []
+    filters = _filters(visit, unclear)
     every = _told(visit, filters.days, now)
     told = [one for one in every if one.is_asked_for(filters)]
     needs = [need for one in told for need in one.needs if filters.state in ("", need.state)]
@@ -127,6 +128,7 @@ def build(visit: Visit) -> TonightPage:
     shown = page.items
     columns = _columns(shown, filters.days)
     return TonightPage(
+        not_understood=tuple(unclear),
         summary=_summary(told, needs),
         now=now,
         zones=_zones(shown, now),
@@ -146,11 +148,11 @@ def build(visit: Visit) -> TonightPage:
     )
 
 
-def _filters(visit: Visit) -> Filters:
+def _filters(visit: Visit, unclear: list[str]) -> Filters:
     return Filters(
         pipeline=visit.query("pipeline").strip(),
         owner=visit.query("owner"),
-        state=one_of(visit, "state", GRAVEST_FIRST),
+        state=one_of(visit, "state", GRAVEST_FIRST, unclear),
         days=number_of(visit, "days", _DAYS, most=_MOST_DAYS),
     )
 

@@ -15,7 +15,7 @@ from nightmill.causes import Cause
 from nightmill.errors import UsageError
 from nightmill.review.commands import Command
 from nightmill.review.links import RUNS
-from nightmill.review.pages.asked import one_of
+from nightmill.review.pages.asked import Filtered, one_of
 from nightmill.review.pages.attempt_facts import CheckFact, checks_of
 from nightmill.review.pages.fact import LISTED, Fact
 from nightmill.review.pages.output import MoveRow, move_row
@@ -98,7 +98,7 @@ class Chosen(Fact):
     changes: tuple[Command, ...]
 
 
-class VersionsPage(Fact):
+class VersionsPage(Filtered):
     """The versions of an output for a partition and member, the newest first."""
 
     pipeline: str
@@ -123,7 +123,8 @@ def build(visit: Visit) -> VersionsPage:
     newest = _newest(visit, there, output)
     step = newest.step
     members = sorted({line.member for line in there if line.step == step})
-    member = one_of(visit, "member", members) or newest.member
+    unclear: list[str] = []
+    member = one_of(visit, "member", members, unclear) or newest.member
     own = [line for line in there if (line.step, line.member) == (step, member)]
     found = _versions(visit.site.store, output, own)
     wanted = visit.query("version")
@@ -131,6 +132,7 @@ def build(visit: Visit) -> VersionsPage:
     pointer = found.current.pointer
     spec = spec_of(visit.site, pipeline, every)
     return VersionsPage(
+        not_understood=tuple(unclear),
         pipeline=pipeline,
         output=output,
         partition=newest.partition,
