@@ -33,6 +33,11 @@ class HangingStore(DirectoryStore):
         self.answer.wait()
         return super().read(key)
 
+    def list(self, prefix, **options):
+        """Hang, then list."""
+        self.answer.wait()
+        yield from super().list(prefix, **options)
+
     def put_file(self, key, path, *, moved=None):
         """Hang, then write."""
         self.answer.wait()
@@ -194,3 +199,17 @@ def test_a_good_step_is_sparing_with_requests(project, s3_server, s3_url):
     views = ("progress.json", "notebook.ipynb")  # on a slow machine the mirror shows both
     spent = [head for head in line.heads if not head.endswith(views)]
     assert len(spent) <= 9, line.heads
+
+
+def test_a_listing_that_hangs_is_given_up(hanging, stop, monkeypatch):
+    """A listing is waited for no longer than any small call, and is whole where it is answered."""
+    monkeypatch.setattr(patience, "_SMALL", SOON)
+    monkeypatch.setattr(patience, "_LEAST_S", 0.1)
+    store = PatientStore(hanging, stop)
+    for number in range(5):
+        hanging.write(f"a/{number}", b"x")
+    stop.ask("stopped by SIGTERM")
+    with pytest.raises(StoreError, match="had not answered"):
+        list(store.list("a"))
+    hanging.answer.set()
+    assert [entry.key for entry in store.list("a", at_once=2)] == [f"a/{n}" for n in range(5)]

@@ -80,6 +80,13 @@ def test_without_a_partition_the_newest_that_has_the_output(cli, store):
     assert f"/{LATER}/" in ask(cli, store).out
 
 
+def test_of_text_partitions_the_one_committed_last_is_the_newest(cli, store):
+    """A name has no order: v10 comes after v9, whatever the alphabet says."""
+    for order, name in enumerate(("v9", "v10"), start=1):
+        committed(store, "model", day=name, order=order)
+    assert "/v10/" in ask(cli, store, output="flights.model").out
+
+
 def test_every_member_has_a_line_of_its_own(cli, store):
     """In the order of their names, or the one that is asked for."""
     for member in ("west", "east"):

@@ -166,9 +166,11 @@ def _complete(store: Store, spec: PipelineSpec, planned: Sequence[PlannedStep]) 
     """Publish what is left alone since it has committed, but was killed before it had published."""
     done = tuple(complete(store, spec, (one.run for one in planned if one.committed)))
     for one in done:
+        name = f"{label(one.output, one.member)} {one.partition}"
         if one.state is State.PUBLISHED:
-            name = label(one.output, one.member)
-            say(f"{name} {one.partition} committed before, and was not published: it is now")
+            say(f"{name} committed before, and was not published: it is now")
+        elif one.state is State.WITHDRAWN:
+            say(f"{name} is no output of what is current: withdrawn from where it was published")
     for text in warnings(done, spec.pipeline):
         say(Text("warning: ", style="yellow"), text)
 

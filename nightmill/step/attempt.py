@@ -89,8 +89,9 @@ class Attempt:
             self._preparation = Preparation(run, self._project, desk)
             key = pointer_key(run.pipeline, run.step, run.partition, member=run.member)
             current = read_current(desk.store, key)
-            if current.pointer is not None and current.pointer.token == self._token:
-                self._finish_before(current.pointer)
+            pointer, own = current.pointer, (self._token, self._run.run)
+            if pointer is not None and (pointer.token, pointer.run) == own:
+                self._finish_before(pointer)
             else:
                 self._preparation.look_ahead(self._begun.ground)
                 active.mark(desk.store, self._prefix, order=run.order)
@@ -124,7 +125,7 @@ class Attempt:
         if current is not None and self._token < current.token:
             raise FencedError(
                 f"{current.author} is newer and has committed",
-                advice="nothing is lost; start a new run to replace its outputs",
+                advice=f"nothing is lost; {current.way_out}",
             )
 
     # -- the run and after ------------------------------------------------------------------------

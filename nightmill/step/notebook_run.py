@@ -149,7 +149,11 @@ class NotebookRun:
         self._desk.kept.note(
             memory=findings.describe_memory(seen),
             evidence={**findings.describe_evidence(seen), **mirror},
-            warnings=(*findings.describe_warnings(seen), *self._mirror.warnings),
+            warnings=(
+                *self._desk.kept.record.warnings,
+                *findings.describe_warnings(seen),
+                *self._mirror.warnings,
+            ),
         )
         if found := self._closed or findings.read_notebook(self._notebook):
             self._desk.kept.note(

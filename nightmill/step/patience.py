@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -107,8 +108,14 @@ class PatientStore:
     def list(
         self, prefix: str, *, start_after: str = "", at_once: int = LISTED_AT_ONCE
     ) -> Iterator[Entry]:
-        """List objects, as the store does."""
-        return self._store.list(prefix, start_after=start_after, at_once=at_once)
+        """List objects, as the store does; each request of it can be given up."""
+        entries = self._store.list(prefix, start_after=start_after, at_once=at_once)
+
+        def batch(_prefix: str) -> list[Entry]:
+            return list(islice(entries, at_once))
+
+        while found := self._await(_SMALL, "list", prefix, batch):
+            yield from found
 
     def children(self, prefix: str) -> Sequence[str]:
         """Name what comes next, as the store does."""

@@ -29,7 +29,7 @@ from nightmill.step.plan import Plan
 from nightmill.step.secret_parameters import check_secrets
 from nightmill.step.transfer import Listener
 from nightmill.store.bundle import Bundle
-from nightmill.store.inputs import ResolvedInput, resolve_inputs
+from nightmill.store.inputs import ResolvedInput, left_out, resolve_inputs
 from nightmill.store.interface import Store
 from nightmill.store.keys import NOTEBOOK, SPILLED
 
@@ -82,6 +82,7 @@ def prepare(  # noqa: PLR0913 - the step, what it stands on, its place, and whom
         "code": code,
         "kernel": findings.describe_kernel(ground.kernel, ground.threads),
         "inputs": staging.describe_inputs(store, inputs),
+        "warnings": left_out(store, sources, inputs, run.partition),
     }
     spilled = store.address(f"{prefix}/{SPILLED}")
     plan = make_plan(contract, checked, ground, code=code, spilled_address=spilled)

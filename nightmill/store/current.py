@@ -7,12 +7,13 @@ know neither the step nor the project.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 from nightmill.errors import UsageError
 from nightmill.spec.problems import shown
 from nightmill.store.interface import Store
-from nightmill.store.keys import decode, encode
+from nightmill.store.keys import encode
+from nightmill.store.newest import newest_first
 from nightmill.store.pointer import Pointer, read_current
 
 _LOOKED_BACK = 1000  # partitions that lack the output, where none is named
@@ -35,8 +36,8 @@ def current_pointers(
     """
     root = f"current/{encode(pipeline)}"
     steps = [f"{root}/{step}" for step in store.children(root)]
-    names = [encode(partition)] if partition is not None else _newest_first(store, steps)
-    for name in names[:_LOOKED_BACK]:
+    names = newest_first(store, steps) if partition is None else iter((encode(partition),))
+    for name in islice(names, _LOOKED_BACK):
         each = (generation(pointers_at(store, f"{step}/{name}"), members) for step in steps)
         found = [one for one in chain.from_iterable(each) if output in one.outputs]
         if found:
@@ -67,11 +68,6 @@ def generation(
     same = [one for one in found if bool(one.member) == bool(newest.member)]
     known = (members or {}).get(newest.step)
     return [one for one in same if one.member in known] if known and newest.member else same
-
-
-def _newest_first(store: Store, steps: Sequence[str]) -> list[str]:
-    names = {name.removesuffix(".json") for step in steps for name in store.children(step)}
-    return sorted(names, key=decode, reverse=True)
 
 
 def pointers_at(store: Store, prefix: str) -> Iterator[Pointer]:
