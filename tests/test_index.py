@@ -423,6 +423,40 @@ def test_many_threads_ask_once(local):
     assert lists == {"list active": 1, "list index/flights": 1}
 
 
+def test_many_threads_fail_once(local):
+    """Who waits while somebody else finds the store silent is told that, and waits no second time.
+
+    Whoever asks after that asks anew.
+    """
+    fill(local, 20, with_records=False)
+
+    class Silent(FaultyStore):
+        """A store that takes its time to fail."""
+
+        def list(self, prefix, **options):
+            self.calls.append(prefix)
+            if self.is_down:
+                time.sleep(0.5)
+                raise StoreError("silent", address=prefix, operation="list", advice="wait")
+            return list(self.store.list(prefix, **options))
+
+    silent = Silent(local, is_down=True)
+    index = Index(silent, clock=Clock())
+    barrier = threading.Barrier(8)
+
+    def ask(_number):
+        barrier.wait()
+        with pytest.raises(StoreError, match="silent") as error:
+            index.attempts("flights")
+        return error.value.advice
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(8))) == {"wait"}
+    assert silent.calls == ["active"]
+    silent.is_down = False
+    assert index.attempts("flights")
+
+
 def requests_of_a_refresh(store, clock, requests) -> int:
     """Count what a look costs that comes two seconds after the first."""
     index = Index(store, clock=clock)

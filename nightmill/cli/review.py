@@ -15,6 +15,7 @@ from nightmill.cli.terminal import address, advise, say
 from nightmill.errors import UsageError
 from nightmill.spec.project import find_root
 from nightmill.store.directory import DirectoryStore
+from nightmill.store.open import open_store
 
 
 def review(
@@ -40,7 +41,7 @@ def review(
     open_browser: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
 ) -> None:
     """Serve the review pages until Ctrl-C; prints their address."""
-    opened = open_chosen(store)
+    opened = open_store(open_chosen(store).url, base=Path.cwd(), hasty=True)
     try:
         # Only here: a web server is nothing that the other verbs need.
         from nightmill.review.server import Listening, serve  # noqa: PLC0415 - see above

@@ -20,12 +20,14 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio.to_thread
 import uvicorn
 
 from nightmill.errors import NightmillError, UsageError
 from nightmill.review.access import SIGN_IN, Access, HeaderAccess, OwnerAccess, TokenAccess
 from nightmill.review.app import Based, make_app
 from nightmill.review.connections import Connection
+from nightmill.review.deadline import PLACES, Deadline, Patience
 from nightmill.review.site import Site
 from nightmill.spec.problems import shown
 from nightmill.store.interface import Store
@@ -106,7 +108,7 @@ def serve(
     chosen = guard(listening, owner)
     site = Site.open(store, chosen.access, root=root, hosts=chosen.hosts)
     site.warm()
-    app = make_app(site)
+    app = Deadline(make_app(site), Patience())
     with closing(_listen(listening)) as listener:
         config = uvicorn.Config(
             Based(app, listening.base_path) if listening.base_path.strip("/") else app,
@@ -136,6 +138,8 @@ class _Server(uvicorn.Server):
         self._told = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # Each request is in one thread at a time: so none that needs no store waits for one.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = PLACES + 2 * _CONNECTIONS
         await super().startup(sockets)
         if self.started:
             self._told()

@@ -24,6 +24,7 @@ from nightmill.store.index_line import INDEX, Line, entry_key, entry_of, millise
 from nightmill.store.index_running import Running, Snapshot
 from nightmill.store.interface import Store
 from nightmill.store.keys import decode
+from nightmill.store.together import Together
 
 
 def note(
@@ -83,11 +84,12 @@ class Index:
         self._merged: dict[str, _Merged] = {}
         self._named: tuple[float, tuple[str, ...]] | None = None
         self._lock = Lock()
+        self._naming = Together()
 
     def pipelines(self) -> tuple[str, ...]:
         """Name the pipelines that have attempts, sorted."""
         running = self._running.snapshot()
-        with self._lock:
+        with self._naming.alone():
             if self._named is None or self._named[0] < running.listed_at:
                 began = self._clock()
                 ended = {decode(name) for name in self._store.children(INDEX)}

@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import takewhile
-from threading import Lock, Thread
+from threading import Thread
 
 from nightmill.errors import StoreError
 from nightmill.store.index_bodies import Bodies
 from nightmill.store.index_line import Entry, Line, entry_of, last_key, milliseconds, newest, told
 from nightmill.store.interface import LISTED_AT_ONCE, Store
 from nightmill.store.keys import index_prefix
+from nightmill.store.together import Together
 
 WHOLE_EVERY_S = 900.0
 """When all is listed again, since what was deleted leaves no trace on the first page."""
@@ -40,14 +41,14 @@ class Book:
         self._read_at: float | None = None
         self._read_ms = 0
         self._whole_at = clock()
-        self._lock = Lock()
+        self._together = Together()
 
     def lines(self, moment: float) -> Mapping[str, Line]:
         """Tell by their prefixes the attempts that had ended at a moment of the clock, or later.
 
         The same mapping comes back until something changes. Raises StoreError.
         """
-        with self._lock:
+        with self._together.alone():
             if self._read_at is None or self._read_at < moment:
                 self._refresh()
             return self._lines
@@ -59,7 +60,7 @@ class Book:
         """
         before = frozenset(self._entries)
         keys = list(self._keys(LISTED_AT_ONCE))
-        with self._lock:
+        with self._together.alone():
             self._change(self._new(keys), without=before.difference(keys))
 
     def _refresh(self) -> None:

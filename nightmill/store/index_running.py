@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from threading import Lock
 
 from nightmill.errors import UsageError
 from nightmill.spec.summary import Standing
@@ -19,6 +18,7 @@ from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
 from nightmill.store.keys import attempt_names
 from nightmill.store.parallel import in_parallel
+from nightmill.store.together import Together
 
 EVERY_S = 2.0
 """How old what is shown may be: the index asks nothing twice within this time."""
@@ -42,11 +42,11 @@ class Running:
         self._clock = clock
         self._known: dict[str, Line] = {}
         self._last: Snapshot | None = None
-        self._lock = Lock()
+        self._together = Together()
 
     def snapshot(self) -> Snapshot:
         """Tell what runs, or ran less than 2 s ago; raises StoreError."""
-        with self._lock:
+        with self._together.alone():
             if self._last is None or self._clock() - self._last.listed_at >= EVERY_S:
                 lines = self._list()
                 self._last = Snapshot(self._clock(), lines)
@@ -54,7 +54,7 @@ class Running:
 
     def expire(self) -> None:
         """Have the next one who asks look again."""
-        with self._lock:
+        with self._together.alone():
             self._last = None
 
     def _list(self) -> Mapping[str, tuple[Line, ...]]:

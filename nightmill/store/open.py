@@ -11,10 +11,11 @@ from nightmill.store.directory import DirectoryStore
 from nightmill.store.interface import Backend
 
 
-def open_store(url: str, *, base: Path) -> Backend:
+def open_store(url: str, *, base: Path, hasty: bool = False) -> Backend:
     """Open ``s3://bucket/prefix?...``, ``file:///path`` or a path, relative paths below `base`.
 
-    No connection is made yet. Raises StoreError for any other scheme, or a malformed URL.
+    `hasty` is for whoever serves people: a store that is silent is told within seconds. No
+    connection is made yet. Raises StoreError for any other scheme, or a malformed URL.
     """
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", url)
     if match is None:
@@ -27,7 +28,7 @@ def open_store(url: str, *, base: Path) -> Backend:
         from nightmill.store.s3 import S3Store  # noqa: PLC0415 - see above
         from nightmill.store.s3_settings import S3Settings  # noqa: PLC0415 - see above
 
-        return S3Store(S3Settings.parse(url))
+        return S3Store(S3Settings.parse(url), hasty=hasty)
     # The scheme alone: the rest of a foreign URL may hold a password.
     raise StoreError(
         "there is no store of this kind",

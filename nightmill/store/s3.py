@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 30
-_PROBE_READ_TIMEOUT_S = 5  # with one retry, a mute endpoint is known after 11 s
+_HASTY_READ_TIMEOUT_S = 5  # with one retry, a mute endpoint is known after 11 s
+_HASTY_RETRIES = 1
 
 _MIB = 1 << 20
 _PART_BYTES = 8 * _MIB
@@ -54,13 +55,15 @@ _CONTENT_TYPES = {
 
 
 class S3Store:
-    """A store below a prefix of a bucket."""
+    """A store below a prefix of a bucket; `hasty` waits for an answer for seconds, not minutes."""
 
-    def __init__(self, settings: S3Settings, *, read_timeout_s: float = _READ_TIMEOUT_S) -> None:
+    def __init__(self, settings: S3Settings, *, hasty: bool = False) -> None:
         self._settings = settings
+        self._retries = min(settings.retries, _HASTY_RETRIES) if hasty else settings.retries
+        self._hasty = hasty
         with self._translated("open", ""):
             self._session = boto3.Session(profile_name=settings.profile or None)
-            self._client = _client(self._session, settings, read_timeout_s)
+            self._client = _client(self._session, settings, hasty=hasty)
 
     @property
     def url(self) -> str:
@@ -70,7 +73,7 @@ class S3Store:
     def read(self, key: str) -> Blob | None:
         """Read a small object whole; None where there is none. A missing right is an error."""
         with self._translated("read", key):
-            for tries_left in range(self._settings.retries, -1, -1):
+            for tries_left in range(self._retries, -1, -1):
                 try:
                     answer = self._client.get_object(**self._place(key))
                 except self._client.exceptions.NoSuchKey:
@@ -147,7 +150,10 @@ class S3Store:
         full = replace(source, key=self._full(source.key))
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         with self._translated("write_if", key):
-            copy(self._client, full, self._place(key), condition, extra=self._extra(key))
+            client = self._client
+            if self._hasty:  # a copy takes its time
+                client = _client(self._session, self._settings, hasty=False)
+            copy(client, full, self._place(key), condition, extra=self._extra(key))
 
     def list(
         self, prefix: str, *, start_after: str = "", at_once: int = LISTED_AT_ONCE
@@ -228,8 +234,7 @@ class S3Store:
 
     def preflight(self) -> None:
         """Try every right that is needed on a small probe, with little patience."""
-        hasty = replace(self._settings, retries=min(self._settings.retries, 1))
-        probe(S3Store(hasty, read_timeout_s=_PROBE_READ_TIMEOUT_S))
+        probe(S3Store(self._settings, hasty=True))
 
     def _root(self) -> str:
         return f"{self._settings.prefix}/" if self._settings.prefix else ""
@@ -259,15 +264,16 @@ class S3Store:
         return translated(self._settings, operation, address)
 
 
-def _client(session: boto3.Session, settings: S3Settings, read_timeout_s: float) -> S3Client:
+def _client(session: boto3.Session, settings: S3Settings, *, hasty: bool) -> S3Client:
+    retries = min(settings.retries, _HASTY_RETRIES) if hasty else settings.retries
     endpoint = settings.endpoint or None
     foreign = (
         endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     )
     options: dict[str, Any] = {
         "connect_timeout": _CONNECT_TIMEOUT_S,
-        "read_timeout": read_timeout_s,
-        "retries": {"mode": "standard", "total_max_attempts": settings.retries + 1},
+        "read_timeout": _HASTY_READ_TIMEOUT_S if hasty else _READ_TIMEOUT_S,
+        "retries": {"mode": "standard", "total_max_attempts": retries + 1},
         "max_pool_connections": 4 * _THREADS,
         "request_checksum_calculation": settings.checksums,
         "response_checksum_validation": settings.checksums,

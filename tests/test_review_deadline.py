@@ -1,0 +1,228 @@
+"""A store that is silent: pages say so in time, and what needs no store does not wait for them."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from nightmill.review.access import OwnerAccess
+from nightmill.review.app import make_app
+from nightmill.review.deadline import Deadline, Patience
+from nightmill.review.site import Site
+from nightmill.store.open import open_store
+from tests.test_review_connections import TOKEN, served
+
+SHORT = Patience(page_s=0.5, action_s=1.5, file_s=1.5)
+
+
+class Silent:
+    """A store that answers nothing until it may."""
+
+    def __init__(self, store):
+        self._store = store
+        self.may = threading.Event()
+        self.waiting = 0
+
+    def __getattr__(self, name):
+        """Wrap what asks the store."""
+        found = getattr(self._store, name)
+        if name in ("url", "address", "local_path", "library_options"):
+            return found
+
+        def waited(*arguments, **options):
+            self.waiting += 1
+            self.may.wait(60)
+            self.waiting -= 1
+            return found(*arguments, **options)
+
+        return waited
+
+
+@pytest.fixture
+def silent(tmp_path):
+    """Make a store that is silent, and let it answer in the end."""
+    store = Silent(open_store("store", base=tmp_path))
+    yield store
+    store.may.set()
+
+
+def ask(port, path, *, method="GET", timeout=30):
+    """Ask as whoever is signed in; return code, text and how long it took."""
+    began = time.monotonic()
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    asked.request(method, path, headers={"Authorization": f"Bearer {TOKEN}"})
+    answer = asked.getresponse()
+    text = answer.read().decode()
+    asked.close()
+    return answer.status, text, time.monotonic() - began
+
+
+# -- the deadline ---------------------------------------------------------------------------------
+
+
+def test_a_page_that_does_not_come_is_told(silent):
+    """People and programs are told in time that the store does not answer, and what to check."""
+    site = Site.open(silent, OwnerAccess("Ada"))
+    with TestClient(Deadline(make_app(site), SHORT)) as client:
+        began = time.monotonic()
+        page, facts = client.get("/"), client.get("/api/")
+        assert time.monotonic() - began < 3
+        assert (page.status_code, facts.status_code) == (504, 504)
+        assert "The store does not answer" in page.text
+        assert "within 0.5 seconds" in page.text
+        assert "endpoint" in facts.json()["error"]["advice"]
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        silent.may.set()
+        time.sleep(0.2)
+        assert client.get("/").status_code == 200
+
+
+def test_each_kind_has_its_own_patience():
+    """Actions and files that are fetched whole are waited for longer; what flows is never cut."""
+
+    async def flowing():
+        for number in range(10):
+            yield f"{number} "
+            threading.Event().wait(0.1)  # as a thread that makes the next piece
+
+    def slow(_request):
+        time.sleep(1)
+        return PlainTextResponse("done")
+
+    routes = [
+        Route("/flow", lambda _request: StreamingResponse(flowing())),
+        Route("/page", slow),
+        Route("/act", slow, methods=["POST"]),
+        Route("/download/a", slow),
+    ]
+    with TestClient(Deadline(Starlette(routes=routes), SHORT)) as client:
+        assert client.get("/flow").text == "0 1 2 3 4 5 6 7 8 9 "
+        assert client.get("/page").status_code == 504
+        assert client.post("/act").text == "done"
+        assert client.get("/download/a").text == "done"
+    hasty = Patience(page_s=0.2, action_s=0.2, file_s=0.2)
+    with TestClient(Deadline(Starlette(routes=routes), hasty)) as client:
+        assert "this may still be done" in client.post("/act").text
+
+
+def test_silent_pages_keep_their_places_and_no_more(silent):
+    """However many ask, so many threads wait for the store; nobody else is kept from what is free.
+
+    When it answers, so do the pages.
+    """
+    site = Site.open(silent, OwnerAccess("Ada"))
+    app = Deadline(make_app(site), SHORT, places=3)
+    with TestClient(app) as client, ThreadPoolExecutor(20) as pool:
+        pages = [pool.submit(client.get, f"/record/a/b/{number}/s/1") for number in range(20)]
+        time.sleep(0.2)
+        assert silent.waiting == 3
+        assert client.get("/static/style.css").status_code == 200
+        assert {one.result().status_code for one in pages} == {504}
+        assert client.get("/record/a/b/c/s/1").status_code == 504
+        assert silent.waiting == 3  # in their threads, that nobody can end
+        silent.may.set()
+        time.sleep(0.3)
+        assert silent.waiting == 0
+        assert client.get("/record/a/b/c/s/1").status_code == 404
+
+
+def test_the_server_has_a_deadline(silent, monkeypatch):
+    """Dozens of pages that wait keep neither style sheets nor signing in waiting."""
+    monkeypatch.setattr("nightmill.review.server.Patience", lambda: Patience(page_s=2.0))
+    with served(silent) as port, ThreadPoolExecutor(90) as pool:
+        pages = [pool.submit(ask, port, "/runs") for _ in range(90)]
+        time.sleep(0.5)
+        for path in ("/static/style.css", "/sign-in"):
+            code, _text, took = ask(port, path)
+            assert (code, took < 1) == (200, True)
+        assert {one.result()[0] for one in pages} == {504}
+        assert max(one.result()[2] for one in pages) < 6
+        silent.may.set()
+
+
+# -- a store in S3 that is mute -------------------------------------------------------------------
+
+
+@contextmanager
+def mute():
+    """Accept connections and never answer; give the endpoint."""
+    taken = []
+
+    def take():
+        with suppress(OSError):
+            while True:
+                taken.append(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0), backlog=500) as listener:
+        threading.Thread(target=take, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    for one in taken:
+        one.close()
+
+
+@contextmanager
+def reviewing(endpoint):
+    """Serve a store in S3 by the real command; give the process and its port."""
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("NIGHTMILL_")}
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "us-east-1"}
+    url = f"s3://bucket/prefix?endpoint={endpoint}"
+    command = [sys.executable, "-m", "nightmill", "review", "--store", url, "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--token", TOKEN],
+        env=clean | keys,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process, urlsplit(process.stdout.readline().strip()).port
+        finally:
+            process.kill()
+
+
+def test_a_mute_store_is_told_by_its_name():
+    """Its client gives up before the page is given up, for all who wait at once, so it is named.
+
+    Ctrl-C ends the server, whoever waits.
+    """
+    with mute() as endpoint, reviewing(endpoint) as (process, port), ThreadPoolExecutor(46) as pool:
+        pages = [pool.submit(ask, port, path) for path in ["/", *["/runs"] * 45]]
+        time.sleep(1)
+        assert ask(port, "/static/style.css", timeout=3)[0] == 200
+        for page in pages:
+            code, text, took = page.result()
+            assert (code, took < 14) == (502, True)
+            assert endpoint in text
+            assert "does not answer" in text
+        late = pool.submit(ask, port, "/")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert late.exception() or late.result()
+
+
+def test_a_hasty_store_still_copies(s3_url, tmp_path):
+    """Haste is for questions: what a server copies, as it carries out an approval, arrives."""
+    store = open_store(s3_url, base=tmp_path, hasty=True)
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * 1000)
+    stored = store.put_file("runs/a", file)
+    store.copy_if("data/a", stored, etag=None)
+    assert store.stat("data/a").sha256 == stored.sha256
+    assert store.read("data/a").data == file.read_bytes()
