@@ -295,6 +295,15 @@ def test_a_first_attempt_says_what_to_do(pages):
     html = pages.html("first")
     assert "nothing good before this attempt" in html
     assert 'name="with_partition"' in html
+    assert "Choose any other attempt above." in html
+
+
+def test_an_only_attempt_offers_no_choice(pages):
+    """Where there is no other attempt at all, nobody is told to choose one."""
+    html = pages.html("other step")
+    assert "nothing good before this attempt" in html
+    assert "Choose any other" not in html
+    assert 'name="with_partition"' not in html
 
 
 def test_files_that_only_bundles_know(store, tmp_path):

@@ -1,5 +1,7 @@
 """A pipeline's own page: when it runs, how its steps did, and its newest runs."""
 
+import html
+import re
 from datetime import datetime, timedelta
 
 import pytest
@@ -94,6 +96,35 @@ def test_links_of_a_step(facts):
     ingest = facts["steps"][0]
     assert ingest["metrics_address"] == "/metrics/flights/ingest"
     assert ingest["outputs"] == [{"name": "raw", "address": "/outputs/flights/raw"}]
+
+
+def crawled(pages, start):
+    """Follow every way from a page; return each address with its code, and where it stood."""
+    found, ways = {}, [(start, "")]
+    while ways:
+        address, source = ways.pop()
+        if address in found:
+            continue
+        answer = pages.get(address)
+        found[address] = (answer.status_code, source)
+        if answer.headers["content-type"].startswith("text/html"):
+            links = re.findall(r'href="(/[^"#]*)', answer.text)
+            ways += [(html.unescape(link), address) for link in links]
+    return found
+
+
+def test_no_way_leads_nowhere(tmp_path):
+    """Whatever has run, has not, or is new in pipeline.yaml: no page has a link to one of none."""
+    made = Morning.at(tmp_path)
+    steps = "steps:\n  a: {notebook: a.ipynb, outputs: {raw: r.parquet}}\n"
+    made.pipeline("never", steps)
+    made.pipeline("first", steps + "  b: {notebook: b.ipynb, inputs: [raw]}\n")
+    made.attempt("first", night(0), "a", began=DUE, fails=Cause.STORE)
+    made.attempt("gone", "a/b", "late", began=NOW - timedelta(minutes=4))
+    found = crawled(made.pages(), "/")
+    assert {"/pipelines/never", "/outputs/never/raw", "/metrics/first/a"} <= set(found)
+    assert {address: one for address, one in found.items() if one[0] >= 400} == {}
+    assert "/metrics/never/a" not in found
 
 
 def test_newest_runs_and_needs(facts):

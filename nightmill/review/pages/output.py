@@ -75,7 +75,7 @@ class OutputPage(Fact):
     pipeline: str
     output: str
     step: str
-    step_address: str
+    step_address: str | None
     path: str
     schedule: str
     zone: str
@@ -134,7 +134,7 @@ def build(visit: Visit) -> OutputPage:
         pipeline=pipeline,
         output=output,
         step=step,
-        step_address=visit.links.page("metrics", pipeline, step),
+        step_address=visit.links.page("metrics", pipeline, step) if keys else None,
         path=meant.path if meant else "",
         schedule=schedule_in_words(spec) if spec else "",
         zone=catalog.zone(pipeline),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -21,7 +21,6 @@ from nightmill.review.pages.run_lines import lines_of, silent_of
 from nightmill.review.pages.runs import RunRow, rows_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
-from nightmill.spec.pipeline import StepSpec
 from nightmill.spec.problems import shown, suggest
 
 _LAST, _MOST = 14, 92
@@ -37,13 +36,16 @@ class OutputLink(Fact):
 
 
 class StepRow(Fact):
-    """A step in the grid. What is not in pipeline.yaml, or no longer, has no `notebook`."""
+    """A step in the grid. What is not in pipeline.yaml, or no longer, has no `notebook`.
+
+    What never ran has no page of metrics.
+    """
 
     step: str
     notebook: str
     members: int
     outputs: tuple[OutputLink, ...]
-    metrics_address: str
+    metrics_address: str | None
     cells: tuple[Cell | None, ...]
 
 
@@ -98,7 +100,7 @@ def build(visit: Visit) -> PipelinePage:
         last=window.most,
         columns=Column.all_of(course.partitions),
         partitions=tuple(Cell.of(visit, one) for one in course.partitions.values()),
-        steps=tuple(_steps(visit, course)),
+        steps=tuple(_steps(visit, course, {line.step for line in lines})),
         runs=rows_of(visit, all_runs(visit.site, [name])[:_RUNS]),
         runs_address=visit.links.page(RUNS, pipeline=name),
     )
@@ -117,16 +119,17 @@ def _unknown(visit: Visit, name: str) -> UsageError:
     return UsageError(problem, advice=suggest(name, sorted(known), noun="pipelines"))
 
 
-def _steps(visit: Visit, course: Course) -> Iterator[StepRow]:
+def _steps(visit: Visit, course: Course, known: Collection[str]) -> Iterator[StepRow]:
     """Tell the steps in the order of the file, then others that ran, as they started."""
     specs = course.spec.steps if course.spec else {}
     ran = [one.ran.newest.values() for one in course.partitions.values() if one.ran]
     for name in dict.fromkeys([*specs, *(line.step for line in chain.from_iterable(ran))]):
-        yield _step(visit, course, name, specs.get(name))
+        yield _step(visit, course, name, has_run=name in known)
 
 
-def _step(visit: Visit, course: Course, name: str, spec: StepSpec | None) -> StepRow:
+def _step(visit: Visit, course: Course, name: str, *, has_run: bool) -> StepRow:
     links, pipeline = visit.links, course.pipeline
+    spec = course.spec.steps.get(name) if course.spec else None
     outputs = spec.outputs if spec else ()
     return StepRow(
         step=name,
@@ -135,7 +138,7 @@ def _step(visit: Visit, course: Course, name: str, spec: StepSpec | None) -> Ste
         outputs=tuple(
             OutputLink(name=one, address=links.page("outputs", pipeline, one)) for one in outputs
         ),
-        metrics_address=links.page("metrics", pipeline, name),
+        metrics_address=links.page("metrics", pipeline, name) if has_run else None,
         cells=tuple(Cell.of_step(visit, one, name) for one in course.partitions.values()),
     )
 
