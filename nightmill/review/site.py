@@ -14,6 +14,7 @@ from nightmill.review.access import Access
 from nightmill.review.specs import Specs
 from nightmill.store.index import Index
 from nightmill.store.interface import Store
+from nightmill.store.records import Records
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Site:
     store: Store
     access: Access
     index: Index
+    records: Records
     specs: Specs
     secret: bytes = field(repr=False)
     hosts: frozenset[str]
@@ -46,6 +48,7 @@ class Site:
             store=store,
             access=access,
             index=Index(store),
+            records=Records(store),
             specs=Specs(store, root),
             secret=secret or secrets.token_bytes(32),
             hosts=hosts,
