@@ -234,7 +234,7 @@ def test_the_form_holds_what_was_asked(nights):
     """The filters stand in the form as they were asked, so that one can be changed."""
     text = nights.pages().get("/runs?state=held&q=score&step=score").text
     assert '<option value="held" selected>' in text
-    assert '<input id="step" name="step" value="score">' in text
+    assert '<input id="step" name="step" dir="auto" value="score">' in text
     assert 'name="q" placeholder="Pipeline, partition, run or cause" value="score"' in text
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from nightmill.spec import words
@@ -14,6 +15,7 @@ from nightmill.spec import words
 _SECOND, _MINUTE_S, _HOUR_S, _DAY_S = 1, 60, 3600, 86_400
 _SHOWN_DIGITS = 4
 _LARGE, _SMALL = 1e9, 1e-4
+_ENDLESS = 10**21  # more than any counter or name of 64 bits
 
 
 def amount(count: int | None) -> str:
@@ -47,11 +49,14 @@ def _span(seconds: float) -> str:
 
 
 def number(value: object) -> str:
-    """Return a figure with at least four digits of it; what is no number as it is."""
+    """Return a figure with at least four digits of it; what is no number as it is.
+
+    Whole numbers are exact up to 21 digits: more, nobody reads, and no table has room for.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
     if isinstance(value, int):
-        return f"{value:,}"
+        return f"{value:,}" if abs(value) < _ENDLESS else f"{Decimal(value):.3e}"
     if not math.isfinite(value):
         return str(value)
     if value == 0 or _SMALL <= abs(value) < _LARGE:
