@@ -122,7 +122,7 @@ def test_the_stamp_changes_with_the_notebook(local):
         stamps += [client.get(address).json()["stamp"]] * 2
     assert stamps[0] is None
     assert len(set(stamps)) == 3
-    notebook = f"/notebook{ATTEMPT.removeprefix('/runs')}"
+    notebook = f"/notebook{ATTEMPT.removeprefix('/runs')}#cell-5"  # it is at that one
     assert client.get(address).json()["notebook"] == notebook
     text = client.get(address.removeprefix("/api")).text
     assert f'data-stamp="{stamps[-1]}" data-notebook="{notebook}"' in text.replace("&#34;", '"')

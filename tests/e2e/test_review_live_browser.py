@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from nightmill.causes import Cause
 from nightmill.spec.record import AttemptState
 from nightmill.store.active import unmark
 from nightmill.store.history import prefix_of
@@ -18,7 +19,7 @@ from nightmill.store.index import note
 from nightmill.store.open import open_store
 from tests.conftest import notebook_json
 from tests.e2e.browser import faults_for_people, is_too_wide, keep_picture, open_page
-from tests.run_records import DAY, PIPELINE, RUN, keep_code, leave, progress_of, running
+from tests.run_records import DAY, PIPELINE, RUN, failed, keep_code, leave, progress_of, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -180,3 +181,130 @@ def test_everyone_can_use_a_page_that_is_not_fresh(project, browser, look):
         assert faults_for_people(page) == []
         assert not is_too_wide(page)
         keep_picture(page, f"live-server-gone-{look}")
+
+
+# -- while somebody reads the notebook -------------------------------------------------------------
+
+
+def text_of(page):
+    """Return the frame of the notebook."""
+    return page.frame_locator("iframe").locator("main")
+
+
+def place_in(page):
+    """Tell where the top of the notebook is; above 0 is above the page."""
+    return page.frame_locator("iframe").locator("h1").bounding_box()["y"]
+
+
+def scroll_in(page):
+    """Move the mouse to the notebook, and turn its wheel."""
+    box = page.locator("iframe").bounding_box()
+    for y in (-20, 60, 100):
+        page.mouse.move(box["x"] + 300, box["y"] + y)
+    page.wait_for_timeout(200)
+    page.mouse.wheel(0, 900)
+
+
+def test_who_looks_on_sees_the_notebook_grow_and_back_leaves_the_page(project, work, page):
+    """Each upload is shown by itself, and none is one more entry of the history."""
+    with serving(project) as address:
+        page.goto(f"{address}/runs")
+        page.goto(address + ATTEMPT)
+        before = page.evaluate("history.length")
+        for position in (2, 3, 4):
+            work.go_on(position)
+            expect(text_of(page)).to_contain_text(f"line 5 of cell {position}", timeout=15_000)
+        assert page.evaluate("history.length") == before
+        page.go_back()
+        expect(page).to_have_url(f"{address}/runs")
+
+
+@pytest.mark.parametrize("way", ["mouse", "keyboard"])
+def test_who_reads_keeps_the_place_until_they_ask(project, work, page, way):
+    """An upload changes nothing in the frame but a button, which leads to the cell at work."""
+    with serving(project) as address:
+        page.goto(f"{address}/runs")
+        page.goto(address + ATTEMPT)
+        expect(text_of(page)).to_contain_text("line 5 of cell 1")
+        if way == "mouse":
+            scroll_in(page)
+        else:
+            page.locator("iframe").focus()
+            page.keyboard.press("PageDown")
+        page.wait_for_timeout(1000)  # it scrolls smoothly
+        place = place_in(page)
+        assert place < 0
+        work.go_on(30)
+        more = page.get_by_role("button", name="Show what is new")
+        expect(more).to_be_visible(timeout=15_000)
+        page.wait_for_timeout(3000)
+        assert place_in(page) == pytest.approx(place, abs=1)
+        keep_picture(page, f"live-reading-{way}")
+        expect(more).to_be_in_viewport(ratio=1)
+        assert faults_for_people(page) == []
+        more.click()
+        last = page.frame_locator("iframe").locator("#cell-30")
+        expect(last).to_contain_text("line 5 of cell 30")
+        expect(last).to_be_in_viewport()
+        expect(more).to_be_hidden()
+        page.go_back()
+        expect(page).to_have_url(f"{address}/runs")
+
+
+def test_an_end_does_not_take_the_notebook_from_who_reads(project, work, page):
+    """The page says that there is more, and shows it when they ask."""
+    with serving(project) as address:
+        page.goto(address + ATTEMPT)
+        page.wait_for_timeout(8500)  # before that no page is loaded anew by itself
+        scroll_in(page)
+        page.wait_for_timeout(1000)
+        place = place_in(page)
+        work.end()
+        more = page.get_by_role("button", name="It has ended: show all of it")
+        expect(more).to_be_visible(timeout=15_000)
+        page.wait_for_timeout(3000)
+        assert place_in(page) == pytest.approx(place, abs=1)
+        more.click()
+        expect(page.locator("h1")).to_contain_text("succeeded")
+        expect(more).to_have_count(0)
+
+
+def test_who_does_not_read_sees_the_end_by_itself(project, work, page):
+    """Nobody has been in the frame: the page is loaded anew."""
+    with serving(project) as address:
+        page.goto(address + ATTEMPT)
+        work.end()
+        expect(page.locator("h1")).to_contain_text("succeeded", timeout=30_000)
+
+
+def test_by_touch_a_notebook_stays_where_it_is(project, work, browser):
+    """A page cannot tell whether somebody reads a frame by touch: it always asks."""
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    with serving(project) as address:
+        page.goto(address + ATTEMPT)
+        work.go_on(2)
+        more = page.get_by_role("button", name="Show what is new")
+        expect(more).to_be_visible(timeout=15_000)
+        keep_picture(page, "live-reading-phone", whole=True)
+        more.tap()
+        expect(text_of(page)).to_contain_text("line 5 of cell 2")
+    context.close()
+
+
+def test_back_leaves_the_page_of_an_attempt_that_failed(project, page):
+    """Going to the failing cell once more is no entry of the history either."""
+    store = open_store(str(project.store), base=project.root)
+    record = leave(store, failed("features", Cause.NOTEBOOK_ERROR))
+    notebook = notebook_json([f"print({number})" for number in range(22)])
+    store.write(f"{prefix_of(record)}/notebook.ipynb", notebook.encode())
+    with serving(project) as address:
+        page.goto(f"{address}/runs")
+        page.goto(address + ATTEMPT)
+        expect(page.frame_locator("iframe").locator("#cell-14")).to_be_in_viewport()
+        page.wait_for_timeout(1000)
+        page.go_back()
+        expect(page).to_have_url(f"{address}/runs")
+        assert page.locator("iframe").count() == 0

@@ -77,7 +77,7 @@ class LiveView(Fact):
     `said` is for whoever listens to the page: it changes with states only. `at` is when this was
     so, and `sign_in` where one becomes somebody again. `has_ended` says that the page at the
     address `page` has more to tell by now. `stamp` changes with the notebook of an attempt, which
-    is at the address `notebook`.
+    is at the address `notebook`, and there at the cell at work.
     """
 
     is_running: bool
@@ -111,7 +111,7 @@ def live_of(visit: Visit, record: Record, progress: Progress | None) -> LiveView
         has_ended=not is_running,
         attempts=attempts,
         stamp=found.etag if found else None,
-        notebook=links.attempt("notebook", prefix),
+        notebook=links.attempt("notebook", prefix, cell=progress.cell if progress else None),
     )
 
 

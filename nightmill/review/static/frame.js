@@ -5,5 +5,5 @@
 const frame = document.querySelector("iframe[src*='#']");
 
 addEventListener("load", () => {
-  frame.src = frame.src;
+  frame.contentWindow.location.replace(frame.src); // in place: "Back" leaves the page
 });

@@ -2,11 +2,17 @@
 // answer in its place. Where something has ended the page is loaded anew, unless its reader has
 // begun to write or has opened something. Where there is no answer the page says so, and asks on,
 // ever more seldom. Without this the page is whole, too; it only stands still.
+//
+// A notebook's frame has neither scripts nor an origin, so nobody can tell where its reader is: it
+// is loaded again by itself until somebody has been in it, and from then on where they ask for it.
+// Of a pointer in such a frame a page is told nothing, so a veil lies over it until one comes.
 "use strict";
 
 const live = document.querySelector("[data-live]");
 const said = document.querySelector("[data-live-said]"); // read aloud, so only what is new is written
 const away = document.querySelector("[data-live-away]");
+const frame = document.querySelector("iframe[data-stamp]");
+const more = document.querySelector("[data-live-more]");
 const pause = 2000;
 const longest = 30000;
 const patience = 10000; // for one answer
@@ -16,10 +22,13 @@ let freshAt = Date.now();
 let failures = 0;
 let isAsking = false;
 let timer = 0;
+let isReading = matchMedia("(hover: none)").matches; // in the frame: by touch nobody can tell
+let newest = null; // of the notebook, and not in the frame yet
 
 class Refused extends Error {} // whoever asks is somebody else by now, or nobody
 
 function isInUse() {
+  if (isReading) return true;
   const fields = [...document.querySelectorAll("main textarea, main input")];
   return fields.some((field) => field.value !== field.defaultValue) || document.querySelector("main details[open]");
 }
@@ -30,14 +39,39 @@ function say(text) {
 
 function show(found) {
   const focused = live.contains(document.activeElement) && document.activeElement.id;
+  live.style.minHeight = `${live.getBoundingClientRect().height}px`; // what is below is being read: it does not jump up
   live.replaceChildren(...found.childNodes);
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-  const frame = document.querySelector("iframe[data-stamp]");
-  const stamp = found.dataset.stamp;
-  if (frame && stamp && frame.dataset.stamp !== stamp) {
+  if (frame) offer(found.dataset);
+}
+
+// In place of what the frame shows: an entry of the history more would take a "Back" more to leave.
+// The stamp makes it another document, or a browser would only go to another place in the old one.
+function load(address) {
+  const [plain, cell] = address.split("#"); // at the cell at work, where somebody asked for what is new
+  const place = isReading && cell ? `#${cell}` : "";
+  frame.contentWindow.location.replace(`${plain}?stamp=${encodeURIComponent(frame.dataset.stamp)}${place}`);
+  more.hidden = true;
+  newest = null;
+}
+
+function offer({ stamp, notebook, ended }) {
+  if (ended !== undefined) newest = { hasEnded: true };
+  else if (stamp && frame.dataset.stamp !== stamp) {
     frame.dataset.stamp = stamp;
-    frame.src = found.dataset.notebook;
+    newest = { notebook };
   }
+  if (newest?.notebook && !isReading) load(newest.notebook);
+  if (newest && isReading) {
+    more.textContent = newest.hasEnded ? "It has ended: show all of it" : "Show what is new";
+    more.hidden = false;
+  }
+}
+
+function showMore() {
+  if (newest.hasEnded) return location.reload();
+  load(newest.notebook);
+  frame.focus({ preventScroll: true });
 }
 
 // What is shown may be false by now: say since when, once, where it is seen wherever one reads.
@@ -99,4 +133,16 @@ if (live) {
   timer = setTimeout(keep, pause);
   document.addEventListener("visibilitychange", () => document.hidden || keep()); // back from signing in
   addEventListener("online", keep);
+  if (frame) {
+    const veil = frame.parentElement.appendChild(document.createElement("div"));
+    const begin = () => {
+      isReading = true;
+      veil.remove();
+    };
+    veil.className = "veil";
+    for (const one of ["pointerenter", "wheel"]) veil.addEventListener(one, begin, { passive: true });
+    if (isReading) begin();
+    addEventListener("blur", () => document.activeElement === frame && begin());
+    more.addEventListener("click", showMore);
+  }
 }
