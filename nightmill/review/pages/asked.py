@@ -1,7 +1,7 @@
 """What an address asks of a list.
 
 A number that makes no sense is taken for none. A name that is not known is not: whoever asks for
-`state=faild` must not take all that there is for what failed.
+`state=broken` must not take all that there is for what failed.
 """
 
 from __future__ import annotations
