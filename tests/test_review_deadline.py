@@ -37,6 +37,7 @@ class Silent:
         self._store = store
         self.may = threading.Event()
         self.waiting = 0
+        self.asked = 0
 
     def __getattr__(self, name):
         """Wrap what asks the store."""
@@ -45,6 +46,7 @@ class Silent:
             return found
 
         def waited(*arguments, **options):
+            self.asked += 1
             self.waiting += 1
             self.may.wait(60)
             self.waiting -= 1
@@ -137,8 +139,30 @@ def test_silent_pages_keep_their_places_and_no_more(silent):
         assert silent.waiting == 3  # in their threads, that nobody can end
         silent.may.set()
         time.sleep(0.3)
-        assert silent.waiting == 0
+        assert (silent.waiting, silent.asked) == (0, 3)  # what was given up asks nothing any more
         assert client.get("/record/a/b/c/s/1").status_code == 404
+
+
+def test_an_answer_that_flows_keeps_no_place():
+    """Long documents that are sent slowly do not keep pages from being made."""
+    gate = threading.Event()
+
+    def flowing():
+        yield "begun "
+        gate.wait(20)
+        yield "ended"
+
+    routes = [
+        Route("/flow", lambda _request: StreamingResponse(flowing())),
+        Route("/page", lambda _request: PlainTextResponse("done")),
+    ]
+    app = Deadline(Starlette(routes=routes), SHORT, places=1)
+    with TestClient(app) as client, ThreadPoolExecutor(2) as pool:
+        flows = [pool.submit(client.get, "/flow") for _ in range(2)]
+        time.sleep(0.2)
+        assert client.get("/page").text == "done"
+        gate.set()
+        assert {one.result().text for one in flows} == {"begun ended"}
 
 
 def test_the_server_has_a_deadline(silent, monkeypatch):
