@@ -342,6 +342,20 @@ def test_nothing_acts_by_the_wrong_method(enter, nights):
     assert keys(nights.store) == before
 
 
+def test_a_wrong_method_is_told_the_right_ones(enter):
+    """An answer names what is allowed, and says of a page that it takes no form."""
+    client = enter(OwnerAccess("Ada"))
+    for one in READING:
+        answer = client.post(one.of(SHOWN))
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+        assert "takes no form" in answer.text
+    for one in ACTING:
+        answer = client.get(one.of(SHOWN))
+        assert answer.headers["allow"] == "POST"
+        assert "for the form of a page" in answer.text
+    assert client.post("/static/style.css").headers["allow"] == "GET, HEAD"
+
+
 # -- forms that others made -----------------------------------------------------------------------
 
 OURS = form_proof(KEY, SESSION_ID, "Ada")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from html import escape
+from urllib.parse import urlencode
 
 import pytest
 
@@ -159,7 +161,7 @@ def test_a_rejection_says_why(local, waiting):
     client = open_client(local)
     answer = post(client, PAGE, DECIDE, verdict="reject", comment=" ")
     assert answer.status_code == 409
-    assert "a rejection needs a comment" in answer.text
+    assert "<h1>A rejection needs a comment</h1>" in answer.text
     assert read(local, waiting).review.decision is None
     assert post(client, PAGE, DECIDE, verdict="reject", comment="<b>too few").status_code == 303
     facts = client.get(f"/api{PAGE}").json()
@@ -175,9 +177,8 @@ def test_whoever_is_second_learns_who_was_first(local, waiting):
     post(client, PAGE, DECIDE, verdict="reject", comment="no")
     late = other.post(DECIDE, data={"verdict": "approve", "proof": proof})
     assert late.status_code == 409
-    assert "This was not done" in late.text
-    assert "was rejected by Ada" in late.text
-    assert "a decision stands" in late.text
+    assert re.search(r"<h1>Ada has rejected this before, .* E[SD]T</h1>", late.text)
+    assert "This was not done (score)." in late.text
     assert not read(local, waiting).committed
 
 
@@ -190,7 +191,7 @@ def test_what_a_newer_run_has_replaced_cannot_be_approved(local, waiting):
     assert re.findall(r'name="verdict" value="(\w+)"', text) == ["reject"]
     answer = post(client, PAGE, DECIDE, verdict="approve")
     assert answer.status_code == 409
-    assert "run later-1 (attempt 1) is newer and has committed" in answer.text
+    assert "Run later-1 (attempt 1) is newer and has committed" in answer.text
     assert "nothing is lost" in answer.text
     assert current(local) == prefix_of(newer)
     assert read(local, waiting).review.decision is None
@@ -216,11 +217,104 @@ def test_a_form_without_the_pages_proof_does_nothing(local):
 
 @pytest.mark.usefixtures("waiting")
 def test_an_attempt_that_is_not_there_cannot_be_decided_about(local):
-    """The refusal names what was looked for."""
+    """The refusal says so, and leads to no page that is not there either."""
     client = open_client(local)
     answer = post(client, PAGE, DECIDE.replace("score/1", "score/2"), verdict="approve")
+    assert answer.status_code == 404
+    assert "There is no such attempt" in answer.text
+    assert "Back to the run" not in answer.text
+
+
+# -- what was refused ------------------------------------------------------------------------------
+
+
+def told(answer):
+    """Return of an error page its title, the way back, and what was written."""
+    title = re.search(r"<h1>(.*?)</h1>", answer.text)[1]
+    back = re.search(r'href="([^"]*)">Back to the run', answer.text)
+    written = re.search(r"readonly>\n(.*?)</textarea>", answer.text, re.DOTALL)
+    return title, back and back[1], written and written[1]
+
+
+REFUSED = {
+    "no reason": (DECIDE, {"verdict": "reject", "comment": "  "}, "A rejection needs a comment"),
+    "no verdict": (DECIDE, {"comment": "a <b>"}, "There is no verdict"),
+    "too long": (DECIDE, {"verdict": "reject", "comment": "x" * 10_001}, "The comment has 10,001"),
+    "empty": (NOTES, {"text": " "}, "The note is empty"),
+    "control": (NOTES, {"text": "a\x07b"}, "The note has the control character U+0007"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.usefixtures("waiting")
+def test_a_refused_form_says_what_is_the_matter_and_leads_back(local, case):
+    """The title says it, a link leads to the place of the form, and no word is lost."""
+    address, fields, expected = REFUSED[case]
+    answer = post(open_client(local), PAGE, address, **fields)
+    title, back, written = told(answer)
     assert answer.status_code == 409
-    assert "there is no such attempt" in answer.text
+    assert title.startswith(expected)
+    assert back == f"{PAGE}#{REVIEW if address == DECIDE else 'notes'}"
+    assert written == escape(fields.get("text") or fields["comment"])
+
+
+@pytest.mark.parametrize(("address", "field"), [(DECIDE, "comment"), (NOTES, "text")])
+@pytest.mark.usefixtures("waiting")
+def test_a_form_that_is_too_old_is_told_apart_from_a_missing_right(local, address, field):
+    """Nobody is told that they may not, and what they wrote is there to be copied."""
+    client = open_client(local)
+    client.get(PAGE)
+    fields = {"proof": "of-yesterday", "verdict": "reject", field: "too few <rows>"}
+    title, back, written = told(client.post(address, data=fields))
+    assert title == "This page is too old"
+    assert back.startswith(f"{PAGE}#")
+    assert written == "too few &lt;rows&gt;"
+    title, back, written = told(open_client(local, Viewer(PIPELINE)).post(address, data=fields))
+    assert (title, written) == ("Not for you", "too few &lt;rows&gt;")
+
+
+@pytest.mark.usefixtures("waiting")
+def test_whoever_has_to_sign_in_again_comes_back_to_the_run(local):
+    """Not to the address of the form, which is no page; what they wrote is shown."""
+    client = open_client(local, TokenAccess(TOKEN))
+    answer = client.post(NOTES, data={"text": "look at <this>"})
+    assert answer.status_code == 401
+    assert f'href="/sign-in?{urlencode({"next": PAGE})}">Sign in</a>' in answer.text
+    assert told(answer)[2] == "look at &lt;this&gt;"
+
+
+@pytest.mark.usefixtures("waiting")
+def test_what_another_site_wrote_is_not_shown(local):
+    """It would stand there as if whoever is signed in had written it."""
+    client = open_client(local)
+    header = {"sec-fetch-site": "cross-site"}
+    answer = client.post(NOTES, data={"text": "call this number"}, headers=header)
+    assert answer.status_code == 403
+    assert "call this number" not in answer.text
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_form_that_is_far_too_long_still_leads_back(local):
+    """It is not read, so it is not shown either."""
+    title, back, written = told(post(open_client(local), PAGE, NOTES, text="x" * 70_000))
+    assert (title, back, written) == ("This did not work", f"{PAGE}#notes", None)
+
+
+@pytest.mark.usefixtures("waiting")
+def test_the_address_of_a_form_that_is_loaded_again_leads_to_its_page(local):
+    """As it stands in the browser after a refusal."""
+    answer = open_client(local).get(DECIDE)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert told(answer)[1] == f"{PAGE}#{REVIEW}"
+
+
+def test_the_way_back_of_a_member_leads_to_its_review(local):
+    """The anchor is the one that the run's page has."""
+    leave(local, held("score", member="a b"))
+    client = open_client(local)
+    address = f"/decide/{PIPELINE}/{DAY}/{RUN}/score/a~20b/1"
+    _title, back, _written = told(post(client, PAGE, address, verdict="reject"))
+    assert f'id="{back.partition("#")[2]}"' in client.get(PAGE).text
 
 
 # -- by whom ---------------------------------------------------------------------------------------
@@ -325,6 +419,29 @@ def test_a_note_that_nobody_could_read_is_refused(noted, local, text):
     answer = post(noted, PAGE, NOTES, text=text)
     assert answer.status_code == 409
     assert notes.notes(local, PIPELINE, DAY, RUN).found == ()
+
+
+@pytest.mark.parametrize(
+    "run", ["nope/x/none", f"{PIPELINE}/{DAY}/none", f"{PIPELINE}/2001-01-01/{RUN}"]
+)
+def test_there_is_no_note_on_a_run_that_never_was(noted, local, run):
+    """Else a note could wait for a run that gets its name later."""
+    before = [entry.key for entry in local.list("")]
+    for fields in ({"text": "ghost"}, {"text": ""}):
+        answer = post(noted, PAGE, f"/notes/{run}", **fields)
+        assert answer.status_code == 404
+        assert "There is no run of this name" in answer.text
+    assert [entry.key for entry in local.list("")] == before
+
+
+@pytest.mark.usefixtures("noted")
+def test_a_run_that_no_index_knows_can_be_written_about(local):
+    """A store that is older than its index, or one that lost it."""
+    for entry in list(local.list("index")):
+        local.delete(entry.key)
+    client = open_client(local)
+    assert post(client, PAGE, NOTES, text="hello").status_code == 303
+    assert len(notes.notes(local, PIPELINE, DAY, RUN).found) == 1
 
 
 def test_a_note_that_cannot_be_read_is_named(noted, local):

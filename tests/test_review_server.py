@@ -353,7 +353,7 @@ def test_below_a_path_of_a_proxy(folder):
         ("/x/", 200),
         ("/", 200),  # the proxy has taken /x away
         ("/x/api/", 200),
-        ("/x", 404),
+        ("/xy", 404),
         ("/xy/", 404),
         ("/x/x/", 404),
     ],
@@ -363,3 +363,16 @@ def test_paths_around_the_base(path, code, tmp_path):
     store = open_store("store", base=tmp_path)
     app = Based(make_app(Site.open(store, OwnerAccess("Ada"))), "/x")
     assert TestClient(app).request("GET", path).status_code == code
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("query", ["", "?q=a%2Fb&next=//evil.example"])
+def test_the_base_without_its_slash_leads_to_the_first_page(method, query, tmp_path):
+    """As a path and never with a host, whatever the request calls itself."""
+    store = open_store("store", base=tmp_path)
+    app = Based(make_app(Site.open(store, OwnerAccess("Ada"))), "/team/x")
+    client = TestClient(app, follow_redirects=False)
+    answer = client.request(method, f"/team/x{query}", headers={"host": "evil.example"})
+    assert (answer.status_code, answer.headers["location"]) == (308, f"/team/x/{query}")
+    assert "content-security-policy" in answer.headers
+    assert client.get("/team/x//evil.example").status_code == 404

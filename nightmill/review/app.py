@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,9 +19,10 @@ from nightmill.errors import NightmillError, StoreError, UsageError
 from nightmill.review.html import STATIC, Trouble, show_error
 from nightmill.review.links import Links
 from nightmill.review.pages import PAGES
+from nightmill.review.refused import page_of_form, with_way_back
 from nightmill.review.signin import sign_in_routes
 from nightmill.review.site import Site
-from nightmill.review.visit import base_of, is_for_programs, path_of
+from nightmill.review.visit import base_of, is_for_programs, path_of, query_of, route_of
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -42,8 +43,12 @@ _TITLES = {
     401: ("Please sign in", "These pages are for people who are signed in."),
     403: ("Not for you", "You have no permission to see this pipeline."),
     404: ("Nothing here", "There is no page at this address."),
-    405: ("Not like this", "This address is for the form of a page."),
+    405: ("Not like this", "This address is to be looked at, and takes no form."),
 }
+_OLD = "This page is too old"
+_SAYS_OLD = ("This form is too old", "This address is not valid, or no longer")  # see `views`
+_FOR_FORMS = "This address is for the form of a page."
+_TITLE_CHARACTERS = 100
 
 
 def make_app(site: Site) -> Starlette:
@@ -97,8 +102,13 @@ class Guarded:
         if self._hosts and host_of(request) not in self._hosts:
             text = f"These pages answer to {', '.join(sorted(self._hosts))} only."
             advice = "start them with --allow-host NAME"
-            answer = _answer(request, Trouble(421, "Wrong name", text, advice))
+            answer = await _answer(request, Trouble(421, "Wrong name", text, advice))
             await answer(scope, receive, guarded)
+            return
+        if base_of(request) and not route_of(request):  # the base itself: only a slash is missing
+            query = query_of(request)
+            place = Links(base_of(request)).home + (f"?{query}" if query else "")
+            await RedirectResponse(place, 308)(scope, receive, guarded)
             return
         await self._app(scope, receive, guarded)
 
@@ -129,15 +139,30 @@ class Based:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """Say what was refused; only nobody is led to where they sign in."""
-    code = error.status_code if isinstance(error, HTTPException) else 500
+    found = error if isinstance(error, HTTPException) else HTTPException(500)
+    code, detail, headers = found.status_code, found.detail, dict(found.headers or {})
     title, text = _TITLES.get(code, ("This did not work", "The request was refused."))
-    detail = error.detail if isinstance(error, HTTPException) else ""
-    is_usual = detail in ("", "Not Found", "Unauthorized", "Forbidden", "Method Not Allowed")
-    sign_in = None
-    if code == 401:  # noqa: PLR2004 - the code of HTTP
-        links, page = Links(base_of(request)), path_of(request)
-        sign_in = request.app.state.site.access.sign_in(links, page)
-    return _answer(request, Trouble(code, title, text if is_usual else detail, sign_in=sign_in))
+    if code == 405:  # noqa: PLR2004 - the code of HTTP
+        allowed = headers.setdefault("Allow", "GET, HEAD")
+        text = _FOR_FORMS if "POST" in allowed and "GET" not in allowed else text
+    if detail.startswith(_SAYS_OLD):
+        title = _OLD
+    if detail not in ("", "Not Found", "Unauthorized", "Forbidden", "Method Not Allowed"):
+        text = detail
+    trouble = Trouble(code, title, text, sign_in=_sign_in(request) if code == 401 else None)  # noqa: PLR2004
+    answer = await _answer(request, trouble)
+    answer.headers.update(headers)
+    return answer
+
+
+def _sign_in(request: Request) -> str | None:
+    """Name where to sign in, to come back to the page; a form's address is none to come back to."""
+    links, page = Links(base_of(request)), path_of(request)
+    if request.method == "POST":
+        form, _, _ = page_of_form(request).partition("#")
+        page = form.removeprefix(links.base) or "/"
+    found: str | None = request.app.state.site.access.sign_in(links, page)
+    return found
 
 
 async def _nightmill_error(request: Request, error: Exception) -> Response:
@@ -145,20 +170,30 @@ async def _nightmill_error(request: Request, error: Exception) -> Response:
     text = f"{found.where}: {found.problem}" if found.where else found.problem
     if isinstance(found, StoreError):
         title = "The store has not given what this page needs"
-        return _answer(request, Trouble(502, title, text, found.advice))
+        return await _answer(request, Trouble(502, title, text, found.advice))
     if request.method == "POST":
-        return _answer(request, Trouble(409, "This was not done", text, found.advice))
+        return await _answer(request, _not_done(request, found, text))
     code = 404 if isinstance(found, UsageError) else 409
-    return _answer(request, Trouble(code, "This cannot be shown", text, found.advice))
+    return await _answer(request, Trouble(code, "This cannot be shown", text, found.advice))
+
+
+def _not_done(request: Request, error: NightmillError, text: str) -> Trouble:
+    """Say what is the matter with a form: to people in the title, where that is short."""
+    problem, title = error.problem, "This was not done"
+    is_short = 0 < len(problem) <= _TITLE_CHARACTERS and problem.isprintable()
+    if is_short and not is_for_programs(request):
+        where = f" ({error.where})" if error.where else ""
+        title, text = problem[0].upper() + problem[1:], f"{title}{where}."
+    return Trouble(409, title, text, error.advice)
 
 
 async def _bug(request: Request, error: Exception) -> Response:
     text = f"A bug in Nightmill: {type(error).__name__}. The log of the server has the traceback."
-    return _answer(request, Trouble(500, "This page failed", text, "please report it"))
+    return await _answer(request, Trouble(500, "This page failed", text, "please report it"))
 
 
-def _answer(request: Request, trouble: Trouble) -> Response:
+async def _answer(request: Request, trouble: Trouble) -> Response:
     if is_for_programs(request):
         return JSONResponse({"error": asdict(trouble)}, trouble.code, HEADERS)
-    page = show_error(Links(base_of(request)), trouble)
+    page = show_error(Links(base_of(request)), await with_way_back(request, trouble))
     return Response(page, trouble.code, HEADERS, "text/html")  # a bug is told outside `Guarded`

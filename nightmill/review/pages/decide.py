@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Literal
 
 from pydantic import AwareDatetime
+from starlette.exceptions import HTTPException
 
 from nightmill.errors import StoreError, UsageError
 from nightmill.publish.approved import approve_and_publish
@@ -19,17 +20,19 @@ from nightmill.review.pages.attempt_facts import CheckFact, OutputFact, checks_o
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.notes import who
 from nightmill.review.pages.now_current import NowCurrent
+from nightmill.review.refused import review_anchor
 from nightmill.review.views import ATTEMPT, Action
 from nightmill.review.visit import Visit
+from nightmill.review.words import moment
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import shown
-from nightmill.spec.record import CheckState, Record
+from nightmill.spec.record import CheckState, Decision, Record
 from nightmill.spec.remarks import TEXT_CHARACTERS, make_decision
 from nightmill.store.amend import read_record
 from nightmill.store.approval import reject
 from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store
-from nightmill.store.keys import encode, pointer_key_of
+from nightmill.store.keys import RECORD, pointer_key_of
 from nightmill.store.pointer import Token, read_current
 
 BEHIND = "behind"
@@ -98,7 +101,7 @@ def decision_of(visit: Visit, record: Record) -> DecisionView | None:
 
 def anchor_of(record: Record) -> str:
     """Name the place on the run's page where a decision is shown."""
-    return f"review-{encode(record.label)}-{record.attempt}"
+    return review_anchor(record.label, record.attempt)
 
 
 def _verdict(record: Record) -> Verdict:
@@ -131,6 +134,8 @@ def _newer(store: Store, record: Record) -> str:
 
 def _decide(visit: Visit, form: Mapping[str, str]) -> str:
     """Do what a form says; return the address of the run's page, where it is to be seen."""
+    if visit.site.store.stat(f"{visit.prefix}/{RECORD}") is None:
+        raise HTTPException(404, "There is no such attempt to decide about.")
     verdict = form.get("verdict", "")
     if verdict not in ("approve", "reject"):
         problem = f"{shown(verdict)} is no verdict" if verdict else "there is no verdict"
@@ -139,15 +144,34 @@ def _decide(visit: Visit, form: Mapping[str, str]) -> str:
     decision = make_decision(
         approved=is_approval, by=who(visit, form), comment=form.get("comment", "")
     )
-    store, prefix = visit.site.store, visit.prefix
-    if is_approval:
-        (approved,) = approve_and_publish(store, [prefix], decision, spec=_spec(visit))
-        record, is_behind = approved.record, bool(approved.warnings)
-    else:
-        record, is_behind = reject(store, prefix, decision), False
+    try:
+        record, is_behind = _carry_out(visit, decision)
+    except UsageError as error:
+        raise _is_decided(visit) or error from error
     visit.site.index.expire()  # whoever decided looks at the lists next
     query = f"?{BEHIND}=1" if is_behind else ""
-    return f"{visit.links.run(prefix)}{query}#{anchor_of(record)}"
+    return f"{visit.links.run(visit.prefix)}{query}#{anchor_of(record)}"
+
+
+def _carry_out(visit: Visit, decision: Decision) -> tuple[Record, bool]:
+    """Decide; return the record, and whether what was approved could not be published."""
+    store, prefix = visit.site.store, visit.prefix
+    if not decision.approved:
+        return reject(store, prefix, decision), False
+    (approved,) = approve_and_publish(store, [prefix], decision, spec=_spec(visit))
+    return approved.record, bool(approved.warnings)
+
+
+def _is_decided(visit: Visit) -> UsageError | None:
+    """Say who has decided before, at what time of the pipeline; None where nobody has."""
+    record = read_record(visit.site.store, visit.prefix)
+    found = record.review.decision if record and record.review else None
+    if record is None or found is None:
+        return None
+    verb = "approved" if found.approved else "rejected"
+    at = moment(found.at, visit.site.specs.zone_of(record))
+    advice = "look at what was decided; a new run can replace the outputs"
+    return UsageError(f"{found.by} has {verb} this before, {at}", where=record.label, advice=advice)
 
 
 def _spec(visit: Visit) -> PipelineSpec | None:

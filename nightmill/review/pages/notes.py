@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pydantic import AwareDatetime
+from starlette.exceptions import HTTPException
 
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.live import lines_of_run
@@ -13,6 +14,7 @@ from nightmill.review.visit import Visit
 from nightmill.spec.record import Record
 from nightmill.spec.remarks import NAME_CHARACTERS, TEXT_CHARACTERS, checked_name
 from nightmill.store import notes
+from nightmill.store.history import records_below
 
 AS_GIVEN = " (as given)"
 """Marks a name that somebody typed: nobody has checked that it is theirs."""
@@ -70,10 +72,15 @@ def _add(visit: Visit, form: Mapping[str, str]) -> str:
 
 
 def _names(visit: Visit) -> tuple[str, str, str]:
-    """Name the run in full: an address holds only the beginning of a long name."""
+    """Name the run in full: an address holds only the beginning of a long name.
+
+    Raises HTTPException where there is no run: else somebody could write ahead of its name.
+    """
     for line in lines_of_run(visit):
         return line.pipeline, line.partition, line.run
-    return visit.name("pipeline"), visit.name("partition"), visit.name("run")
+    for record in records_below(visit.site.store, visit.prefix).records:  # no index yet
+        return record.pipeline, record.partition, record.run
+    raise HTTPException(404, "There is no run of this name to write about.")
 
 
 ROUTES = (Action(f"/notes/{RUN}", _add),)
