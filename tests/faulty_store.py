@@ -73,7 +73,7 @@ class FaultyStore:
                 self._act(name, key)
             try:
                 answer = method(*arguments, **options)
-                return list(answer) if name == "list" else answer
+                return iter(list(answer)) if name == "list" else answer
             finally:
                 if self._is_here(named, "after"):
                     self._act(name, key)
