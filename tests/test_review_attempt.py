@@ -190,3 +190,23 @@ def test_an_attempt_without_a_notebook_says_why(tmp_path):
     page = TestClient(make_app(Site.open(store, OwnerAccess("Ada")))).get(f"/runs/{GOOD}").text
     assert "has left no executed notebook" in page
     assert "<iframe" not in page
+
+
+@pytest.mark.parametrize(("count", "folded"), [(1, 0), (3, 0), (4, 1), (150, 147)])
+def test_a_few_warnings_are_shown_and_the_rest_is_folded_with_its_number(tmp_path, count, folded):
+    """On the pages of the attempt and of its run; what a page leaves out is counted, too."""
+    store = open_store("store", base=tmp_path)
+    record = add(store, Night())
+    warned = record.model_copy(update={"warnings": tuple(f"no {one}." for one in range(count))})
+    store.write(f"{prefix_of(record)}/record.json", warned.to_json())
+    note(store, warned)
+    client = TestClient(make_app(Site.open(store, OwnerAccess("Ada"))))
+    for page in (f"/{prefix_of(record)}", f"/{prefix_of(record).rsplit('/', 2)[0]}"):
+        text = client.get(page).text
+        parts = re.split(r"<summary>[\d,]+ more warnings?</summary>", text)
+        assert len(parts) == 1 + bool(folded)
+        told = re.findall(r"<strong>Warning:</strong> no (\d+)\.", parts[0])
+        assert told == [str(one) for one in range(min(count, 3))]
+    if folded:
+        of_attempt = client.get(f"/{prefix_of(record)}").text
+        assert f"<summary>{folded} more warning" in of_attempt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from nightmill.store.index import note
 from nightmill.store.open import open_store
 from tests.conftest import notebook_json
 from tests.e2e.browser import faults_for_people, is_too_wide, keep_picture, open_page
+from tests.e2e.served import serving
 from tests.run_records import DAY, PIPELINE, RUN, failed, keep_code, leave, progress_of, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -33,17 +33,6 @@ SPOKEN = """() => {
   const said = document.querySelector("[data-live-said]");
   new MutationObserver(() => window.spoken.push(said.textContent)).observe(said, {childList: true});
 }"""
-
-
-@contextmanager
-def serving(project, port=0, *arguments):
-    """Serve the project's store by the real command; gives the address."""
-    with project.start("review", "--port", str(port), *arguments) as process:
-        try:
-            yield re.sub(r"/?(sign-in.*)?\n$", "", process.stdout.readline())
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
 
 
 class Work:
