@@ -194,7 +194,7 @@ def test_search(nights, query, partitions):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("state=faild", "state=`faild` is not known here. Possible: failed, rejected, silent, "),
+        ("state=fails", "state=`fails` is not known here. Possible: failed, rejected, silent, "),
         ("state=late", "Partitions are late, not runs: choose it on Tonight."),
         ("state=due", "Partitions are due, not runs: choose it on Tonight."),
         ("cause=oom", "cause=`oom` is not known here. Possible: notebook_error, "),
