@@ -115,17 +115,17 @@ class Finished:
 
 
 _make_client = s3._client
-_clients: dict[S3Settings, object] = {}
+_clients: dict[tuple[S3Settings, bool], object] = {}
 _making = Lock()
 
 
-def _shared_client(*arguments: object) -> object:
+def _shared_client(*arguments: object, hasty: bool) -> object:
     """Make a client once for all prefixes of a bucket: it takes longer than a whole attempt."""
     settings = next(one for one in arguments if isinstance(one, S3Settings))
-    key = replace(settings, prefix="")
+    key = replace(settings, prefix=""), hasty
     with _making:
         if key not in _clients:
-            _clients[key] = _make_client(*arguments)
+            _clients[key] = _make_client(*arguments, hasty=hasty)
         return _clients[key]
 
 
