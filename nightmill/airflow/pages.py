@@ -87,7 +87,7 @@ def make_pages() -> Starlette:
     """
     dags = Path(os.environ.get(DAGS_VARIABLE) or conf.get("core", "dags_folder")).expanduser()
     platform, root = load_platform(dags), find_root(dags)
-    store = open_store(platform.store, base=root)
+    store = open_store(platform.store, base=root, hasty=True)
     return make_app(Site.open(store, AirflowAccess(), root=root, secret=_secret()))
 
 

@@ -58,7 +58,7 @@ from nightmill.review.views import RUN, View
 from nightmill.review.visit import Visit
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.record import AttemptState, Record
-from nightmill.store.history import prefix_of, records_below
+from nightmill.store.history import prefix_of
 
 _HEARD = 200  # heartbeats that are read; of more attempts at once the others count as running
 
@@ -130,7 +130,7 @@ class _Found:
 def run_page(visit: Visit) -> RunPage:
     """Tell everything about the run that the address names."""
     seen = seen_of(lines_of_run(visit))  # before the records: what changes since is asked for again
-    read = records_below(visit.site.store, visit.prefix)
+    read = visit.site.records.below(visit.prefix)
     if not read.records:
         raise _unknown(visit, read.unreadable)
     found = _found(visit, read.records)
