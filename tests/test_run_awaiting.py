@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -69,17 +70,18 @@ def test_a_step_begins_when_its_input_is_there(launcher, store):
     assert ended[0].wait is None
 
 
-def test_a_wait_has_an_end(launcher, store, tmp_path):
+def test_a_wait_has_an_end(launcher, store, tmp_path, load_spec):
     """After its time the step has failed with its cause, in a record too; no process was made."""
     steps = (
         planned("waits", store=store.url, wait=timedelta(seconds=0.4)),
         planned("behind", "waits"),
         planned("aside"),
     )
+    spec = load_spec("pipeline: p\nsteps: {waits: {notebook: waits.ipynb}}\n")
     made = launcher(
         *steps,
         has_inputs=Awaited(store, look_every_s=0.05).are_there,
-        on_death=lambda status: amend_death(store, status),
+        on_death=partial(amend_death, store, spec),
     )
     begun = time.monotonic()
     ended = made.run(lambda _status, _event: None)

@@ -477,13 +477,19 @@ def dead(launcher):
     return run(launcher(planned("killed", retries=times(1, terminated=Retry.NEVER))))["killed"]
 
 
+@pytest.fixture
+def spec(load_spec):
+    """Say what the pipeline publishes: nothing."""
+    return load_spec("pipeline: p\nsteps: {killed: {notebook: killed.ipynb}}\n")
+
+
 PREFIX = f"runs/p/{DAY}/r/killed/1"
 
 
-def test_a_dead_attempt_gets_its_record(dead, tmp_path):
+def test_a_dead_attempt_gets_its_record(dead, spec, tmp_path):
     """An attempt that never wrote a word has a record all the same: cause, who wrote it, retry."""
     store = open_store("store", base=tmp_path)
-    amend_death(store, dead)
+    amend_death(store, spec, dead)
     record = Record.from_json(store.read(f"{PREFIX}/record.json").data)
     assert (record.state, record.failure.cause) == ("failed", "terminated")
     assert (record.failure.retry, record.amendments[0].by) == (Retry.NEVER, "nightmill run")
@@ -491,20 +497,21 @@ def test_a_dead_attempt_gets_its_record(dead, tmp_path):
     assert "killed by SIGKILL" in dead.message
 
 
-def test_what_had_committed_before_it_died_succeeded(dead, tmp_path):
+def test_what_had_committed_before_it_died_succeeded(dead, spec, tmp_path):
     """A process killed between its commit and its last word has done its work."""
     store = open_store("store", base=tmp_path)
     run_ = dead.planned.run
     fields = {"pipeline": "p", "step": "killed", "partition": DAY, "run": "r", "outputs": {}}
     token = Token(order=run_.order, attempt=1)
     commit(store, Pointer(**fields, token=token, attempt_prefix=PREFIX))
-    amend_death(store, dead)
+    amend_death(store, spec, dead)
     assert (dead.state, dead.cause, dead.message) == (StepState.SUCCEEDED, "", "")
+    assert dead.warnings == ()
 
 
-def test_a_record_that_cannot_be_amended_is_told(dead, tmp_path):
+def test_a_record_that_cannot_be_amended_is_told(dead, spec, tmp_path):
     """A store that does not answer does not hide why the step failed."""
     (tmp_path / "store").write_text("a file where the store should be")
-    amend_death(open_store("store", base=tmp_path), dead)
+    amend_death(open_store("store", base=tmp_path), spec, dead)
     assert dead.state is StepState.FAILED
     assert "killed by SIGKILL (and its record could not be amended: " in dead.message
