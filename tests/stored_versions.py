@@ -77,16 +77,17 @@ def make_pointer(
     outputs: Mapping[str, CommittedOutput],
     member: str = "",
     inputs: Mapping[str, str] | None = None,
+    **names: str,
 ) -> Pointer:
-    """Make the pointer by which an attempt commits."""
+    """Make the pointer by which an attempt commits; `names` are those of another step or day."""
+    known = {"step": STEP, "partition": DAY}
+    known["attempt_prefix"] = prefix_of(order, attempt, member=member)
     return Pointer(
+        **(known | names),
         pipeline=PIPELINE,
-        step=STEP,
-        partition=DAY,
         member=member,
         run=f"run-{order}",
         token=Token(order=order, attempt=attempt),
-        attempt_prefix=prefix_of(order, attempt, member=member),
         outputs=dict(outputs),
         inputs=dict(inputs or {}),
     )

@@ -9,6 +9,7 @@ from nightmill.spec.steprun import StepRun
 from nightmill.store import history
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.pointer import Pointer, Token, commit
+from tests.counting import Counting
 
 START = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
 
@@ -159,25 +160,10 @@ def test_recent_records_leave_out_what_cannot_be_read(store):
 
 def test_recent_records_cost_few_requests(store):
     """With hundreds of partitions, a look, one short listing and two reads a record are enough."""
-
-    class Counting:
-        asked = 0
-        listed = 0
-
-        def __getattr__(self, name):
-            self.asked += 1
-            return getattr(store, name)
-
-        def list(self, *where, **options):
-            self.asked += 1
-            for entry in store.list(*where, **options):
-                self.listed += 1
-                yield entry
-
     today = datetime.now(UTC).date()
     for days in range(200):
         commit_of(store, step_run(partition=(today - timedelta(days=days)).isoformat()))
-    counting = Counting()
+    counting = Counting(store)
     assert len(history.recent_records(counting, "p é", "a", count=5)) == 5
-    assert counting.asked == 2 + 2 * 5
+    assert counting.asked.total() == 2 + 2 * 5
     assert counting.listed <= 1 + 32

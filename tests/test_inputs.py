@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,6 +18,7 @@ from nightmill.store.inputs import (
     version_notes,
 )
 from nightmill.store.pointer import CommittedOutput, Move, Pointer, Token, commit
+from tests.counting import Counting
 
 DAYS = ("2013-01-01", "2013-01-03", "2013-01-05")
 HOUR = timedelta(hours=1)
@@ -285,18 +285,6 @@ def test_an_optional_input_may_be_waited_for(filled):
 
 
 # -- requests -------------------------------------------------------------------------------------
-
-
-class Counting:
-    """Passes on to a store, and counts what it is asked."""
-
-    def __init__(self, store):
-        self._store = store
-        self.asked = Counter()
-
-    def __getattr__(self, name):
-        self.asked[name] += 1
-        return getattr(self._store, name)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nightmill.store.keys import pointer_key
-from nightmill.store.pointer import Pointer, Token, commit
+from nightmill.store.pointer import commit
 from nightmill.store.unowned import unowned_data
-from tests.stored_versions import PIPELINE, prefix_of, store_outputs
+from tests.stored_versions import PIPELINE, make_pointer, prefix_of, store_outputs
 
 DAYS = ["2013-03-01", "2013-03-02", "2013-03-03"]
 
@@ -16,17 +16,9 @@ def run(store, day: str, *outputs: str, order: int = 1, step: str = "score", mem
     """Commit outputs for a day, and publish them."""
     prefix = f"{prefix_of(order)}/{step}/{day}/{member}"
     files = {one: {"a.txt": b"a"} for one in outputs}
-    pointer = Pointer(
-        pipeline=PIPELINE,
-        step=step,
-        partition=day,
-        member=member,
-        run=f"run-{order}",
-        token=Token(order=order, attempt=1),
-        attempt_prefix=prefix_of(order),
-        outputs=store_outputs(store, prefix.rstrip("/"), files),
-    )
-    commit(store, pointer)
+    names = {"step": step, "partition": day, "attempt_prefix": prefix_of(order)}
+    stored = store_outputs(store, prefix.rstrip("/"), files)
+    commit(store, make_pointer(order, outputs=stored, member=member, **names))
     for one in outputs:
         store.write(f"{folder(one, day)}/a.txt", b"a")
 

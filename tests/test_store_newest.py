@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from nightmill.spec.record import AttemptState, Record
 from nightmill.store.latest import latest_pointers, latest_pointers_before, newest_pointers
 from nightmill.store.newest import newest_first
 from nightmill.store.pointer import Move, Pointer, Token, commit, earlier_pointers
+from tests.counting import Counting
 
 NAMES = ("m", "train")
 PREFIX = "current/m/train"
@@ -47,25 +47,6 @@ def write_record(store, pointer: Pointer) -> None:
 
 def days_ago(days: int) -> str:
     return (TODAY - timedelta(days=days)).isoformat()
-
-
-class Counting:
-    """Passes on to a store, and counts what it is asked, and the entries that listings gave."""
-
-    def __init__(self, store):
-        self._store = store
-        self.asked = Counter()
-
-    def __getattr__(self, name):
-        self.asked[name] += 1
-        return getattr(self._store, name)
-
-    def list(self, *where, **options):
-        """Count, and list as the store does."""
-        self.asked["list"] += 1
-        for entry in self._store.list(*where, **options):
-            self.asked["entries"] += 1
-            yield entry
 
 
 # -- text -----------------------------------------------------------------------------------------
@@ -115,7 +96,7 @@ def test_few_of_many_texts_are_read(store):
     make(store, "a")
     counting = Counting(store)
     assert next(newest_first(counting, [PREFIX], dated=False)) == "a"
-    assert counting.asked == {"list": 1, "entries": 101, "read": 1}
+    assert (counting.asked, counting.listed) == ({"list": 1, "read": 1}, 101)
 
 
 def test_text_before_text(store):
@@ -186,7 +167,7 @@ def test_requests_do_not_grow_with_the_store(store, member):
         assert ask(counting)
         assert counting.asked["list"] == 1
         assert counting.asked["read"] == 1
-        assert counting.asked["entries"] <= 34
+        assert counting.listed <= 34
 
 
 def test_the_first_of_all_days(store):

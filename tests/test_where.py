@@ -8,8 +8,8 @@ from nightmill.errors import UsageError
 from nightmill.store.current import current_pointers
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.open import open_store
-from nightmill.store.pointer import Pointer, Token, commit
-from tests.stored_versions import DAY, PIPELINE, add_version, store_outputs
+from nightmill.store.pointer import commit
+from tests.stored_versions import DAY, PIPELINE, add_version, make_pointer, store_outputs
 
 LATER = "2013-03-02"
 
@@ -17,16 +17,9 @@ LATER = "2013-03-02"
 def committed(store, output: str, *, step: str = "score", day: str = DAY, order: int = 9) -> None:
     """Commit one more output of some step."""
     prefix = attempt_prefix(PIPELINE, day, f"run-{order}", step, 1)
-    pointer = Pointer(
-        pipeline=PIPELINE,
-        step=step,
-        partition=day,
-        run=f"run-{order}",
-        token=Token(order=order, attempt=1),
-        attempt_prefix=prefix,
-        outputs=store_outputs(store, prefix, {output: {f"{output}.txt": b"x"}}),
-    )
-    commit(store, pointer)
+    stored = store_outputs(store, prefix, {output: {f"{output}.txt": b"x"}})
+    names = {"step": step, "partition": day, "attempt_prefix": prefix}
+    commit(store, make_pointer(order, outputs=stored, **names))
 
 
 def ask(cli, store, *options, output="flights.scores"):

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from nightmill.errors import SpecError, UsageError
-from nightmill.publish.publish import Committed, publish_committed
+from nightmill.publish.publish import Committed, publish_committed, repair_command
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.project import Project
 from nightmill.store.interface import Store
@@ -31,7 +31,7 @@ def publish(store: Store, project: Path, committed: Committed) -> None:
     try:
         told = publish_committed(store, spec_of(project, committed.pipeline), committed)
     except Exception as error:  # noqa: BLE001 - such as no deltalake here; the commit stands
-        command = f"nightmill repair {committed.pipeline} --partition {committed.partition}"
+        command = repair_command(committed.pipeline, committed.partition)
         told = (f"committed, but not published: {error!r}; `{command}` completes it",)
     for text in told:
         log.warning("%s", text)

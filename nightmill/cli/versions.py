@@ -13,7 +13,7 @@ from rich.text import Text
 from nightmill.cli.options import StoreOption, acting, open_chosen, spec_here
 from nightmill.cli.terminal import add_row, address, new_table, print_table, say, size
 from nightmill.errors import EXIT_FAILED, UsageError
-from nightmill.publish.publish import publish_committed
+from nightmill.publish.publish import publish_committed, repair_command
 from nightmill.spec.held import standing
 from nightmill.spec.problems import shown, suggest
 from nightmill.spec.record import AttemptState
@@ -139,7 +139,7 @@ def _publish(store: Store, pointers: Sequence[Pointer]) -> None:
     first = pointers[0]
     spec = spec_here(first.pipeline)
     if spec is None or first.step not in spec.steps:
-        command = f"nightmill repair {first.pipeline} --partition {first.partition}"
+        command = repair_command(first.pipeline, first.partition)
         say(f"To publish it where its outputs are published, run `{command}` in the project.")
         return
     told = [text for one in pointers for text in publish_committed(store, spec, one)]

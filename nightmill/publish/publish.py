@@ -84,11 +84,11 @@ def publish_committed(
 
     One of them says so where no `spec` tells what is published.
     """
+    pipeline, partition = committed.pipeline, committed.partition
     if spec is None or committed.step not in spec.steps:
-        command = f"nightmill repair {committed.pipeline} --partition {committed.partition}"
-        return (f"to publish it, run `{command}` in the project",)
-    place = _Place(committed.step, committed.partition, committed.member)
-    return warnings(_Publisher(store, spec).publish(place), committed.pipeline)
+        return (f"to publish it, run `{repair_command(pipeline, partition)}` in the project",)
+    place = {"step": committed.step, "partition": partition, "member": committed.member}
+    return warnings(publish_current(store, spec, **place), pipeline)
 
 
 def complete(
@@ -112,11 +112,16 @@ def repair(
         yield from publisher.publish_all(publisher.places(step, partition))
 
 
+def repair_command(pipeline: str, partition: str) -> str:
+    """Name the command that completes what was not published."""
+    return f"nightmill repair {pipeline} --partition {partition}"
+
+
 def warnings(found: tuple[Published, ...], pipeline: str) -> tuple[str, ...]:
     """Say for the record what could not be published, and how to complete it."""
     return tuple(
-        f"{one.output} is committed, but not published: {one.problem}; `nightmill repair "
-        f"{pipeline} --partition {one.partition}` completes it"
+        f"{one.output} is committed, but not published: {one.problem}; "
+        f"`{repair_command(pipeline, one.partition)}` completes it"
         for one in found
         if one.state is State.FAILED
     )

@@ -5,7 +5,7 @@ Whatever happens here, the commit stands and the attempt has succeeded; so it on
 
 from __future__ import annotations
 
-from nightmill.publish.publish import publish_current, warnings
+from nightmill.publish.publish import publish_committed, repair_command
 from nightmill.spec.project import Project
 from nightmill.spec.steprun import StepRun
 from nightmill.step.stop import StopRequest
@@ -21,9 +21,8 @@ def publish(run: StepRun, project: Project, *, store: Store, stop: StopRequest) 
         if stop.times:
             problem = "the step was asked to stop"
         else:
-            place = {"step": run.step, "partition": run.partition, "member": run.member}
-            return warnings(publish_current(store, spec, **place), run.pipeline)
+            return publish_committed(store, spec, run)
     except Exception as error:  # noqa: BLE001 - not even a bug may fail what has committed
         problem = f"{type(error).__name__}: {error}"
-    command = f"nightmill repair {run.pipeline} --partition {run.partition}"
+    command = repair_command(run.pipeline, run.partition)
     return (f"the outputs are committed, but not published: {problem}; `{command}` completes it",)

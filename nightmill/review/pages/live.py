@@ -23,7 +23,7 @@ from nightmill.spec.record import AttemptState, Record
 from nightmill.spec.summary import Standing
 from nightmill.spec.words import one_line
 from nightmill.store.amend import read_progress, read_record
-from nightmill.store.history import prefix_of, records_below
+from nightmill.store.history import prefix_of
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
 from nightmill.store.keys import NOTEBOOK
@@ -175,7 +175,7 @@ def _running(visit: Visit, lines: Iterable[Line]) -> tuple[list[Record], int]:
         running = [one for one in read if one and one.state is AttemptState.RUNNING]
         return running, len(running) + len(marked[SHOWN:])
     # The mark may be gone while the record still says that it runs.
-    found = records_below(store, visit.prefix).records
+    found = visit.site.records.below(visit.prefix).records
     running = [one for one in found if one.state is AttemptState.RUNNING]
     return running, len(running)
 
