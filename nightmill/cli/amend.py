@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nightmill.causes import SUMMARY, Cause
 from nightmill.cli.history import find_run
-from nightmill.cli.options import StoreOption, open_chosen, read_span, spec_here
+from nightmill.cli.options import StoreOption, open_existing, read_span, spec_here
 from nightmill.cli.terminal import (
     add_row,
     address,
@@ -53,7 +53,7 @@ def amend(
     Without a cause, attempts that still count as running are closed as `terminated`. With one, an
     attempt that only knows that it was terminated learns by what. What has committed succeeded.
     """
-    opened = open_chosen(store)
+    opened = open_existing(store)
     found = find_run(opened, run, pipeline, partition)
     prefixes = [one for one in attempts(opened, *found) if _is_meant(one, step, member)]
     meant = [look(opened, prefix) for prefix in prefixes]
@@ -86,7 +86,7 @@ def sweep(
     Reads the marks of attempts that run, and nothing else of the store: it may run every few
     minutes. Exit codes: 0 all is well or was amended, 1 an attempt could not be swept.
     """
-    opened = open_chosen(store)
+    opened = open_existing(store)
     span = read_span(older_than, "--older-than")
     found = list(sweep_store(opened, silent_for=span, by=_by("sweep"), dry_run=dry_run))
     if not found:

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from nightmill.cli.history import find_run
-from nightmill.cli.options import StoreOption, acting, open_chosen, spec_here
+from nightmill.cli.options import StoreOption, acting, open_existing, spec_here
 from nightmill.cli.terminal import address, say
 from nightmill.errors import EXIT_FAILED, UsageError
 from nightmill.publish.approved import approve_and_publish
@@ -44,7 +44,7 @@ def approve(
     Of a step that is held for review, all members together. A newer commit is never replaced. Exit
     codes: 0 it is current, 1 it is not, or could not be published.
     """
-    opened = open_chosen(store)
+    opened = open_existing(store)
     decision = make_decision(approved=True, by=by or acting(), comment=comment)
     chosen = _choose(opened, find_run(opened, run, pipeline, partition), step, member)
     prefixes, spec, failed = list(map(prefix_of, chosen)), spec_here(chosen[0].pipeline), False
@@ -70,7 +70,7 @@ def reject(
     store: StoreOption = None,
 ) -> None:
     """Refuse what a step of a run has made: it never becomes current, and nothing else changes."""
-    opened = open_chosen(store)
+    opened = open_existing(store)
     decision = make_decision(approved=False, by=by or acting(), comment=comment)
     for record in _choose(opened, find_run(opened, run, pipeline, partition), step, member):
         reject_attempt(opened, prefix_of(record), decision)
@@ -87,7 +87,7 @@ def note(
     store: StoreOption = None,
 ) -> None:
     """Add a note to a run; `show` and the review pages tell it."""
-    opened = open_chosen(store)
+    opened = open_existing(store)
     found = find_run(opened, run, pipeline, partition)
     notes.add(opened, *found, notes.make_note(by=by or acting(), text=text))
     say(f"noted on {found[2]}")

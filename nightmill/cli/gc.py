@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from nightmill.cli.options import StoreOption, open_chosen, read_span
+from nightmill.cli.options import StoreOption, open_existing, read_span
 from nightmill.cli.terminal import (
     add_row,
     address,
@@ -77,7 +77,7 @@ def gc(
     if scratch:
         _clear_scratch(span or _SCRATCH_AGE, acts=delete)
         return
-    opened = open_chosen(store)
+    opened = open_existing(store)
     order = Order(
         rules=dict(_rules(opened, pipeline, span, keep_versions)),
         by=f"nightmill gc on {platform.node()}",

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from nightmill.cli.attempt_view import AttemptView
-from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.options import StoreOption, open_existing
 from nightmill.cli.terminal import (
     add_row,
     address,
@@ -42,7 +42,7 @@ def runs(
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
 ) -> None:
     """List the newest runs."""
-    opened = open_chosen(store)
+    opened = open_existing(store)
     known = history.pipelines(opened)
     if pipeline is not None and pipeline not in known:
         advice = suggest(pipeline, known, noun="pipelines that ran")
@@ -87,7 +87,7 @@ def show(
     store: StoreOption = None,
 ) -> None:
     """Show a run: its steps, outputs, metrics, why it failed, and the notes on it."""
-    opened = open_chosen(store)
+    opened = open_existing(store)
     pipeline, partition, name = find_run(opened, run, pipeline, partition)
     found = history.records(opened, pipeline, partition, name)
     say(Text(f"{pipeline} {partition}", style="bold"), Text(f" run {name}", style="dim"))

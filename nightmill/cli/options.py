@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from nightmill.errors import SpecError, UsageError
+from nightmill.errors import SpecError, StoreError, UsageError
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import Faults, shown
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.units import parse_duration
+from nightmill.store.directory import DirectoryStore
 from nightmill.store.interface import Backend
 from nightmill.store.open import open_store
 
@@ -41,6 +42,29 @@ def open_chosen(store: str | None) -> Backend:
         problem = f"the store's address {shown(opened.url)} is not valid UTF-8"
         raise UsageError(problem, advice="rename the folder, or choose another") from error
     return opened
+
+
+def open_existing(store: str | None) -> Backend:
+    """Open the store for a verb that makes none: a folder that was named has to be there.
+
+    The project's own may come with its first run. Raises StoreError: nothing found in a place that
+    was mistyped, or is not mounted, is no news of a store.
+    """
+    opened = open_chosen(store)
+    if is_missing(store, opened):
+        raise StoreError(
+            "there is no such folder",
+            address=opened.url,
+            operation="open",
+            advice="see that --store or NIGHTMILL_STORE is right, and its file system mounted; "
+            "a new store is made by its first run",
+        )
+    return opened
+
+
+def is_missing(store: str | None, opened: Backend) -> bool:
+    """Tell whether a folder that was named is not there; from now on, all its looks say so too."""
+    return store is not None and isinstance(opened, DirectoryStore) and not opened.expect()
 
 
 def read_span(text: str, option: str) -> timedelta:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.options import StoreOption, open_existing
 from nightmill.cli.terminal import add_row, address, counted, new_table, out, print_table, say
 from nightmill.errors import EXIT_FAILED
 from nightmill.store.reindex import Fate, Reindexed
@@ -27,7 +27,7 @@ def reindex(
     Runs keep the index themselves; this is for a store that is older than it, or lost it. Reads
     all records; may be interrupted and repeated. Exit codes: 0 done, 1 a record cannot be read.
     """
-    opened = open_chosen(store)
+    opened = open_existing(store)
     counts: dict[str, Counter[Fate]] = defaultdict(Counter)
     unreadable: list[Reindexed] = []
     with out.status("reading the store") as status:

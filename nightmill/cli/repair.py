@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.options import StoreOption, open_existing
 from nightmill.cli.terminal import add_row, address, counted, new_table, print_table, say
 from nightmill.errors import EXIT_FAILED
 from nightmill.publish.publish import Published
@@ -40,7 +40,7 @@ def repair(
     Compares every pointer with what is published; may be interrupted and repeated. Exit codes: 0
     all is published (or would be), 1 something could not be.
     """
-    opened = open_chosen(store)
+    opened = open_existing(store)
     project = Project.load(find_root(Path.cwd()))
     names = [pipeline] if pipeline is not None else list(project.pipelines)
     found = [

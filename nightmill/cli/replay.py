@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nightmill.cli.history import find_run
-from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.options import StoreOption, open_existing
 from nightmill.cli.terminal import say
 from nightmill.errors import EXIT_FAILED, UsageError
 from nightmill.run.plan import new_run
@@ -49,7 +49,7 @@ def replay(
     from nightmill.cli.replaying import open_copy, replay_one  # noqa: PLC0415 - see above
 
     root = find_root(Path.cwd())
-    opened = open_chosen(store)
+    opened = open_existing(store)
     where = find_run(opened, run, pipeline, partition)
     found = history.records(opened, *where).records
     chosen = _choose(found, step, member, attempt)

@@ -10,11 +10,10 @@ from typing import Annotated
 
 import typer
 
-from nightmill.cli.options import StoreOption, open_chosen
+from nightmill.cli.options import StoreOption, is_missing, open_chosen
 from nightmill.cli.terminal import address, advise, say
 from nightmill.errors import UsageError
 from nightmill.spec.project import find_root
-from nightmill.store.directory import DirectoryStore
 from nightmill.store.open import open_store
 
 
@@ -49,8 +48,7 @@ def review(
         problem = f"the review pages need {error.name}, which is not installed"
         raise UsageError(problem, advice="pip install 'nightmill[review]'") from error
 
-    # A folder that was named has to be there; the project's own is made by the first run.
-    if store is not None and isinstance(opened, DirectoryStore) and not opened.expect():
+    if is_missing(store, opened):  # no error: a mount may come while the pages are served
         advise(f"there is no folder {opened.url}: the pages tell of it until it is there")
 
     def tell(place: str) -> None:

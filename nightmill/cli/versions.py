@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from nightmill.cli.options import StoreOption, acting, open_chosen, spec_here
+from nightmill.cli.options import StoreOption, acting, open_existing, spec_here
 from nightmill.cli.terminal import add_row, address, new_table, print_table, say, size
 from nightmill.errors import EXIT_FAILED, UsageError
 from nightmill.publish.publish import publish_committed, repair_command
@@ -47,7 +47,7 @@ def versions(
 
     Versions with the same digest have the same bytes.
     """
-    opened = open_chosen(store)
+    opened = open_existing(store)
     pipeline, name = split_output(opened, output)
     found = _of_members(_find(opened, pipeline, name, partition), member)
     first = found[0].found[0].record
@@ -80,7 +80,8 @@ def rollback(
     taken back, and of older ones, cannot commit any more; a run that is started later can. Steps
     that have read the output are not run again.
     """
-    _decide("rollback", open_chosen(store), output, partition, to=to, reason=reason, member=member)
+    opened = open_existing(store)
+    _decide("rollback", opened, output, partition, to=to, reason=reason, member=member)
 
 
 def promote(
@@ -95,7 +96,8 @@ def promote(
 
     Only one that ran to its end and passed all checks. The whole step is promoted, as in rollback.
     """
-    _decide("promotion", open_chosen(store), output, partition, to=to, reason=reason, member=member)
+    opened = open_existing(store)
+    _decide("promotion", opened, output, partition, to=to, reason=reason, member=member)
 
 
 def _decide(

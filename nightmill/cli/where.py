@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nightmill.cli.options import StoreOption, open_chosen, spec_here
+from nightmill.cli.options import StoreOption, open_existing, spec_here
 from nightmill.cli.terminal import say
 from nightmill.cli.versions import MemberOption, OutputArgument, split_output
 from nightmill.errors import UsageError
@@ -28,7 +28,7 @@ def where(
     committed meanwhile, in a folder as in S3. In a project only members that its step still has.
     Exit codes: 0 printed, 2 nothing is current.
     """
-    opened = open_chosen(store)
+    opened = open_existing(store)
     pipeline, name = split_output(opened, output)
     spec = spec_here(pipeline)
     members = {step: one.members for step, one in spec.steps.items()} if spec else None
