@@ -59,8 +59,8 @@ def _header(connection: duckdb.DuckDBPyConnection, file: str) -> str | None:
     found = connection.execute(
         f"SELECT line FROM read_csv({file}, {whole_lines}, auto_detect=false,"
         " columns={'line': 'VARCHAR'}, parallel=false) LIMIT 1"
-    ).fetchone()
-    return found[0] if found else None
+    ).fetchall()
+    return found[0][0] if found else None
 
 
 def _dialect(suffix: str) -> str:

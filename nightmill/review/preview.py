@@ -17,7 +17,15 @@ from pydantic import BaseModel, ConfigDict
 from nightmill.errors import NightmillError, StoreError, UsageError
 from nightmill.review.confined import require_inside
 from nightmill.review.render.pictures import address, inspect
-from nightmill.review.rows import JSON, PARQUET, Rows, UnreadableRowsError, first_rows, is_table
+from nightmill.review.rows import (
+    DELIMITED,
+    JSON,
+    PARQUET,
+    Rows,
+    UnreadableRowsError,
+    first_rows,
+    is_table,
+)
 from nightmill.spec.record import FileRecord
 from nightmill.spec.words import amount
 from nightmill.store.interface import Store
@@ -90,14 +98,18 @@ def _look(store: Store, key: str, file: FileRecord, zone: str) -> Preview:
 def _table(store: Store, key: str, file: FileRecord, zone: str) -> Preview:
     if file.size > _TABLE_BYTES:
         return _too_large(file, _TABLE_BYTES)
+    suffix = PurePosixPath(file.path).suffix.lower()
     with _on_disk(store, key, file) as path:
         try:
             rows = first_rows(path, PurePosixPath(file.path).name, zone=zone)
-        except UnreadableRowsError:
-            if PurePosixPath(file.path).suffix.lower() not in JSON:
+        except UnreadableRowsError as error:
+            if suffix in JSON:
+                return _text(store, key, file)
+            if suffix not in DELIMITED or file.size > _TEXT_BYTES:
                 raise
-            return _text(store, key, file)
-    if len(rows.rows) == 1 and PurePosixPath(file.path).suffix.lower() == ".json":
+            head = _text(store, key, file)
+            return head.model_copy(update={"note": f"{_why(error)} {head.note}".rstrip()})
+    if len(rows.rows) == 1 and suffix == ".json":
         return _text(store, key, file)  # one object is no table
     return Preview(file=file.path, rows=rows)
 

@@ -5,6 +5,9 @@ reaches no other file and no network, installs nothing, takes a bounded amount o
 thread, and is interrupted after some seconds. Values come out as text that is cut; of bytes only
 how many there are.
 
+Text is read as the checks of an output read it, and whole, so that what they refuse is no table
+here either.
+
 DuckDB takes `*?[` in a path for a pattern: it is shown a link with a plain name.
 """
 
@@ -20,6 +23,7 @@ from typing import Any
 import duckdb
 from pydantic import BaseModel, ConfigDict
 
+from nightmill.audit.csv_options import csv_fault, csv_options, has_header
 from nightmill.errors import NightmillError
 from nightmill.spec.checks import COMPRESSED
 from nightmill.spec.words import one_line, shortened
@@ -60,17 +64,14 @@ class Column(BaseModel):
 
 
 class Rows(BaseModel):
-    """The first rows of a table as text, None for null.
-
-    `count` is the number of all rows, where the file tells it without being read.
-    """
+    """The first rows of a table as text, None for null; `count` is the number of all rows."""
 
     model_config = ConfigDict(frozen=True)
 
     columns: tuple[Column, ...]
     columns_left_out: int
     rows: tuple[tuple[str | None, ...], ...]
-    count: int | None
+    count: int
 
 
 def is_table(name: str) -> bool:
@@ -100,7 +101,7 @@ def _read(link: Path, name: str, zone: str) -> Rows:
         try:
             with _in_time(connection):
                 _lock(connection, link, zone)
-                return _select(connection, _source(link), is_parquet=link.suffix in PARQUET)
+                return _first(connection, link)
         except duckdb.Error as error:
             said = str(error).split("\n\n", maxsplit=1)[0].replace(str(link), name)
             text = one_line(said.partition("Error: ")[2] or said)
@@ -117,13 +118,28 @@ def _lock(connection: duckdb.DuckDBPyConnection, link: Path, zone: str) -> None:
     connection.execute("SET lock_configuration = true")
 
 
-def _select(connection: duckdb.DuckDBPyConnection, source: str, *, is_parquet: bool) -> Rows:
+def _first(connection: duckdb.DuckDBPyConnection, link: Path) -> Rows:
+    if link.suffixes[0] not in DELIMITED:
+        return _select(connection, _source(link))
+    file, suffix = _literal(str(link)), link.suffixes[0]
+    if not has_header(connection, file):
+        raise UnreadableRowsError("cannot be read: there is no header in the first line")
+    try:
+        return _select(connection, f"read_csv({file}, {csv_options(suffix)})")
+    except duckdb.InvalidInputException as error:
+        fault = csv_fault(connection, file, suffix)
+        if fault is None:
+            raise
+        raise UnreadableRowsError(f"cannot be read: {fault}") from error
+
+
+def _select(connection: duckdb.DuckDBPyConnection, source: str) -> Rows:
     table = connection.sql(f"FROM {source}")
     types = [shortened(str(one).strip('"'), CHARACTERS) for one in table.types]
     columns = [Column(name=n, type=t) for n, t in zip(table.columns, types, strict=True)]
     kept = columns[:COLUMNS]
+    counted = table.aggregate("count(*)").fetchall()  # first: of text, a look at every line
     found = table.limit(ROWS).project(", ".join(map(_as_text, kept))).fetchall()
-    counted = table.aggregate("count(*)").fetchall() if is_parquet else [[None]]
     return Rows(
         columns=tuple(kept),
         columns_left_out=len(columns) - len(kept),
@@ -147,9 +163,7 @@ def _source(link: Path) -> str:
     path = _literal(str(link))
     if link.suffix in PARQUET:
         return f"read_parquet({path}, hive_partitioning=false)"
-    if link.suffixes[0] in JSON:
-        return f"read_json({path}, hive_partitioning=false)"
-    return f"read_csv({path}, header=true, hive_partitioning=false)"
+    return f"read_json({path}, sample_size=-1, hive_partitioning=false)"
 
 
 def _ending(name: str) -> str:
