@@ -248,6 +248,7 @@ def test_text_is_compared_as_a_table(differ):
         ),
         (b"day\n2013-01-01\n", b"day\n2013/01/01\n", "row 1: day 2013-01-01 -> 2013/01/01"),
         (b"k;v\n1;2\n", b"k;v\n1;3\n", "row 1: k;v 1;2 -> 1;3"),
+        (b"id,p\n1,2\n", b"id, p\n1,2\n", "column p (BIGINT) is gone"),
     ],
 )
 def test_text_that_says_something_else_is_never_equal(differ, then, now, detail):

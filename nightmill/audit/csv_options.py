@@ -3,13 +3,15 @@
 DuckDB's sniffer guesses more: it takes `#` for a comment, `;` for a delimiter, skips what it takes
 for a preamble, and makes one column of a table with a line that is too short. Here the name of the
 file says the delimiter, the first line is the header, and each line after it is a row. Only the
-types are still found by looking, at all rows.
+types are still found by looking, at all rows. Blanks belong to a name, as they do for pandas and
+polars; DuckDB would cut them off.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 
 import duckdb
 
@@ -21,9 +23,17 @@ _LINE = re.compile(r"CSV Error on Line: (\d+)\nOriginal Line: (.*?)\n", re.DOTAL
 _FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 
 
-def csv_options(suffix: str) -> str:
-    """Return the options of read_csv for a file of that suffix, `.csv` or `.tsv`."""
-    return f"{_dialect(suffix)}, header=true, sample_size=-1, hive_partitioning=false"
+def csv_options(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:
+    """Return the options of read_csv for a file of that suffix, `.csv` or `.tsv`.
+
+    `file` is the file's path, quoted for SQL.
+    """
+    names = _names(_header(connection, file), suffix)
+    given = ""
+    if any(name != name.strip() for name in names) and _are_distinct(names):
+        listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+        given = f", names=[{listed}]"
+    return f"{_dialect(suffix)}, header=true{given}, sample_size=-1, hive_partitioning=false"
 
 
 def csv_fault(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str | None:
@@ -34,9 +44,9 @@ def csv_fault(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> 
     header = _header(connection, file)
     if header is None:
         return "there is no header in the first line"
-    if header.count('"') % 2:
-        return None  # a name goes on in the next line
-    names = next(csv.reader([header], delimiter=_DELIMITERS[suffix.lower()]))
+    names = _names(header, suffix)
+    if not names:
+        return None
     columns = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(len(names)))
     options = f"{_dialect(suffix)}, header=true, auto_detect=false"
     try:
@@ -61,6 +71,21 @@ def _header(connection: duckdb.DuckDBPyConnection, file: str) -> str | None:
         " columns={'line': 'VARCHAR'}, parallel=false) LIMIT 1"
     ).fetchall()
     return found[0][0] if found else None
+
+
+def _names(header: str | None, suffix: str) -> list[str]:
+    """Return the names of the columns; none where the first line does not tell all of them."""
+    if header is None or header.count('"') % 2:  # a name goes on in the next line
+        return []
+    try:
+        return next(csv.reader([header], delimiter=_DELIMITERS[suffix.lower()]))
+    except csv.Error:  # a name of more than 128 KiB
+        return []
+
+
+def _are_distinct(names: Sequence[str]) -> bool:
+    """Tell whether these can be names of columns; else DuckDB makes some up, from what it cuts."""
+    return all(map(str.strip, names)) and len({name.casefold() for name in names}) == len(names)
 
 
 def _dialect(suffix: str) -> str:

@@ -216,9 +216,11 @@ def _as_parquet(table: Table, path: Path, work: Path) -> Table:
     copy = work / "converted.parquet"
     (link,) = table.parts
     reader = "read_json" if suffix in _JSON else "read_csv"
-    options = "sample_size=-1, hive_partitioning=false" if suffix in _JSON else csv_options(suffix)
-    if suffix not in _JSON and not has_header(table.connection, literal(link)):
-        raise UnreadableOutputError("cannot be read: there is no header in the first line")
+    options = "sample_size=-1, hive_partitioning=false"
+    if suffix not in _JSON:
+        if not has_header(table.connection, literal(link)):
+            raise UnreadableOutputError("cannot be read: there is no header in the first line")
+        options = csv_options(table.connection, literal(link), suffix)
     try:
         table.connection.execute(
             f"COPY (SELECT * FROM {reader}({literal(link)}, {options})) TO {literal(str(copy))}"

@@ -63,7 +63,7 @@ class _Views:
         if not has_header(self.connection, link):
             raise UnreadableTableError(f"{path.name} has no header in its first line")
         text = ", all_varchar=true, allow_quoted_nulls=false" if as_written else ""
-        return f"read_csv({link}, {csv_options(kind)}{text})"
+        return f"read_csv({link}, {csv_options(self.connection, link, kind)}{text})"
 
 
 def is_table(path: Path) -> bool:

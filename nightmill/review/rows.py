@@ -125,7 +125,8 @@ def _first(connection: duckdb.DuckDBPyConnection, link: Path) -> Rows:
     if not has_header(connection, file):
         raise UnreadableRowsError("cannot be read: there is no header in the first line")
     try:
-        return _select(connection, f"read_csv({file}, {csv_options(suffix)})")
+        options = csv_options(connection, file, suffix)
+        return _select(connection, f"read_csv({file}, {options})")
     except duckdb.InvalidInputException as error:
         fault = csv_fault(connection, file, suffix)
         if fault is None:
