@@ -287,7 +287,7 @@ def test_changes_are_told_in_words_and_signs(pages):
     assert '<span class="unseen">changed</span>' in html
     assert re.search(r'<del class="line removed">.*?\N{MINUS SIGN}.*?score\(', html)
     assert re.search(r'<ins class="line added">.*?\+.*?score\(', html)
-    assert "<del>0.1</del> <ins>0.2</ins>" in html
+    assert '<del dir="auto">0.1</del> <ins dir="auto">0.2</ins>' in html
 
 
 def test_a_first_attempt_says_what_to_do(pages):

@@ -221,7 +221,7 @@ def test_what_is_hidden_is_nowhere(enter):
 
 def test_the_name_of_who_is_signed_in(enter):
     """Pages say it, and a decision will have it."""
-    assert "Signed in as VIEWER of ()" in enter(token("VIEWER")).get(f"{BASE}/").text
+    assert "Signed in as <bdi>VIEWER of ()</bdi>" in enter(token("VIEWER")).get(f"{BASE}/").text
 
 
 def test_parts_open_by_a_signature_that_all_workers_make(enter, monkeypatch):

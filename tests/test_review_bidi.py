@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+import nightmill.review
 from nightmill.store.open import open_store
 from tests.past_nights import DUE, Morning
 from tests.review_client import get, open_client
@@ -16,6 +19,13 @@ ODD = "\u05d0\u05d1 1\u202egp.exe"
 APART = {"bdi", "code", "pre", "q", "option", "title", "desc", "text"}
 """Elements that are a paragraph of their own, or one for the order of their letters."""
 EMPTY = {"input", "meta", "link", "br", "img", "hr", "path", "line", "circle", "rect"}
+NAMES = re.compile(
+    r"(?:^|\.)(?:as_of|by|column|host|label|member|name|needs|output|owner|partition|pipeline|pool"
+    r"|run|step|task)\b"
+)
+"""Expressions of templates that others named; columns of a notebook's table are cells."""
+OURS = {("macros.html", "label"), ("compare_parts.html", "label")}  # words that a page gives
+TEMPLATES = Path(nightmill.review.__file__).with_name("templates")
 STEPS = "{s: {notebook: s.ipynb, outputs: {o: s.csv}}}"
 
 
@@ -45,7 +55,7 @@ class _Beside(HTMLParser):
             return
         self.names += 1
         if not any(is_apart for _tag, is_apart in self._open):
-            self.found.append(f"{self._open[-1][0]}: {data}")
+            self.found.append(f"{self._open[-1][0] if self._open else ''}: {data}")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +85,7 @@ def addresses(pages):
     compare = attempt.replace("/runs/", "/compare/", 1)
     fixed = ["/", "/runs", "/metrics", "/metrics/p/s", "/outputs", "/pipelines/p"]
     asked = [f"/runs?q={ODD}&step={ODD}&from={ODD}", f"/?pipeline={ODD}", f"/?state={ODD}"]
-    return [*fixed, *asked, output["address"], versions, run, compare]
+    return [*fixed, *asked, output["address"], versions, run, attempt, compare]
 
 
 def test_odd_names_stand_apart(pages):
@@ -105,3 +115,25 @@ def test_the_first_page_of_odd_names(tmp_path):
     beside = _Beside()
     beside.feed(made.pages().get("/").text)
     assert (beside.names > 0, beside.found) == (True, [])
+
+
+def names_beside(template: Path) -> list[str]:
+    """Return the names of a template that stand in the same line as others."""
+    text = template.read_text(encoding="utf-8").replace("{% block title %}", "<title>")
+    text = re.sub(r"(?<=<title>)(.*?)\{% endblock %\}", r"\1</title>", text)
+    text = re.sub(r"\{([#%]).*?\1\}", "", text, flags=re.DOTALL)
+
+    def marked(found: re.Match) -> str:
+        shown = found[1].strip("- \n")
+        is_name = NAMES.search(shown.partition("|")[0]) and (template.name, shown) not in OURS
+        return f"{ODD}{shown}" if is_name and '"' not in shown and "(" not in shown else ""
+
+    beside = _Beside()
+    beside.feed(re.sub(r"\{\{(.*?)\}\}", marked, text, flags=re.DOTALL))
+    return beside.found
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.html")), ids=lambda one: one.name)
+def test_every_template_sets_names_apart(template):
+    """Also those parts of a page that no example of these tests shows."""
+    assert names_beside(template) == []

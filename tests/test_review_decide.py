@@ -187,7 +187,7 @@ def test_what_a_newer_run_has_replaced_cannot_be_approved(local, waiting):
     newer = leave(local, later_night(record_of("score")))
     client = open_client(local)
     text = client.get(PAGE).text
-    assert "run later-1 (attempt 1) has committed since" in text
+    assert "<bdi>run later-1 (attempt 1)</bdi> has committed since" in text
     assert re.findall(r'name="verdict" value="(\w+)"', text) == ["reject"]
     answer = post(client, PAGE, DECIDE, verdict="approve")
     assert answer.status_code == 409

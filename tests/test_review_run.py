@@ -130,7 +130,7 @@ def test_a_warning_is_shown_though_the_step_succeeded(facts, text):
     (remark,) = facts["remarks"]
     said = "an exception in thread Thread-4 (poll): RuntimeError: connection lost"
     assert (remark["label"], remark["text"]) == ("weather", said)
-    assert f'<strong>Warning</strong> of <a href="{PAGE}/weather/1">weather</a>' in text
+    assert f'<strong>Warning</strong> of <a href="{PAGE}/weather/1"><bdi>weather</bdi></a>' in text
     assert said in text
     cards = {one["step"]: one["warnings"] for one in facts["cards"]}
     assert (cards["weather"], cards["load"]) == (1, 0)
@@ -151,7 +151,8 @@ def test_an_amendment_is_told_plainly(facts, text):
     """Who wrote what into a record from outside, and when in the pipeline's time zone."""
     (one,) = facts["amendments"]
     assert (one["was"], one["now"], one["by"]) == ("running", "evicted", "nightmill sweep")
-    assert "features, attempt 1, running → evicted, by nightmill sweep" in text
+    changed = "attempt 1, <bdi>running</bdi> → <bdi>evicted</bdi>, by <bdi>nightmill sweep"
+    assert f"<bdi>features</bdi>, {changed}" in text
     assert "2 Mar 2013, 02:34 EST" in text
 
 
