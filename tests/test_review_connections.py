@@ -56,28 +56,32 @@ def served(store, **options):
 
 
 @pytest.fixture
-def port(tmp_path, monkeypatch):
-    """Serve an empty store whose patience with silent clients is one second."""
-    monkeypatch.setattr(connections, "REQUEST_S", 1.0)
-    monkeypatch.setattr(connections, "STALLED_S", 1.0)
+def patience_s():
+    """Have patience with silent clients for a second."""
+    return 1.0
+
+
+@pytest.fixture
+def port(tmp_path, monkeypatch, patience_s):
+    """Serve an empty store with little patience with silent clients."""
+    monkeypatch.setattr(connections, "REQUEST_S", patience_s)
+    monkeypatch.setattr(connections, "STALLED_S", patience_s)
     with served(open_store("store", base=tmp_path)) as one:
         yield one
 
 
 def connect(port):
-    """Open a connection."""
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+    """Open a connection, which fails where it is waited for in vain."""
+    return socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
-def closed_after(one):
-    """Read until the other side closes; tell how long that took."""
-    began = time.monotonic()
+def wait_until_closed(one):
+    """Read until the other side closes."""
     try:
         while one.recv(1 << 16):
             pass
     except ConnectionError:
         pass
-    return time.monotonic() - began
 
 
 def is_shut_out(one, *parts):
@@ -93,7 +97,7 @@ def is_shut_out(one, *parts):
 
 def code_of(port, path="/static/style.css"):
     """Ask for something on a connection of its own."""
-    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     asked.request("GET", path)
     code = asked.getresponse().status
     asked.close()
@@ -107,9 +111,11 @@ def code_of(port, path="/static/style.css"):
 )
 def test_a_request_that_does_not_come_is_not_waited_for(sent, port):
     """Whatever part of it was sent, its connection is closed after some seconds, not at once."""
+    began = time.monotonic()
     with connect(port) as silent:
         silent.sendall(sent)
-        assert 0.8 < closed_after(silent) < 5
+        wait_until_closed(silent)
+    assert time.monotonic() - began > 0.8
 
 
 def test_a_request_that_drips_is_not_waited_for(port):
@@ -119,21 +125,20 @@ def test_a_request_that_drips_is_not_waited_for(port):
         answer = http.client.HTTPResponse(dripping)
         answer.begin()
         answer.read()
-        began = time.monotonic()
         assert is_shut_out(dripping, HEAD + b"X: ", *[b"x"] * 500)
-        assert time.monotonic() - began < 5
 
 
-def test_a_connection_that_is_used_stays(port):
+@pytest.mark.parametrize("patience_s", [5.0])  # more than this machine may stand still
+def test_a_connection_that_is_used_stays(port, patience_s):
     """One request after another is answered for longer than a silent one would be kept."""
-    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     began = time.monotonic()
     asked.connect()
     first = asked.sock
-    while time.monotonic() - began < 2.5:
+    while time.monotonic() - began < 1.3 * patience_s:
         asked.request("GET", "/static/style.css")
         assert asked.getresponse().read()
-        time.sleep(0.4)
+        time.sleep(0.1)
     assert asked.sock is first
     asked.close()
 
@@ -153,6 +158,4 @@ def test_idle_connections_shut_nobody_out(sent, tmp_path):
             many.enter_context(connect(port)).sendall(sent)
             if number % 50 == 0:
                 assert code_of(port) == 200
-        began = time.monotonic()
         assert {code_of(port) for _ in range(20)} == {200}
-        assert time.monotonic() - began < 5
