@@ -277,9 +277,12 @@ def kill_all(pid: int) -> None:
 
 
 def shows_second_cell(store, prefix: str) -> bool:
-    """Say whether the store holds a notebook whose second cell runs."""
-    blob = store.read(f"{prefix}/notebook.ipynb")
-    return blob is not None and states(json.loads(blob.data))[1:2] == ["running"]
+    """Say whether the store holds a notebook and a progress whose second cell runs."""
+    blob, told = (store.read(f"{prefix}/{name}") for name in ("notebook.ipynb", "progress.json"))
+    if blob is None or told is None:
+        return False
+    is_told = Progress.from_json(told.data).cell == 2
+    return is_told and states(json.loads(blob.data))[1:2] == ["running"]
 
 
 @pytest.fixture
