@@ -430,22 +430,34 @@ def test_many_threads_fail_once(local):
     """
     fill(local, 20, with_records=False)
 
+    class Queue:
+        """A lock that knows how many have come to it."""
+
+        def __init__(self):
+            self.lock, self.came = threading.Lock(), []
+
+        def __enter__(self):
+            self.came.append(1)
+            self.lock.acquire()
+
+        def __exit__(self, *_error):
+            self.lock.release()
+
     class Silent(FaultyStore):
-        """A store that takes its time to fail."""
+        """A store that fails once all are waiting for it."""
 
         def list(self, prefix, **options):
             self.calls.append(prefix)
             if self.is_down:
-                time.sleep(0.5)
+                until(lambda: len(queue.came) == 8)
                 raise StoreError("silent", address=prefix, operation="list", advice="wait")
             return list(self.store.list(prefix, **options))
 
-    silent = Silent(local, is_down=True)
+    silent, queue = Silent(local, is_down=True), Queue()
     index = Index(silent, clock=Clock())
-    barrier = threading.Barrier(8)
+    index._running._together._lock = queue
 
     def ask(_number):
-        barrier.wait()
         with pytest.raises(StoreError, match="silent") as error:
             index.attempts("flights")
         return error.value.advice
