@@ -405,8 +405,8 @@ def test_the_thread_shows_a_step_and_its_end(store, notebook):
     """While a real thread runs, notebook and progress arrive, in the end the last state."""
     tracker = ProgressTracker(START)
     mirror = Mirror(store, PREFIX, notebook, tracker)
-    mirror.start()
     tracker.take({"event": "line", "text": "hello"})
+    mirror.start()
     save(notebook, b"first")
     wait_for(lambda: mirror.counts.notebook_uploads and mirror.counts.progress_uploads > 1)
     assert Progress.from_json(store.read(PROGRESS).data).last_line == "hello"
@@ -421,8 +421,9 @@ def test_the_thread_shows_a_step_and_its_end(store, notebook):
     assert (mirror.warnings, mirror.counts.failures) == ((), 0)
 
 
-def test_the_end_of_a_step_without_progress_is_not_told(store, notebook):
+def test_the_end_of_a_step_without_progress_is_not_told(store, notebook, monkeypatch):
     """A step that ended before its first heartbeat leaves no progress behind."""
+    monkeypatch.setattr(mirror_module, "_PROGRESS_AFTER_S", 600.0)
     mirror = Mirror(store, PREFIX, notebook, ProgressTracker(START))
     mirror.start()
     assert mirror.stop()
@@ -450,7 +451,7 @@ def test_a_late_upload_does_not_replace_the_final_notebook(store, notebook, sent
     (notebook.with_name("final")).write_bytes(b"final")
     store.put_file(NOTEBOOK, notebook.with_name("final"))
     assert not mirror.stop(0.1)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     hanging.let_go.set()
     wait_for(lambda: not mirror._thread.is_alive())
     assert store.read(NOTEBOOK).data == b"final"
