@@ -9,7 +9,8 @@ import textwrap
 # In a process of its own: a subreaper adopts orphans for the rest of its life.
 PROGRAM = textwrap.dedent(
     """
-    import subprocess, sys
+    import subprocess, sys, time
+    import psutil
     from nightmill.step.process_tree import ProcessTree
 
     SLEEP = [sys.executable, "-c", "print(1, flush=True); import time; time.sleep(60)"]
@@ -30,6 +31,8 @@ PROGRAM = textwrap.dedent(
     assert tree.survey(early.pid) == 0, "what others started is none of ours"
     ours, deaf, parent = start(SLEEP), start(DEAF), start(ORPHAN)
     parent.wait()
+    while "sleep" not in [one.name() for one in psutil.Process().children()]:
+        time.sleep(0.01)  # the orphan is still the shell that made it
     assert tree.survey(0) > tree.survey(early.pid) > alone
     ended = sorted(tree.end_all())
     assert len(ended) == 4 and "sleep" in ended, "the engine, ours, the deaf one and the orphan"
