@@ -83,10 +83,10 @@ def test_after_a_request_a_hanging_store_is_given_up(
     """Once the time is over the call fails as any failure of the store, with its address."""
     monkeypatch.setattr(patience, "_LARGE", limit)
     monkeypatch.setattr(patience, "_LEAST_S", 0.1)
+    begun = time.monotonic()
     for _ in range(times):
         stop.ask("stopped by SIGTERM")
     store = PatientStore(hanging, stop)
-    begun = time.monotonic()
     with pytest.raises(StoreError, match="had not answered") as caught:
         store.put_file("a/b", tmp_path / "file")
     assert least_s <= time.monotonic() - begun < 10
@@ -97,6 +97,7 @@ def test_after_a_request_a_hanging_store_is_given_up(
 def test_a_late_question_still_gets_a_moment(hanging, stop, monkeypatch, tmp_path):
     """The record is written after all else, and gets its time although the grace is over."""
     monkeypatch.setattr(patience, "_LARGE", patience._Limit(0, 0))
+    monkeypatch.setattr(patience, "_LEAST_S", 60.0)
     stop.ask("stopped by SIGTERM")
     (tmp_path / "file").write_text("x")
     threading.Timer(0.5, hanging.answer.set).start()
@@ -211,5 +212,6 @@ def test_a_listing_that_hangs_is_given_up(hanging, stop, monkeypatch):
     stop.ask("stopped by SIGTERM")
     with pytest.raises(StoreError, match="had not answered"):
         list(store.list("a"))
+    monkeypatch.setattr(patience, "_LEAST_S", 60.0)
     hanging.answer.set()
     assert [entry.key for entry in store.list("a", at_once=2)] == [f"a/{n}" for n in range(5)]
