@@ -37,7 +37,7 @@ class Fault(StrEnum):
 
     LOSE_REQUEST = "the request never arrives"
     LOSE_REPLY = "the reply never arrives"
-    CUT_REPLY = "half of the reply arrives"
+    CUT_REPLY = "half of the reply arrives, or another share"
     DOUBLE = "the request arrives twice"
     DELAY = "the request arrives late"
 
@@ -74,6 +74,7 @@ class Proxy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
     delay_s = 0.3
+    cut_share = 0.5
 
     def __init__(self, upstream: str = "", *, scheme: str = "http") -> None:
         super().__init__((ADDRESS, 0), _ProxyHandler)
@@ -111,7 +112,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
                 self.server.served(request)
                 self.close_connection = True
             case Fault.CUT_REPLY:
-                self._reply(self._forward(body), share=0.5)
+                self._reply(self._forward(body), share=self.server.cut_share)
             case Fault.DOUBLE:
                 self._forward(body)
                 self._reply(self._forward(body))

@@ -6,6 +6,7 @@ import hashlib
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,8 @@ from nightmill.errors import StoreConflict, StoreError
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Pointer, Token, commit, read_pointer
 from tests.s3_proxy import Fault, run_proxy
+
+MIB = 2**20
 
 
 @pytest.fixture
@@ -74,19 +77,56 @@ def test_a_multipart_upload_is_hashed_by_its_bytes(open_s3, s3_server, tmp_path)
     assert stored.etag == etag
 
 
-def test_a_file_that_grows_while_it_is_sent_is_described_as_sent(open_s3, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("size", "requests"), [(0, ["PUT"]), (1000, ["PUT"]), (9 * MIB, None)])
+def test_a_small_file_is_one_request(open_s3, proxy, tmp_path, size, requests):
+    """Its own answer tells the etag; only after many parts somebody looks what is there."""
+    source, moved = tmp_path / "source", []
+    source.write_bytes(bytes(size))
+    store = open_s3(endpoint=proxy.endpoint)
+    stored = store.put_file("f", source, moved=moved.append)
+    seen = [request.command for request in proxy.seen]
+    assert seen == (requests or ["POST", "PUT", "PUT", "POST", "HEAD"])
+    assert stored.etag == store.stat("f").etag
+    assert (stored.size, sum(moved)) == (size, size)
+
+
+@pytest.mark.parametrize("share", [number / 20 for number in range(1, 20)])
+def test_an_answer_that_breaks_off_is_no_etag(open_s3, proxy, tmp_path, share):
+    """Wherever that is, what is told of a write is true, or an error that a caller expects."""
+    (tmp_path / "source").write_bytes(b"hello")
+    proxy.cut_share = share
+    store = open_s3(endpoint=proxy.endpoint)
+    writes = {
+        "file": lambda: store.put_file("file", tmp_path / "source").etag,
+        "small": lambda: store.write("small", b"hello"),
+        "new": lambda: store.write_if("new", b"hello", etag=None),
+    }
+    for key, write in writes.items():
+        first = len(proxy.seen)
+        proxy.fault = lambda one, first=first: Fault.CUT_REPLY if one.number == first else None
+        with suppress(StoreConflict) if key == "new" else nullcontext():
+            assert write() == store.stat(key).etag
+        assert store.read(key).data == b"hello"
+
+
+@pytest.mark.parametrize(("size", "method"), [(5, "put_object"), (8 * MIB, "upload_fileobj")])
+def test_a_file_that_grows_while_it_is_sent_is_described_as_sent(
+    open_s3, tmp_path, monkeypatch, size, method
+):
     """Size and hash are of the bytes in the store, also when the file changes meanwhile."""
     source = tmp_path / "source"
-    source.write_bytes(b"first")
+    source.write_bytes(bytes(size))
     store = open_s3()
-    upload = store._client.upload_fileobj
+    upload, grown = getattr(store._client, method), []
 
     def grow_then_upload(*arguments, **options):
-        source.write_bytes(b"first and more")
+        source.write_bytes(bytes(size) + b" and more")
+        grown.append(True)
         return upload(*arguments, **options)
 
-    monkeypatch.setattr(store._client, "upload_fileobj", grow_then_upload)
+    monkeypatch.setattr(store._client, method, grow_then_upload)
     stored = store.put_file("f", source)
+    assert grown
     assert stored.sha256 == hashlib.sha256(store.read("f").data).hexdigest()
     assert stored.size == len(store.read("f").data)
 

@@ -7,13 +7,14 @@ that credentials which expire are renewed by the SDK.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import boto3
@@ -21,11 +22,11 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
-from nightmill.errors import StoreError
 from nightmill.store.files import HashingReader, checked_download, os_errors
 from nightmill.store.interface import LISTED_AT_ONCE, Blob, Entry, Moved, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
+from nightmill.store.s3_answers import cut_off, stored_etag, whole_etag
 from nightmill.store.s3_copy import copy, library_options, noted_sha256
 from nightmill.store.s3_errors import translated
 from nightmill.store.s3_settings import S3Settings
@@ -46,12 +47,6 @@ _MAX_PARTS = 9_000  # S3 allows 10,000
 _THREADS = 8  # at most 8 parts in flight and 10 in memory: 80 MiB
 
 _CUT_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
-
-_CONTENT_TYPES = {
-    ".json": "application/json",
-    ".ipynb": "application/x-ipynb+json",
-    ".parquet": "application/vnd.apache.parquet",
-}
 
 
 class S3Store:
@@ -88,37 +83,35 @@ class S3Store:
     def write(self, key: str, data: bytes) -> str:
         """Replace an object whole; return its etag."""
         with self._translated("write", key):
-            return self._put(key, data)
+            return self._put(key, data) or self._stored_etag(key, len(data))
 
     def write_if(self, key: str, data: bytes | BinaryIO, *, etag: str | None) -> str:
         """Write only if the object still has this etag (None: only if there is no object)."""
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         with self._translated("write_if", key):
-            return self._put(key, data, condition)
+            if written := self._put(key, data, condition):
+                return written
+        raise cut_off(self.address(key))
 
     def put_file(self, key: str, path: Path, *, moved: Moved | None = None) -> StoredFile:
-        """Upload a file, in parallel parts where it is large; the hash is of the bytes sent."""
+        """Upload a file, in parallel parts where it is large; the hash is of the bytes sent.
+
+        One request stores a small file whole or not at all, and its answer holds the etag. What is
+        there of many parts, and where that answer was cut off, is looked at.
+        """
         with os_errors("read", path), path.open("rb") as file, self._translated("write", key):
-            source = HashingReader(file)
-            stream = cast("IO[bytes]", source)  # boto3 asks only for read()
-            part = max(_PART_BYTES, math.ceil(os.fstat(file.fileno()).st_size / _MAX_PARTS))
-            self._client.upload_fileobj(
-                stream,
-                self._settings.bucket,
-                self._full(key),
-                ExtraArgs=self._extra(key),
-                Callback=moved,
-                Config=_transfer(part),
-            )
-            head = self._client.head_object(**self._place(key))
-        if head["ContentLength"] != source.size:
-            raise StoreError(
-                f"{source.size} bytes were sent and {head['ContentLength']} are there",
-                address=self.address(key),
-                operation="write",
-                advice="see that nothing else writes there, then repeat",
-            )
-        return StoredFile(key, source.size, source.sha256, head["ETag"])
+            data = file.read(_PART_BYTES)
+            if len(data) < _PART_BYTES:
+                size, sha256 = len(data), hashlib.sha256(data).hexdigest()
+                etag = self._put(key, data)
+                if moved is not None:
+                    moved(size)
+            else:
+                del data
+                file.seek(0)
+                size, sha256 = self._put_parts(key, file, moved)
+                etag = ""
+            return StoredFile(key, size, sha256, etag or self._stored_etag(key, size))
 
     def get_file(
         self, key: str, path: Path, *, sha256: str | None = None, moved: Moved | None = None
@@ -153,7 +146,8 @@ class S3Store:
             client = self._client
             if self._hasty:  # a copy takes its time
                 client = _client(self._session, self._settings, hasty=False)
-            copy(client, full, self._place(key), condition, extra=self._extra(key))
+            extra = self._settings.upload_options(key)
+            copy(client, full, self._place(key), condition, extra=extra)
 
     def list(
         self, prefix: str, *, start_after: str = "", at_once: int = LISTED_AT_ONCE
@@ -248,16 +242,25 @@ class S3Store:
     def _put(
         self, key: str, data: bytes | BinaryIO, condition: dict[str, Any] | None = None
     ) -> str:
-        arguments = self._place(key) | self._extra(key) | (condition or {})
-        return self._client.put_object(Body=data, **arguments)["ETag"]
+        """Write in one request; return the etag, empty where the answer was cut off before it."""
+        arguments = self._place(key) | self._settings.upload_options(key) | (condition or {})
+        return whole_etag(self._client.put_object(Body=data, **arguments))
 
-    def _extra(self, key: str) -> dict[str, Any]:
-        given = {
-            "ServerSideEncryption": self._settings.sse,
-            "SSEKMSKeyId": self._settings.kms_key_id,
-            "ContentType": _CONTENT_TYPES.get(PurePosixPath(key).suffix, ""),
-        }
-        return {name: value for name, value in given.items() if value}
+    def _put_parts(self, key: str, file: BinaryIO, moved: Moved | None) -> tuple[int, str]:
+        source = HashingReader(file)
+        part = max(_PART_BYTES, math.ceil(os.fstat(file.fileno()).st_size / _MAX_PARTS))
+        self._client.upload_fileobj(
+            cast("IO[bytes]", source),  # boto3 asks only for read()
+            self._settings.bucket,
+            self._full(key),
+            ExtraArgs=self._settings.upload_options(key),
+            Callback=moved,
+            Config=_transfer(part),
+        )
+        return source.size, source.sha256
+
+    def _stored_etag(self, key: str, size: int) -> str:
+        return stored_etag(self._client, self._place(key), size, self.address(key))
 
     def _translated(self, operation: str, key: str) -> AbstractContextManager[None]:
         address = f"{self._settings.address}/{key}".rstrip("/")

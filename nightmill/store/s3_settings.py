@@ -19,6 +19,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -29,6 +30,12 @@ _CHOICES = {
     "addressing": ("path", "virtual", "auto"),
     "checksums": ("when_required", "when_supported"),
     "retries": tuple(str(number) for number in range(11)),
+}
+
+_CONTENT_TYPES = {
+    ".json": "application/json",
+    ".ipynb": "application/x-ipynb+json",
+    ".parquet": "application/vnd.apache.parquet",
 }
 
 
@@ -80,6 +87,15 @@ class S3Settings:
             if field.name in _OPTIONS and getattr(self, field.name) != field.default
         }
         return f"{self.address}?{urlencode(chosen, safe=':/')}" if chosen else self.address
+
+    def upload_options(self, key: str) -> dict[str, str]:
+        """Give what goes with every upload: encryption, and what the object is."""
+        given = {
+            "ServerSideEncryption": self.sse,
+            "SSEKMSKeyId": self.kms_key_id,
+            "ContentType": _CONTENT_TYPES.get(PurePosixPath(key).suffix, ""),
+        }
+        return {name: value for name, value in given.items() if value}
 
 
 _OPTIONS = tuple(field.name for field in fields(S3Settings))[2:]
