@@ -110,11 +110,12 @@ def test_no_type_of_numbers_dates_or_text_is_forgotten():
 @pytest.mark.parametrize(
     "values",
     [
+        pa.array([0.1, 0.7], pa.float16()),
         pa.array([0.1, 0.7], pa.float32()),
         pa.array([0.1, 0.7], pa.float64()),
         pa.array([Decimal("0.10"), Decimal("0.70")], pa.decimal128(10, 2)),
     ],
-    ids=["float32", "float64", "decimal"],
+    ids=["float16", "float32", "float64", "decimal"],
 )
 def test_the_same_values_are_accepted_and_between(auditor, values):
     """0.1 is accepted where a column holds it as well as it can."""
@@ -123,6 +124,17 @@ def test_the_same_values_are_accepted_and_between(auditor, values):
     assert auditor.one(table, "between: {x: [0.1, 0.7]}").state == "passed"
     assert auditor.one(table, "accepted: {x: [0.1, 0.71]}").state == "failed"
     assert auditor.one(table, "between: {x: [0.11, 0.7]}").state == "failed"
+
+
+def test_what_half_precision_cannot_hold_is_outside(auditor):
+    """A bound is rounded to what such a column can hold, and not by a bit more."""
+    below = pa.array([0.0999], pa.float16())  # the next one below 0.1
+    nested = pa.array([{"x": 0.1}], pa.struct([("x", pa.float16())]))
+    table = pa.table({"s": nested, "x": below})
+    assert auditor.one(table, "between: {x: [0.1, 1]}").state == "failed"
+    assert auditor.one(table, "between: {x: [0.0999, 70000]}").state == "passed"
+    single = pa.table({"s": nested, "x": pa.array([0.09998], pa.float32())})
+    assert auditor.one(single, "between: {x: [0.1, 1]}").state == "failed"
 
 
 # -- columns without values, and names with spaces -------------------------------------------------

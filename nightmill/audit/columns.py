@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from nightmill.audit.finding import Finding, counted, failed, passed, plain, share, value
+from nightmill.audit.half import as_held
 from nightmill.audit.history import History
 from nightmill.audit.table import Table, quoted, two_types
 from nightmill.spec.check_kinds import Accepted, Between, Columns, Freshness, NotNull, Rows, Unique
@@ -110,7 +111,8 @@ def check_between(table: Table, column: str, check: Between) -> Finding:
     if finding := _other_kind(table, column, kind_of(bound)):
         return finding
     name, limits = quoted(column), []
-    for sign, end in (("<", check.min), (">", check.max)):
+    low_end, high_end = as_held(table, column, (check.min, check.max))
+    for sign, end in (("<", low_end), (">", high_end)):
         if end is not None:
             limits.append(_limit(table.columns[column], sign, end))
     outer = [f"{name} {compared}" for compared, _end in limits]
@@ -147,11 +149,12 @@ def check_accepted(table: Table, column: str, check: Accepted) -> Finding:
     name = quoted(column) + ("::VARCHAR" if kind_of(check.values[0]) == "text" else "")
     among = ", ".join([_own(table.columns[column])] * len(check.values))
     where = f"FROM output WHERE {name} IS NOT NULL AND {name} NOT IN ({among})"
-    count = table.one(f"SELECT count(*) {where}", *check.values)
+    accepted = as_held(table, column, check.values)
+    count = table.one(f"SELECT count(*) {where}", *accepted)
     if not count:
         return passed("no other value")
     query = f"SELECT DISTINCT {name}::VARCHAR {where} ORDER BY 1 LIMIT {_EXAMPLES}"
-    examples = [value(row[0]) for row in table.rows(query, *check.values)]
+    examples = [value(row[0]) for row in table.rows(query, *accepted)]
     return failed(f"{counted(count)} with another value, for example {', '.join(examples)}")
 
 

@@ -94,7 +94,7 @@ class Table:
             " list((name, duckdb_type, num_children) ORDER BY column_id) AS columns"
             f" FROM parquet_schema([{files}]) GROUP BY file_name) GROUP BY 2 ORDER BY 1"
         )
-        return [(self.parts[link], _top_level(nodes)) for link, nodes in found]
+        return [(self.parts[link], top_level(nodes)) for link, nodes in found]
 
     @cached_property
     def types_of_parts(self) -> dict[str, dict[str, str]]:
@@ -234,8 +234,8 @@ def _as_parquet(table: Table, path: Path, work: Path) -> Table:
     return Table(table.connection, {str(copy): path.name}, _source([str(copy)]), is_text=True)
 
 
-def _top_level(nodes: Sequence[tuple[str, str, int | None]]) -> dict[str, str]:
-    """Map columns to their types; what is nested follows the column that it is a part of."""
+def top_level(nodes: Sequence[tuple[str, str, int | None]]) -> dict[str, str]:
+    """Map columns to what is said of each; what is nested follows the column it is a part of."""
     columns: dict[str, str] = {}
     nested = 0
     for name, kind, children in nodes[1:]:
