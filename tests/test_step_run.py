@@ -99,7 +99,7 @@ NOTEBOOKS = {
         HEADER + FACTS,
         POOLS,
         GLUE,
-        "mark()\ntime.sleep(0.7)",
+        "mark()\ntime.sleep(0.7)\nwhile not os.path.exists(os.environ['SEEN']): time.sleep(0.02)",
         "facts['read'] = [open(numbers).read(), sorted(os.listdir(parts))]",
         LEAVE_BEHIND,
         "open(scores, 'w').write(json.dumps(facts))",
@@ -139,6 +139,7 @@ class Step:
     process: subprocess.Popen
     token: str
     mark: Path
+    seen: Path
 
     @property
     def marked(self) -> int:
@@ -209,13 +210,14 @@ def git(project, *arguments: str) -> str:
 def start(project, name: str, *flags: str, attempt=1, stdin=subprocess.DEVNULL, **env) -> Step:
     """Start a step in an environment full of traps."""
     token = uuid4().hex
-    mark = project.root / f"mark-{token}"
+    mark, seen = project.root / f"mark-{token}", project.root / f"seen-{token}"
     traps = {
         "PYTHONPATH": str(project.root / "path"),
         "PYTHONUSERBASE": str(project.root / "user"),
         "PYTHONDONTWRITEBYTECODE": "",
         "NM_TOKEN": token,
         "MARK": str(mark),
+        "SEEN": str(seen),
     }
     run = StepRun(
         pipeline="p",
@@ -228,7 +230,7 @@ def start(project, name: str, *flags: str, attempt=1, stdin=subprocess.DEVNULL, 
         store=str(project.store),
     )
     process = project.start(*run.to_argv(), *flags, env=traps | env, stdin=stdin)
-    return Step(project, name, process, token, mark)
+    return Step(project, name, process, token, mark, seen)
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -258,6 +260,7 @@ def good(steps, made):
     step = start(steps, "good")
     wait_for(lambda: step.marked)
     during = step.record(), step.processes()
+    step.seen.touch()
     ended = step.end()
     assert ended[0] == 0, ended[1]
     after = step.processes()
@@ -455,7 +458,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing_behind(steps):
     wait_for(lambda: step.marked)
     step.process.kill()
     step.end()
-    wait_for(lambda: not step.processes(), timeout_s=20)
+    wait_for(lambda: not step.processes(), timeout_s=60)
     assert step.record()["state"] == "running"  # nobody was left to say otherwise
 
 
