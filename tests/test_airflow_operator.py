@@ -260,6 +260,7 @@ TRIGGER = {
     "trigger_kwargs": {
         "limits": {"pool": "default", "schedule_s": 5, "startup_s": 5},
         "deadline": 1.0,
+        "resource_version": "7",
     },
 }
 

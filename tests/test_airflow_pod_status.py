@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nightmill.airflow import pod_status
-from nightmill.airflow.pod_watch import Limits, last_guess, look
+from nightmill.airflow.pod_watch import Limits, look, result_of_gone
 
 NOW = datetime(2013, 3, 1, 12, 0, tzinfo=UTC)
 LIMITS = Limits("highmem", schedule_s=900, startup_s=600)
@@ -215,10 +215,10 @@ def test_a_deleted_pod_gets_its_grace():
 
 
 def test_a_pod_that_is_gone():
-    """A pod that is gone has no result; what was last seen of it is the guess."""
+    """A pod that is gone has no result; what was last known of it is its end, or a guess at it."""
     view = look(None, LIMITS, NOW)
     assert (view.is_over, view.result) == (True, None)
-    assert last_guess(None)["cause"] == "terminated"
-    assert last_guess(pod("Running"))["cause"] == "terminated"
+    assert result_of_gone(pod("Running"))["cause"] == "terminated"
     taken = pod("Running", conditions=disrupted("DeletionByTaintManager"))
-    assert last_guess(taken)["cause"] == "node_lost"
+    assert result_of_gone(taken)["cause"] == "node_lost"
+    assert result_of_gone(pod("Succeeded", state=ended(0, said=SUCCEEDED))) == SUCCEEDED

@@ -170,7 +170,7 @@ def test_rights_that_are_asked(doctor, api):
     doctor()
     asked = [body["spec"]["resourceAttributes"] for path, *_, body in api.asked if "review" in path]
     found = {(one["verb"], one["resource"], one["subresource"]) for one in asked}
-    verbs = ("create", "get", "list", "delete")
+    verbs = ("create", "get", "list", "watch", "delete")
     assert found == {
         *((verb, "pods", "") for verb in verbs),
         ("get", "pods", "log"),

@@ -36,7 +36,7 @@ from nightmill.airflow.inputs import missing_inputs
 from nightmill.airflow.links import NotebookLink
 from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.pod_log import PodLog
-from nightmill.airflow.pod_watch import last_guess, look
+from nightmill.airflow.pod_watch import look, result_of_gone
 from nightmill.airflow.pods import Pods, attempt_labels, instance_labels
 from nightmill.airflow.stages import Stage, make_stages
 from nightmill.airflow.steprun_operator import StepRunFields, late
@@ -88,9 +88,9 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         """Start the pod and leave the waiting to the triggerer."""
         run, done = self._begin(context)
         if done is None:
-            name = self._start(context, run)
+            self._start(context, run)
             self.convert_config_file_to_dict()  # type: ignore[no-untyped-call]
-            self.defer(trigger=self._trigger(context, name), method_name="resume")
+            self.defer(trigger=self._trigger(context, self.pod), method_name="resume")
         else:
             self._conclude(context, run, done, {})
 
@@ -177,7 +177,8 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         """Watch the pod, tell its log on the way, and return its result and its evidence."""
         pods = self._pods(run)
         log = PodLog(partial(pods.open_log, name, follow=True))
-        told, last = "", None
+        told = ""
+        last: Mapping[str, Any] = plain(self.pod)
         while True:
             found = pods.read(name)
             pod = plain(found) if found else None
@@ -187,20 +188,24 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
                 self.log.info("%s: %s", name, told)
             if pod and pod_status.has_started(pod):
                 log.start()
+            last = pod or pods.last_known(last)
             if view.is_over:
                 self.tell(log.finish())
-                return view.result or last_guess(last), pod_evidence(pod or last)
-            last = pod
+                return view.result or result_of_gone(last), pod_evidence(last)
             self.tell(log.lines(POLL_S))
             if self._killed:
                 raise AirflowException("stopped from outside; the pod ends within its grace period")
 
-    def _trigger(self, context: Any, name: str) -> StepPodTrigger:
+    def _trigger(self, context: Any, pod: Any) -> StepPodTrigger:
         most = self.execution_timeout
         deadline = (context["ti"].start_date + most).timestamp() if most else None
         return self.make_trigger(
-            trigger_kwargs={"limits": asdict(self._stage.limits), "deadline": deadline},
-            pod_name=name,
+            trigger_kwargs={
+                "limits": asdict(self._stage.limits),
+                "deadline": deadline,
+                "resource_version": pod.metadata.resource_version,
+            },
+            pod_name=pod.metadata.name,
             pod_namespace=self.namespace,
             trigger_start_time=datetime.now(UTC),
             base_container_name=self.base_container_name,

@@ -58,9 +58,11 @@ def look(pod: Mapping[str, Any] | None, limits: Limits, now: datetime) -> View:
     return View(f"running on {pod_status.node(pod)}")
 
 
-def last_guess(pod: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Make the result of a pod that is gone from what was last seen of it."""
-    why = pod_status.why_stopped(pod) if pod else None
+def result_of_gone(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the result of a pod that is gone from what was last known of it."""
+    if pod_status.has_ended(pod):
+        return pod_status.result_of_pod(pod)
+    why = pod_status.why_stopped(pod)
     return failed(*(why or (Cause.TERMINATED, "the pod was deleted before its end was seen")))
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from kubernetes.client import ApiException  # type: ignore[import-untyped]
+from kubernetes.watch import Watch  # type: ignore[import-untyped]
 
+from nightmill.airflow import pod_history
 from nightmill.airflow.cluster_api import patiently
 from nightmill.airflow.pod_log import MAX_BYTES
 from nightmill.cluster.names import label_value
@@ -60,6 +63,23 @@ class Pods:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
+
+    def last_known(self, pod: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a pod that is gone as it was when it went, as far as the API server remembers."""
+
+        def ask() -> dict[str, Any]:
+            asked = pod_history.question(pod)
+            lists = self.client().list_namespaced_pod
+            watch = Watch(return_type=pod_history.RAW)
+            with closing(watch.stream(lists, **asked, _request_timeout=TIMEOUT_S)) as events:
+                return pod_history.newest(events, pod)
+
+        try:
+            found: dict[str, Any] = patiently(self.refresh)(ask)
+        except pod_history.UNTOLD as error:
+            pod_history.tell_untold(error)
+            return pod
+        return found
 
     def delete(self, name: str, *, is_lost: bool = False) -> str:
         """Delete a pod, one whose node is lost at once; returns why it cannot be done, if so."""

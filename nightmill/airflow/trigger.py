@@ -2,7 +2,8 @@
 
 Adds to Airflow's trigger what the operator does as well: patience with an API server that is away,
 a log that says what a pending pod waits for, and the result taken from the pod's status as soon as
-it is there. It keeps nothing in memory that matters; a restarted triggerer goes on where it was.
+it is there, or from its history where it went between two looks. It keeps nothing in memory that
+matters; a restarted triggerer goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ from typing import Any
 
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.triggers.base import TriggerEvent
-from kubernetes_asyncio.client import ApiException
+from kubernetes_asyncio.client import ApiException, CoreV1Api
+from kubernetes_asyncio.watch import Watch
 
+from nightmill.airflow import pod_history
 from nightmill.airflow.cluster_api import patiently_async, plain
 from nightmill.airflow.evidence import pod_evidence
-from nightmill.airflow.pod_watch import Limits, View, last_guess, look
+from nightmill.airflow.pod_watch import Limits, look, result_of_gone
 from nightmill.airflow.steprun_operator import late
 
 
 class StepPodTrigger(KubernetesPodTrigger):
     """Waits for the end of one pod.
 
-    `trigger_kwargs` hold the fields of Limits as `limits`, and `deadline`, the seconds since the
-    epoch after which to wait no longer, or None. The event repeats them, and adds `name`, `result`
-    and `evidence`, what the pod's status told last; without a `record` in it, the result is no more
+    `trigger_kwargs` hold the fields of Limits as `limits`, `deadline`, the seconds since the epoch
+    after which to wait no longer, or None, and `resource_version`, that of the pod when it was
+    made. The event repeats them, and adds `name`, `result` and `evidence`, what the pod's status
+    told last; without a `record` in it, the result is no more
     than what the cluster knows.
     """
 
@@ -39,7 +43,7 @@ class StepPodTrigger(KubernetesPodTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Tell how things stand whenever that changes, and in the end the result."""
-        told, last = "", None
+        told, last = "", self._pod_as_made()
         limits = Limits(**self.trigger_kwargs["limits"])
         while True:
             pod: Any = await self._read()
@@ -47,12 +51,12 @@ class StepPodTrigger(KubernetesPodTrigger):
             if view.words != told:
                 told = view.words
                 self.log.info("%s: %s", self.pod_name, view.words)
+            last = pod or await self._last_known(last)
             if view.is_over or self._is_late():
                 self._fired_event = True  # from here on the pod is the operator's to delete
-                result = view.result or _guess(view, last)
-                yield self._event(result, pod_evidence(pod or last))
+                guess = result_of_gone(last) if view.is_over else late()
+                yield self._event(view.result or guess, pod_evidence(last))
                 return
-            last = pod
             await asyncio.sleep(self.poll_interval)
 
     def _event(self, result: Mapping[str, Any], evidence: Mapping[str, Any]) -> TriggerEvent:
@@ -74,8 +78,21 @@ class StepPodTrigger(KubernetesPodTrigger):
             raise
         return plain(pod)
 
+    def _pod_as_made(self) -> dict[str, Any]:
+        place = {"name": self.pod_name, "namespace": self.pod_namespace}
+        return {"metadata": {**place, "resourceVersion": self.trigger_kwargs["resource_version"]}}
 
-def _guess(view: View, last: Mapping[str, Any] | None) -> dict[str, Any]:
-    if view.is_over:
-        return last_guess(last)
-    return late()
+    async def _last_known(self, pod: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a pod that is gone as it was when it went, as `Pods.last_known` does."""
+
+        async def ask() -> dict[str, Any]:
+            async with self.hook.get_conn() as connection, Watch(pod_history.RAW) as watch:
+                lists = CoreV1Api(connection).list_namespaced_pod
+                events = watch.stream(lists, **pod_history.question(pod))
+                return await pod_history.newest_async(events, pod)
+
+        try:
+            return await patiently_async()(ask)
+        except pod_history.UNTOLD as error:
+            pod_history.tell_untold(error)
+            return dict(pod)

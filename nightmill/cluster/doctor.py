@@ -12,7 +12,7 @@ from nightmill.cluster.platform import Platform
 from nightmill.spec.problems import shown
 
 RIGHTS = {
-    "pods": ("create", "get", "list", "delete"),
+    "pods": ("create", "get", "list", "watch", "delete"),
     "pods/log": ("get",),
     "events": ("list",),
 }

@@ -36,10 +36,8 @@ class Pod:
     node: str
 
     def evict(self) -> None:
-        """Ask the cluster to evict it, as the drain of a node does."""
-        body = {"metadata": {"name": self.name, "namespace": self.pad.cluster.namespace}}
-        core = self.pad.cluster.core
-        core.create_namespaced_pod_eviction(self.name, self.pad.cluster.namespace, body)
+        """Let the cluster evict it."""
+        self.pad.evict(self.name)
 
     def kill_node(self) -> None:
         """End everything on its node at once."""

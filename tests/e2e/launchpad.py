@@ -116,6 +116,12 @@ class Launchpad:
     def _listed(self) -> list[client.V1Pod]:
         return self.cluster.core.list_namespaced_pod(self.cluster.namespace).items
 
+    def evict(self, name: str) -> None:
+        """Ask the cluster to evict a pod, as the drain of a node does."""
+        namespace = self.cluster.namespace
+        body = {"metadata": {"name": name, "namespace": namespace}}
+        self.cluster.core.create_namespaced_pod_eviction(name, namespace, body)
+
     def wait_for_no_pod(self) -> None:
         """Wait until no pod is left, those that are asked to stop included."""
         wait_until(lambda: not self.pods(), "an empty namespace", 90)

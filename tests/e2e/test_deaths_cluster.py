@@ -66,14 +66,9 @@ def deaths(cluster, image, pod_s3, nodes, tmp_path_factory):
             }
 
 
-def _exit_of(failure, way):
-    """Return the exit code of the container as far as the cluster has told it.
-
-    An evicted pod is deleted once its container has ended, and its code may be gone with it before
-    anybody could look: then the record of the step itself is all there is.
-    """
-    code = failure["evidence"].get("pod", {}).get("container", {}).get("exit_code")
-    return way.fate.exit if code is None and way.name == "evicted" else code
+def _exit_of(failure):
+    """Return the exit code of the container as far as the cluster has told it."""
+    return failure["evidence"].get("pod", {}).get("container", {}).get("exit_code")
 
 
 def test_every_way_is_made():
@@ -92,7 +87,7 @@ def test_a_way_to_die_in_a_pod(way, deaths):
         "retry": failure.get("retry"),
         "cell": failure.get("cell"),
         "may try again": done.retries,
-        "exit": _exit_of(failure, way),
+        "exit": _exit_of(failure),
         "cells of the record": tuple(cell["state"] for cell in record["cells"]),
         "cells of the notebook": tuple(states_of(done.notebook)),
         "notebook is named": record["notebook"] is not None,

@@ -255,12 +255,12 @@ def test_the_standard_is_enforced(trial):
 
 
 NEEDED = {
-    "pods": ["create", "get", "list", "delete"],
+    "pods": ["create", "get", "list", "watch", "delete"],
     "pods/log": ["get"],
     "events": ["list"],
 }
 REFUSED = {
-    "pods": ["watch", "patch", "update", "deletecollection"],
+    "pods": ["patch", "update", "deletecollection"],
     "pods/exec": ["create"],
     "secrets": ["get", "list"],
     "configmaps": ["get"],
@@ -273,14 +273,14 @@ def test_airflow_may_launch_and_nothing_else(trial, account):
     """Airflow's accounts have the rights that launching takes, and not those next to them."""
     name = f"{trial.cluster.namespace}:{account}"
     assert _refused(trial.cluster, name, NEEDED) == []
-    assert len(_refused(trial.cluster, name, REFUSED)) == 9
+    assert len(_refused(trial.cluster, name, REFUSED)) == 8
 
 
 def test_a_step_may_nothing(trial):
     """The account of a step has none of these rights."""
     name = f"{trial.cluster.namespace}:nightmill-step"
-    assert len(_refused(trial.cluster, name, NEEDED)) == 6
-    assert len(_refused(trial.cluster, name, REFUSED)) == 9
+    assert len(_refused(trial.cluster, name, NEEDED)) == 7
+    assert len(_refused(trial.cluster, name, REFUSED)) == 8
 
 
 def _refused(cluster: Cluster, account: str, rights: dict[str, list[str]]) -> list[str]:

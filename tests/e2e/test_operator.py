@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import textwrap
+import threading
 import time
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from airflow.sdk.exceptions import TaskDeferred
 
+from nightmill.airflow.pods import Pods
 from tests.e2e.cluster import REPOSITORY, RIG, run_rig, wait_until
 from tests.e2e.launchpad import PIPELINE as NAME
 from tests.e2e.launchpad import Background, Launchpad, Lines, Try, launchpad, mounts
@@ -321,6 +323,48 @@ def test_a_pod_deleted_before_its_end_was_seen(pad):
     log = run_deferred(pad, one, between=delete).text
     assert "the pod is gone" in log
     assert one.xcoms["result"]["state"] == "succeeded"
+
+
+def evict(pad: Launchpad) -> None:
+    """Evict the one pod at work in its last cell, and see it gone."""
+    wait_until(pad.pods, "the pod", 60)
+    (name,) = pad.pods()
+    pad.cluster.wait_for_log(name, "2/2 ")
+    pad.evict(name)
+    pad.wait_for_no_pod()
+
+
+def run_and_stall(pad: Launchpad, one: Try, *, between) -> None:
+    """Run a try whose worker stalls, once it has seen the pod run, until `between` has ended."""
+    stalled, read = threading.Event(), Pods.read
+
+    def read_and_stall(self, name):
+        found = read(self, name)
+        if found is not None and found.status.phase == "Running":
+            assert stalled.wait(180)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pods, "read", read_and_stall)
+        background, _log = start(pad, one)
+        try:
+            between()
+        finally:
+            stalled.set()
+        error = background.finish()
+    if error is not None:
+        raise error
+
+
+@pytest.mark.parametrize("how", [run_and_stall, run_deferred])
+def test_evicted_between_two_looks(pad, how):
+    """Who stopped a pod, and its exit code, are known although it went while nobody looked."""
+    one = Try("sleeps")
+    with pytest.raises(AirflowException, match=r"evicted in cell 2.*its node was drained; next"):
+        how(pad, one, between=lambda: evict(pad))
+    failure = pad.record("sleeps", one.run)["failure"]
+    assert failure["cause"] == "evicted"
+    assert failure["evidence"]["pod"]["container"]["exit_code"] == 17
 
 
 def test_a_log_of_200_mb(pad):
