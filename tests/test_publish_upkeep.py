@@ -90,6 +90,19 @@ def test_what_a_cut_off_commit_left_goes(store, spec):
     assert (found.key, found.fate) == (left, Fate.DELETED)
 
 
+@pytest.mark.parametrize("folder", ["_delta_log", "partition=2013-03-01"])
+def test_what_a_killed_writer_had_not_finished_goes(store, spec, folder):
+    """Until they are whole, files in a directory are named so, and no vacuum sees them."""
+    publish(store, spec, 1)
+    before = {one.key for one in store.list(TABLE)}
+    left = f"{TABLE}/{folder}/00000000000000000001.json#1"
+    store.write(left, b"half a file")
+    assert list(collect_from_tables(store, order(6.9))) == []
+    (found,) = collect_from_tables(store, order(7.1))
+    assert (found.key, found.fate, found.size.bytes) == (left, Fate.DELETED, 11)
+    assert {one.key for one in store.list(TABLE)} == before
+
+
 def test_nothing_younger_than_a_day_goes(store, spec):
     """Whatever pipeline.yaml says, a commit or a reader at work may need it."""
     publish(store, spec, 1, 2)

@@ -18,13 +18,14 @@ from functools import partial
 from typing import Any
 
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from nightmill.errors import StoreConflict
+from nightmill.errors import NightmillError, StoreConflict
 from nightmill.publish.columns import Columns
 from nightmill.publish.inventory import TableFile, damaged_files, table_files
 from nightmill.publish.place import Place, is_outdated, is_overruled
 from nightmill.publish.rows import literal, open_rows
+from nightmill.publish.said import said, translated
 from nightmill.publish.target import PublishError, Replace, State
 from nightmill.spec.outputs import OutputSpec
 from nightmill.store.interface import Store
@@ -182,9 +183,17 @@ class Table:
                 commit_properties=properties,
             )
         except Exception as error:
-            if DeltaTable.is_deltatable(self.address, storage_options=options):
+            if self._is_made():
                 raise CommitFailedError("somebody else has made the table meanwhile") from error
             raise
+
+    def _is_made(self) -> bool:
+        """Tell whether there is a table; not by `is_deltatable`, for which all threads wait."""
+        try:
+            DeltaTable(self.address, storage_options=dict(self.store.library_options()))
+        except (DeltaError, OSError):
+            return False
+        return True
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -194,16 +203,13 @@ class Table:
         except CommitFailedError as error:
             self._open = None
             raise StoreConflict(
-                _said(error), address=self.address, operation="publish", advice="try again"
+                said(error), address=self.address, operation="publish", advice="try again"
             ) from error
+        except NightmillError:
+            raise
         except Exception as error:
             self._open = None
-            raise PublishError(
-                f"the Delta table does not take it: {_said(error)}",
-                where=self.address,
-                advice="see that columns and types are those of the table (`evolution: add` lets "
-                "in new columns); if the table is damaged, move it away and `nightmill repair`",
-            ) from error
+            raise translated(error, self.address) from error
 
 
 def unneeded_files(store: Store, prefix: str, older_than: timedelta) -> list[str]:
@@ -222,7 +228,7 @@ def unneeded_files(store: Store, prefix: str, older_than: timedelta) -> list[str
         )
     except Exception as error:
         advice = "look at the table; `nightmill repair` publishes what is committed"
-        raise PublishError(_said(error), where=address, advice=advice) from error
+        raise PublishError(said(error), where=address, advice=advice) from error
     return [f"{prefix}/{path}" for path in found]
 
 
@@ -281,10 +287,3 @@ def _metadata(pointer: Pointer) -> dict[str, str]:
         "nightmill.token": f"{pointer.token.order}:{pointer.token.attempt}",
         "nightmill.commit": pointer.commit_id,
     }
-
-
-def _said(error: Exception) -> str:
-    """Give an error's own words without the stack of the library it comes from."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    kept = lines[: next((n for n, line in enumerate(lines) if line.startswith("0: ")), 2)]
-    return " ".join(filter(None, kept)).removeprefix("Generic DeltaTable error: ")[:300]

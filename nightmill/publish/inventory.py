@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from nightmill.store.interface import Store
+from nightmill.store.interface import Entry, Store
+
+_UNFINISHED = re.compile(r"#\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +46,11 @@ def damaged_files(store: Store, prefix: str, files: Iterable[TableFile]) -> froz
     """
     sizes = {one.key: one.size for one in store.list(prefix)}
     return frozenset(one.key for one in files if sizes.get(one.key) != one.size)
+
+
+def unfinished_files(entries: Iterable[Entry], before: datetime) -> list[str]:
+    """Name what killed writers left in a folder: until a file is whole, its name ends in #1 or so.
+
+    deltalake overlooks such names itself, so its vacuum does not tell of them.
+    """
+    return [one.key for one in entries if _UNFINISHED.search(one.key) and one.modified < before]

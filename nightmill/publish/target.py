@@ -14,10 +14,11 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
-from nightmill.errors import NightmillError, StoreConflict
+from nightmill.errors import NightmillError, StoreConflict, StoreError
 from nightmill.store.pointer import Pointer
 
 _MAX_TRIES = 12
+_REPEATS = 2
 _PAUSE_S = 0.05  # grows with each try: at most 3 s in all
 
 Replace = Callable[[], None]
@@ -39,6 +40,10 @@ class State(StrEnum):
 
 class PublishError(NightmillError):
     """An output is committed, and cannot be published as pipeline.yaml says."""
+
+
+class CutOffError(StoreError):
+    """The store failed in a request of a library, which asks again only for some of them."""
 
 
 class Target(Protocol):
@@ -68,8 +73,20 @@ def look(target: Target, read: Callable[[], Pointer | None]) -> State:
 def bring_up_to_date(target: Target, read: Callable[[], Pointer | None]) -> State:
     """Publish what is current, as `read` tells it, and return what had to be done.
 
+    What was cut off is begun anew if the pointer can be read: it may also have taken effect.
     Raises StoreError or PublishError.
     """
+    repeats = 0
+    while True:
+        try:
+            return _try(target, read)
+        except CutOffError:
+            if repeats == _REPEATS:
+                raise
+            repeats += 1
+
+
+def _try(target: Target, read: Callable[[], Pointer | None]) -> State:
     pointer, has_replaced = read(), False
     conflict: StoreConflict | None = None
     for tries in range(_MAX_TRIES):

@@ -1,5 +1,7 @@
 """What a gc finds in Delta tables: files whose rows were replaced, or that no commit ever named.
 
+Also those that were never finished, which are known by their names.
+
 Apart from the rest of a gc since a table says itself what belongs to it. Nothing is marked before
 it goes: the table's log tells since when a file is not needed, and no commit can need it again.
 """
@@ -12,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from nightmill.errors import NightmillError
 from nightmill.publish.files import DELTA_LOG
+from nightmill.publish.inventory import unfinished_files
 from nightmill.store.collect import Collected, Fate, Order
 from nightmill.store.interface import Store
 from nightmill.store.keys import encode
@@ -44,12 +47,13 @@ def _of_table(store: Store, prefix: str, pipeline: str, order: Order) -> Iterato
     ahead = order.now - datetime.now(UTC)  # the table itself counts from the real now
     try:
         keys = unneeded_files(store, prefix, max(keep - ahead, timedelta()))
-        sizes = {one.key: one.size for one in store.list(prefix)} if keys else {}
+        entries = list(store.list(prefix))
     except NightmillError as error:
         yield Collected("table", prefix, _told(error), Fate.PROBLEM, pipeline=pipeline)
         return
     why = f"{_WHY} for {in_days(keep)}"
-    for key in keys:
+    sizes = {one.key: one.size for one in entries}
+    for key in dict.fromkeys([*keys, *unfinished_files(entries, order.now - keep)]):
         thing = Collected(_WHAT, key, why, Fate.TO_DELETE, Size(1, sizes.get(key, 0)), pipeline)
         yield _delete(store, thing) if order.acts else thing
 
