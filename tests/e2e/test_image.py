@@ -188,8 +188,7 @@ def test_a_deleted_pod_leaves_a_record_inside_its_grace(trial):
     pod = trial.start("sleeps")
     trial.cluster.wait_for_log(pod, "2/2 ")
     begun = time.monotonic()
-    trial.cluster.delete(pod, grace_s=60)
-    end = trial.cluster.watch_end(pod)
+    end = trial.cluster.end_of_deleted(pod, grace_s=60)
     assert time.monotonic() - begun < 40
     assert end.exit_code == 17
     record = trial.read("sleeps", "record.json")
@@ -204,8 +203,7 @@ def test_a_pod_deleted_while_python_starts_ends_at_once(trial):
     slow = {"PYTHONPATH": TRIAL}  # its sitecustomize.py holds up the start
     pod = trial.start("sleeps", run="early", env=slow)
     wait_until(lambda: trial.cluster.phase(pod) == "Running", f"start of {pod}", 60)
-    trial.cluster.delete(pod, grace_s=60)
-    assert trial.cluster.watch_end(pod).exit_code == 128 + signal.SIGTERM
+    assert trial.cluster.end_of_deleted(pod, grace_s=60).exit_code == 128 + signal.SIGTERM
 
 
 def test_a_failing_cell_decides_the_exit_code(trial):
