@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 import time
 
 import pytest
@@ -30,17 +32,30 @@ def warnings(heard):
     return [event["text"] for event in heard if event["event"] == "warning"]
 
 
+def waited_s(warning):
+    """Read how long was waited, as a warning tells it."""
+    return float(re.search(r"waited ([\d.]+) s", warning)[1])
+
+
 def printed(cells):
     """Join what each cell printed."""
     return ["".join(o.get("text", "") for o in cell["outputs"]) for cell in cells]
 
 
-WORKER = """
+# The last cell has ended when the engine asks which threads are at work.
+ASKED = """
 import threading, time
+asked, threads = threading.Event(), get_ipython().kernel.nightmill_threads
+threads.settle = lambda wait_s: (asked.set(), type(threads).settle(threads, wait_s))[1]
+"""
+WORKER = f"""{ASKED}
 def work():
-    for i in range(6):
+    for i in range(5):
         print('worker', i, flush=True)
-        time.sleep(0.3)
+        time.sleep(0.1)
+    asked.wait()
+    time.sleep(0.5)
+    print('worker 5', flush=True)
     raise RuntimeError('worker lost its shard')
 t = threading.Thread(target=work, name='shards')
 t.start()
@@ -72,25 +87,22 @@ def test_case_24_output_and_error_of_a_background_thread(execute, heard):
 def test_a_thread_without_end(execute, heard, monkeypatch):
     """The wait is bounded; then the kernel ends, and the thread is named."""
     monkeypatch.setattr(client, "_THREADS_S", 1.0)
-    begun = time.monotonic()
     _cells, outcome = execute(
         "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), name='t').start()"
     )
-    assert time.monotonic() - begun < 30
     assert outcome.cause is None
     (warning,) = warnings(heard)
-    assert "waited 1 s, then ended with the kernel: t" in warning
+    assert warning.endswith(" s, then ended with the kernel: t")
+    assert 1 <= waited_s(warning) < 20
 
 
 def test_the_wait_is_no_longer_than_a_cell_may_take(execute, heard):
-    """A step whose cells may take a second does not wait half a minute for a thread."""
-    begun = time.monotonic()
+    """A step whose cells may take five seconds does not wait half a minute for a thread."""
     execute(
         "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()",
-        execution_timeout=1,
+        execution_timeout=5,
     )
-    assert time.monotonic() - begun < 30
-    assert "waited 1 s" in warnings(heard)[0]
+    assert 5 <= waited_s(warnings(heard)[0]) < 20
 
 
 def test_what_is_idle_or_a_daemon_is_not_waited_for(execute, heard):
@@ -98,7 +110,6 @@ def test_what_is_idle_or_a_daemon_is_not_waited_for(execute, heard):
 
     Nothing of ours is in the notebook's namespace.
     """
-    begun = time.monotonic()
     cells, outcome = execute(
         "print(sorted(set(globals()) - {'In', 'Out', 'exit', 'quit', 'get_ipython', 'open'}))",
         """
@@ -109,7 +120,6 @@ def test_what_is_idle_or_a_daemon_is_not_waited_for(execute, heard):
         threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
         """,
     )
-    assert time.monotonic() - begun < 25
     assert outcome.cause is None
     assert warnings(heard) == []
     names = printed(cells)[0]
@@ -120,32 +130,35 @@ def test_what_is_idle_or_a_daemon_is_not_waited_for(execute, heard):
 def test_a_worker_at_work_is_waited_for(execute, heard):
     """A worker of an executor in the middle of something is a thread at work like any other."""
     cells, _outcome = execute(
-        """
-        import time
-        from concurrent.futures import ThreadPoolExecutor
-        def work():
-            time.sleep(1)
-            print('done')
-        future = ThreadPoolExecutor(thread_name_prefix='pool').submit(work)
-        """
+        ASKED
+        + textwrap.dedent("""
+            from concurrent.futures import ThreadPoolExecutor
+            def work():
+                asked.wait()
+                time.sleep(0.5)
+                print('done')
+            future = ThreadPoolExecutor(thread_name_prefix='pool').submit(work)
+        """)
     )
     assert printed(cells) == ["done\n"]
     assert "pool_0" in warnings(heard)[0]
 
 
-def test_threads_of_a_notebook_that_failed_are_told_and_not_waited_for(execute, heard):
+def test_threads_of_a_notebook_that_failed_are_told_and_not_waited_for(execute, heard, monkeypatch):
     """After a failed cell nothing is waited for; what a thread died of may be the reason."""
+    monkeypatch.setattr(client, "_THREADS_S", 200.0)
     begun = time.monotonic()
     _cells, outcome = execute(
         """
         import threading, time
-        threading.Thread(target=lambda: 1 / 0, name='t').start()
         threading.Thread(target=time.sleep, args=(600,), name='sleeper').start()
-        time.sleep(0.3)
+        failing = threading.Thread(target=lambda: 1 / 0, name='t')
+        failing.start()
+        failing.join()
         raise ValueError('no result')
         """
     )
-    assert time.monotonic() - begun < 25
+    assert time.monotonic() - begun < 120
     assert outcome.message == "ValueError: no result"
     assert any("t: ZeroDivisionError: division by zero" in text for text in warnings(heard))
 
@@ -153,13 +166,15 @@ def test_threads_of_a_notebook_that_failed_are_told_and_not_waited_for(execute, 
 def test_a_kernel_that_dies_while_its_threads_are_waited_for(execute):
     """Cells that completed stay completed, and the death is not passed over."""
     cells, outcome = execute(
-        """
-        import os, threading, time
-        def die():
-            time.sleep(1)
-            os._exit(3)
-        threading.Thread(target=die).start()
-        """
+        ASKED
+        + textwrap.dedent("""
+            import os
+            def die():
+                asked.wait()
+                time.sleep(0.5)
+                os._exit(3)
+            threading.Thread(target=die).start()
+        """)
     )
     assert (outcome.cause, outcome.cell) == (Cause.KERNEL_DIED, None)
     assert outcome.message == "the kernel process ended by itself with exit code 3"
