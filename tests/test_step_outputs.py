@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,6 +226,7 @@ class Failing:
     def put_file(self, key, path, *, moved=None):
         """Store, unless the file is one of those."""
         self.tried.append(path.name)
+        time.sleep(0.01)  # as a store does: meanwhile the failure is seen
         if path.name in self.names:
             raise StoreError("refused", address=path.name, operation="write")
         return self.store.put_file(key, path, moved=moved)
