@@ -15,7 +15,7 @@ from datetime import date, timedelta
 import psutil
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 FIRST, DAYS, KILLS = date(2013, 1, 1), 60, 10
 LAST = FIRST + timedelta(days=DAYS - 1)
@@ -46,7 +46,8 @@ def stores(make_project):
     """Run the backfill undisturbed in one project and killed in another, side by side."""
     projects = [make_project("quiet"), make_project("killed")]
     for project in projects:
-        project.pipeline("sums", STEPS, sum=[PARAMETERS, SUM, WRITE])
+        project.pipeline("sums", STEPS, sum=[PARAMETERS, _wait_cell(project), SUM, WRITE])
+    _gate(projects[0]).touch()
     with ThreadPoolExecutor(2) as pool:
         quiet = pool.submit(lambda: projects[0].start("run", "sums", *SPAN).communicate())
         killed = pool.submit(_run_and_kill, projects[1])
@@ -55,18 +56,30 @@ def stores(make_project):
     return projects[0].store, projects[1].store, kills
 
 
+def _gate(project):
+    """Name the file without which no run comes to its end."""
+    return project.root / "may-end"
+
+
+def _wait_cell(project):
+    """Write a cell that keeps the last day waiting, so that no run is over before it is killed."""
+    condition = f"partition == '{LAST}' and not os.path.exists({str(_gate(project))!r})"
+    return f"import os, time\nwhile {condition}: time.sleep(0.05)"
+
+
 def _run_and_kill(project):
     """Kill the run whenever some more days are done; count the kills, and let the last one end."""
     dice, kills = random.Random(2013), 0  # noqa: S311 - repeatable, not secret
     while True:
         process = project.start("run", "sums", *SPAN)
-        goal = _done(project) + dice.randint(1, 5) if kills < KILLS else DAYS
-        while process.poll() is None and _done(project) < goal:
-            time.sleep(0.02)  # a poll: the run ends, or comes so far
+        goal = min(_done(project) + dice.randint(1, 5), DAYS - 1)
         if kills == KILLS:
+            _gate(project).touch()
             said = process.communicate()
             assert process.returncode == 0, said
             return kills
+        while process.poll() is None and _done(project) < goal:
+            time.sleep(0.02)  # a poll: the run ends, or comes so far
         time.sleep(dice.uniform(0, 1))  # anywhere within a step
         assert process.poll() is None, process.communicate()
         _kill(process, whole=dice.random() < 0.5)
@@ -100,7 +113,6 @@ def _current(store):
     return found
 
 
-@pytest.mark.timeout(600)
 def test_a_backfill_killed_ten_times_ends_with_the_bytes_of_an_undisturbed_one(stores):
     """Resumed by the same command, it makes every day once, each from the day before."""
     quiet, killed, kills = stores
