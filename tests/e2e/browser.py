@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 REPOSITORY = Path(__file__).parents[2]
 SCREENSHOTS = Path(os.environ.get("NIGHTMILL_SCREENSHOTS", REPOSITORY / ".nightmill/screenshots"))
@@ -17,6 +17,7 @@ PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 860}
 
 _ENOUGH_MS = 30_000
+expect.set_options(timeout=_ENOUGH_MS)  # 5 s are too few where a page asks every 2 s
 
 
 @contextmanager
@@ -49,6 +50,15 @@ def open_page(browser: Browser, *, phone: bool = False, dark: bool = False) -> I
     finally:
         context.close()
     assert faults == []
+
+
+def wait_until(page: Page, condition: Callable[[], object], what: str) -> None:
+    """Wait for what no expectation of Playwright's can tell."""
+    for _ in range(_ENOUGH_MS // 100):
+        if condition():
+            return
+        page.wait_for_timeout(100)  # a poll with a deadline
+    raise AssertionError(what)
 
 
 def keep_picture(page: Page, name: str, *, whole: bool = False) -> Path:

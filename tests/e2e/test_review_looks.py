@@ -11,7 +11,14 @@ from nightmill.causes import Cause
 from nightmill.store.history import prefix_of
 from nightmill.store.open import open_store
 from tests.conftest import notebook_json
-from tests.e2e.browser import PHONE, faults_for_people, is_too_wide, keep_picture, open_page
+from tests.e2e.browser import (
+    PHONE,
+    faults_for_people,
+    is_too_wide,
+    keep_picture,
+    open_page,
+    wait_until,
+)
 from tests.e2e.served import serving
 from tests.run_records import DAY, PIPELINE, RUN, failed, held, leave, record_of
 
@@ -73,11 +80,14 @@ def test_the_error_of_the_failing_cell_is_in_the_first_screen(office, browser, p
     with open_page(browser, phone=phone) as page:
         page.goto(f"{office}{RUN_PATH}/features/1")
         expect(page.get_by_text("lack carrier").first).to_be_in_viewport(ratio=1)
-        page.wait_for_timeout(1500)  # the frame goes to the cell
+        source = page.frame_locator("iframe").locator("#cell-14 .source")
+
+        def is_in_sight():
+            box = source.bounding_box()
+            return box and 0 <= box["y"] < page.viewport_size["height"] - 60
+
+        wait_until(page, is_in_sight, "the frame does not go to the cell")
         keep_picture(page, f"first-screen-{'phone' if phone else 'desk'}")
-        cell = page.frame_locator("iframe").locator("#cell-14")
-        box = cell.locator(".source").bounding_box()
-        assert 0 <= box["y"] < page.viewport_size["height"] - 60
         frame, warnings = page.locator("iframe"), page.locator(".warnings")
         is_below = warnings.bounding_box()["y"] > frame.bounding_box()["y"]
         assert is_below is phone
