@@ -163,7 +163,7 @@ class ProjectFiles:
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> Ended:
         """Run `nightmill` with these arguments to its end."""
         with self.start(*arguments, env=env) as process:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=280)
         return Ended(process.returncode, out, err)
 
     def attempts(self, pipeline: str, step: str) -> list[Path]:
