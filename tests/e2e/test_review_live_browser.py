@@ -17,7 +17,7 @@ from nightmill.store.history import prefix_of
 from nightmill.store.index import note
 from nightmill.store.open import open_store
 from tests.conftest import notebook_json
-from tests.e2e.browser import faults_for_people, is_too_wide, keep_picture, open_page
+from tests.e2e.browser import faults_for_people, is_too_wide, keep_picture, open_page, wait_until
 from tests.e2e.served import serving
 from tests.run_records import DAY, PIPELINE, RUN, failed, keep_code, leave, progress_of, running
 
@@ -107,8 +107,8 @@ def test_a_page_says_since_when_it_is_not_fresh_and_recovers_by_itself(project, 
     (heard,) = page.evaluate("spoken")
     assert NOT_FRESH.search(heard)
     work.go_on(2)
-    with serving(project, urlsplit(address).port):
-        expect(page.locator("[data-live]")).to_contain_text("Cell 2", timeout=30_000)
+    with serving(project, urlsplit(address).port):  # by now it asks every half a minute at worst
+        expect(page.locator("[data-live]")).to_contain_text("Cell 2", timeout=90_000)
         expect(away).to_be_hidden()
         assert page.evaluate("spoken") == [heard, "features is running"]
         expect(page.locator("[data-live]")).to_contain_text("ago", use_inner_text=True)
@@ -190,8 +190,21 @@ def scroll_in(page):
     box = page.locator("iframe").bounding_box()
     for y in (-20, 60, 100):
         page.mouse.move(box["x"] + 300, box["y"] + y)
+    expect(page.locator(".veil")).to_have_count(0)
     page.wait_for_timeout(200)
     page.mouse.wheel(0, 900)
+
+
+def place_at_rest(page):
+    """Tell where the top of the notebook stays: it scrolls smoothly, and not at once."""
+    seen = []
+
+    def is_at_rest():
+        seen.append(place_in(page))
+        return seen[-1] < 0 and len(seen) > 9 and len({*seen[-9:]}) == 1
+
+    wait_until(page, is_at_rest, "it does not come to rest")
+    return seen[-1]
 
 
 def test_who_looks_on_sees_the_notebook_grow_and_back_leaves_the_page(project, work, page):
@@ -202,7 +215,7 @@ def test_who_looks_on_sees_the_notebook_grow_and_back_leaves_the_page(project, w
         before = page.evaluate("history.length")
         for position in (2, 3, 4):
             work.go_on(position)
-            expect(text_of(page)).to_contain_text(f"line 5 of cell {position}", timeout=15_000)
+            expect(text_of(page)).to_contain_text(f"line 5 of cell {position}")
         assert page.evaluate("history.length") == before
         page.go_back()
         expect(page).to_have_url(f"{address}/runs")
@@ -220,9 +233,7 @@ def test_who_reads_keeps_the_place_until_they_ask(project, work, page, way):
         else:
             page.locator("iframe").focus()
             page.keyboard.press("PageDown")
-        page.wait_for_timeout(1000)  # it scrolls smoothly
-        place = place_in(page)
-        assert place < 0
+        place = place_at_rest(page)
         work.go_on(30)
         more = page.get_by_role("button", name="Show what is new")
         expect(more).to_be_visible(timeout=15_000)
@@ -246,8 +257,7 @@ def test_an_end_does_not_take_the_notebook_from_who_reads(project, work, page):
         page.goto(address + ATTEMPT)
         page.wait_for_timeout(8500)  # before that no page is loaded anew by itself
         scroll_in(page)
-        page.wait_for_timeout(1000)
-        place = place_in(page)
+        place = place_at_rest(page)
         work.end()
         more = page.get_by_role("button", name="It has ended: show all of it")
         expect(more).to_be_visible(timeout=15_000)
