@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,14 +12,21 @@ import pytest
 
 from nightmill.airflow.standalone import USER, StandaloneAirflow
 
-DEADLINE_S = 240
+DEADLINE_S = 480
+
+
+def have_patience(patch: pytest.MonkeyPatch, home: Path) -> None:
+    """Let an Airflow wait a minute for its SQLite file: after 5 s a busy machine gets errors."""
+    database = f"sqlite:///{home}/airflow.db?timeout=60"
+    patch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", database)
 
 
 class Client:
     """Airflow's REST API, signed in."""
 
     def __init__(self, airflow: StandaloneAirflow) -> None:
-        self._http = httpx.Client(base_url=airflow.address, timeout=30)
+        self._scheduler_log = airflow.home / "scheduler.log"
+        self._http = httpx.Client(base_url=airflow.address, timeout=90)
         self.close = self._http.close
         answer = self._http.post(
             "/auth/token", json={"username": USER, "password": airflow.password}
@@ -57,6 +65,11 @@ class Client:
             one["task_id"]: (one["state"], one["try_number"])
             for one in self.call("GET", path)["task_instances"]
         }
+
+    def is_left(self, dag: str, run: str, task: str) -> bool:
+        """Tell whether the scheduler knows that the worker of a task has ended."""
+        line = f"TaskInstance Finished: dag_id={dag}, task_id={task}, run_id={run},"
+        return line in self._scheduler_log.read_text(errors="replace")
 
 
 def eventually(find: Callable[[], Any], what: str) -> Any:

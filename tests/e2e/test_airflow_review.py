@@ -1,7 +1,7 @@
 """People asked in a real Airflow: its form, its answer, and what it leaves in store and Airflow.
 
 One Airflow serves all tests: it takes half a minute to start. Airflow can miss an answer that comes
-in the moment in which the task parks, so a test answers when the wait was seen a few times.
+before its scheduler knows that the worker of the parked task has ended: a test waits for that.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from nightmill.spec.remarks import make_decision
 from nightmill.store.approval import approve, reject
 from nightmill.store.history import prefix_of
 from nightmill.store.open import open_store
-from tests.e2e.airflow_api import Client, eventually
+from tests.e2e.airflow_api import Client, eventually, have_patience
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 REPOSITORY = Path(__file__).parents[2]
-SEEN = 24  # times, half a second apart: on a busy machine the scheduler needs seconds
 
 ASKED = """\
 make:
@@ -76,6 +75,7 @@ def client(files):
             patch.delenv(name)  # those of the tests that need no running Airflow
         patch.setenv("NIGHTMILL_KERNELS", files.env["NIGHTMILL_KERNELS"])
         patch.setenv("NIGHTMILL_ENV", "")
+        have_patience(patch, files.root / ".nightmill" / "airflow")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -87,15 +87,12 @@ def client(files):
 
 
 def asked(client: Client, dag: str, run: str, task: str) -> dict[str, Any]:
-    """Wait until the task waits for an answer, and has done so for a while; return its form."""
-    seen = 0
+    """Wait until the task waits for an answer and holds no worker any more; return its form."""
 
     def waits() -> bool:
-        nonlocal seen
         state = client.tries(dag, run).get(task, ("", 0))[0]
         assert state not in ("failed", "upstream_failed", "skipped"), state
-        seen = seen + 1 if state in ("awaiting_input", "deferred") else 0
-        return seen >= SEEN
+        return state in ("awaiting_input", "deferred") and client.is_left(dag, run, task)
 
     eventually(waits, f"the question of {task}")
     return client.call("GET", form(dag, run, task))

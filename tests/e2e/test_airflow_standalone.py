@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import textwrap
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 
 from nightmill.airflow.housekeeping import DAG_ID
 from nightmill.airflow.standalone import StandaloneAirflow
-from tests.e2e.airflow_api import Client, eventually
+from tests.e2e.airflow_api import Client, eventually, have_patience
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -163,6 +164,7 @@ def airflow(files):
         patch.setenv("PYTHONPATH", str(files.root / "plugins"))
         patch.setenv("NOTES_FILE", str(files.root / "notes.txt"))
         patch.setenv("NIGHTMILL_ENV", "")
+        have_patience(patch, files.root / ".nightmill" / "airflow")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -170,8 +172,16 @@ def airflow(files):
         with running:
             yield running
             family = running.processes()
-    assert not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    _gone, left = psutil.wait_procs(family, timeout=30)
+    assert not [one for one in left if is_alive(one)]
     shutil.rmtree(running.home)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; it may end while it is looked at."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -198,12 +208,14 @@ def content(files: Any, pipeline: str, step: str, partition: str) -> str:
 @pytest.mark.usefixtures("client")
 def test_listens_on_loopback_alone(airflow):
     """Nobody but this machine can reach any part of it."""
-    addresses = {
-        connection.laddr.ip
-        for process in airflow.processes()
-        for connection in process.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    addresses = set()
+    for process in airflow.processes():
+        with suppress(psutil.NoSuchProcess):  # some live for moments
+            addresses |= {
+                connection.laddr.ip
+                for connection in process.net_connections(kind="inet")
+                if connection.status == psutil.CONN_LISTEN
+            }
     assert addresses == {"127.0.0.1"}
 
 
