@@ -1,9 +1,13 @@
 """The pages about outputs: what is current, how that came, who reads it, and what is in it."""
 
+import html
+import re
 import shlex
+import subprocess
 
 import pytest
 
+from nightmill.review.html import HERE
 from nightmill.review.pages import catalog
 from nightmill.spec.record import CheckResult, CheckState, Decision, InputRecord
 from nightmill.store.approval import approve, reject
@@ -39,6 +43,7 @@ steps:
     inputs: {scores: flights.scores}
     outputs: {table: {path: table.csv, review: required}}
 """
+TEMPLATES = HERE / "templates"
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -525,6 +530,40 @@ def test_many_versions(tmp_path):
     assert (len(page["versions"]), page["left_out"]) == (51, 2)
     assert (page["versions"][0]["name"], page["versions"][-1]["name"]) == ("run-0:53", "run-0:1")
     assert page["chosen"]["name"] == "run-0:1"
+
+
+def test_the_command_that_lists_all_versions(tmp_path, cli, monkeypatch):
+    """A shell takes it as one command, whatever a partition's name holds, and finds the member."""
+    store = open_store("my store", base=tmp_path)
+    partition = f"x'; touch {tmp_path}/run; echo '"
+    for member in ("a", "b"):
+        for attempt in range(1, 53):
+            facts = {"member": member, "attempt": attempt, "files": {"scores": {"s.csv": b"a\n"}}}
+            add(store, Night(partition=partition, **facts))
+    pages = open_client(store)
+    address = get(pages, "/outputs/flights/scores")["partitions"][1]["address"]
+    page = get(pages, address)
+    text = re.search(r'<code class="copy">(nightmill versions.*?)</code>', pages.get(address).text)
+    assert (page["left_out"], html.unescape(text[1])) == (2, page["command"])
+    monkeypatch.chdir(tmp_path)
+    told = subprocess.run(
+        ["bash", "-c", f"nightmill() {{ printf '%s\\0' \"$@\"; }}; {page['command']}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    words = told.stdout.split("\0")[:-1]
+    assert words[:2] == ["versions", "flights.scores"]
+    assert not (tmp_path / "run").exists()
+    ended = cli(*words, cwd=tmp_path)
+    assert (ended.code, ended.out.count("run-0:")) == (0, 52), ended.err
+
+
+def test_no_template_quotes_a_command():
+    """What a name holds could leave the quotes: whatever has one is made by `shlex`."""
+    made_by_hand = re.compile(r"""nightmill [^<>\n]*?(?:\{[{%]|["'] *~)""")
+    texts = {file.name: file.read_text() for file in TEMPLATES.iterdir()}
+    assert {name for name, text in texts.items() if made_by_hand.search(text)} == set()
 
 
 def test_records_that_are_gone(tmp_path):

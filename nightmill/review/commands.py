@@ -38,6 +38,12 @@ def decides(record: Record) -> Iterator[Command]:
         yield Command(purpose=purpose, text=_line(verb, record, **_step(record)))
 
 
+def terminal(verb: str, *words: str, **options: str) -> str:
+    """Return a command as a shell must get it; options that are empty are left out."""
+    given = [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    return shlex.join(["nightmill", verb, *words, *given])
+
+
 def _step(record: Record) -> dict[str, str]:
     return {"step": record.step, "member": record.member}
 
@@ -50,5 +56,4 @@ def _line(verb: str, record: Record, **options: str) -> str:
         **options,
         "store": record.store,
     }
-    words = [word for name, value in named.items() if value for word in (f"--{name}", value)]
-    return shlex.join(["nightmill", verb, record.run, *words])
+    return terminal(verb, record.run, **named)

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nightmill import __version__
 from nightmill.review import words
+from nightmill.review.commands import terminal
 from nightmill.spec.words import memory
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def environment() -> Environment:
         "now": lambda: datetime.now(UTC),
         "version": __version__,
         "stamp": static_stamp(),
+        "terminal": terminal,
     }
     return made
 

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime
 
 from nightmill.causes import Cause
 from nightmill.errors import UsageError
-from nightmill.review.commands import Command
+from nightmill.review.commands import Command, terminal
 from nightmill.review.links import RUNS
 from nightmill.review.pages.asked import Filtered, one_of
 from nightmill.review.pages.attempt_facts import CheckFact, checks_of
@@ -99,7 +99,10 @@ class Chosen(Fact):
 
 
 class VersionsPage(Filtered):
-    """The versions of an output for a partition and member, the newest first."""
+    """The versions of an output for a partition and member, the newest first.
+
+    `command` lists all of them in a terminal, those too that are left out here.
+    """
 
     pipeline: str
     output: str
@@ -111,6 +114,7 @@ class VersionsPage(Filtered):
     zone: str
     versions: tuple[VersionRow, ...]
     left_out: int
+    command: str
     moves: tuple[MoveRow, ...]
     chosen: Chosen
 
@@ -143,9 +147,17 @@ def build(visit: Visit) -> VersionsPage:
         zone=zone_of(spec),
         versions=tuple(_row(visit, one, chosen=chosen) for one in found.found),
         left_out=max(len(own) - max(len(found.found), _VERSIONS), 0),
+        command=_command(visit, newest.partition, member),
         moves=tuple(map(move_row, pointer.moves)) if pointer else (),
         chosen=_chosen(visit, spec, found, chosen),
     )
+
+
+def _command(visit: Visit, partition: str, member: str) -> str:
+    """Return the command that lists all versions of what is shown."""
+    output = f"{visit.name('pipeline')}.{visit.name('output')}"
+    options = {"partition": partition, "member": member, "store": visit.site.store.url}
+    return terminal("versions", output, **options)
 
 
 def _newest(visit: Visit, lines: Sequence[Line], output: str) -> Line:
