@@ -22,7 +22,7 @@ import pytest
 
 from nightmill.airflow.standalone import StandaloneAirflow
 from nightmill.store.keys import encode
-from tests.e2e.airflow_api import Client, eventually
+from tests.e2e.airflow_api import Client, eventually, have_patience
 from tests.e2e.cluster import REPOSITORY
 from tests.e2e.launchpad import PARTITION, Launchpad, launchpad, mounts
 
@@ -41,9 +41,9 @@ for name, dag in load_dags(Path(__file__).parent).items():
             task.deferrable = True
     globals()[name] = dag
 """
-ANSWER = ("word: str = 'none'\nanswer: str = 'answer.txt'", "parameters")
+ANSWER = ("word: str = 'none'\nanswer: str = 'answer.txt'\nnap_s: int = 15", "parameters")
 WRITE = "from pathlib import Path\nPath(answer).write_text(word)"
-NAP = "import time; time.sleep(15)"
+NAP = "import time; time.sleep(nap_s)"
 TRIAL = """\
 pipeline: trial
 retries: 1
@@ -123,6 +123,7 @@ def airflow(pad):
             "AIRFLOW__CORE__PARALLELISM": "4",
         }.items():
             patch.setenv(name, value)
+        have_patience(patch, pad.root / ".nightmill" / "airflow")
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
@@ -241,7 +242,8 @@ def started(api: Client, pad: Launchpad, dag: str, run: str) -> str:
 
 def test_a_worker_is_killed(api, airflow, pad):
     """The retry ends the pod that nobody watches; one attempt commits, and no pod is left."""
-    run = api.trigger("trial", conf={"partition": PARTITION, "word": "first"})
+    # It naps for longer than Airflow may need to find out: 20 s of silence, and some.
+    run = api.trigger("trial", conf={"partition": PARTITION, "word": "first", "nap_s": 60})
     pod = started(api, pad, "trial", run)
     task = api.call("GET", f"dags/trial/dagRuns/{run}/taskInstances/naps")
     title = f"airflow worker -- {task['id']}"
@@ -280,7 +282,7 @@ def test_what_its_asset_triggers(api, pad):
 def test_marked_as_failed(api, pad, dag):
     """Marked as failed in Airflow's page, the pod ends, its record says so, nothing commits."""
     before = pad.pointer("naps", pipeline=dag)
-    run = api.trigger(dag, conf={"partition": PARTITION})
+    run = api.trigger(dag, conf={"partition": PARTITION, "nap_s": 600})  # it would not end before
     started(api, pad, dag, run)
     path = f"dags/{dag}/dagRuns/{run}/taskInstances/naps"
     api.call("PATCH", path, json={"new_state": "failed"})
