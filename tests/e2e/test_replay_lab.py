@@ -62,7 +62,8 @@ def browse(folder):
     )
     try:
         facts, deadline = folder / "DevToolsActivePort", time.monotonic() + ENOUGH_S
-        while not facts.is_file() and time.monotonic() < deadline:
+        while not (facts.is_file() and "\n" in facts.read_text()):  # it is made, then written
+            assert time.monotonic() < deadline
             time.sleep(0.1)
         port, place = facts.read_text().split("\n")
         browser = Page(f"ws://127.0.0.1:{port}{place}")
