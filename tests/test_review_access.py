@@ -7,6 +7,7 @@ addresses are tried by `test_review_airflow`.
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from starlette.routing import Mount, Route
@@ -131,13 +132,46 @@ def test_a_wrong_token(headers, enter):
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [[], [(USER, "")], [(USER, " \t")], [(USER, "Ada"), (USER, "Eve")], [("X-User", "A")]],
+    ("headers", "sent"),
+    [
+        ([], "is missing"),
+        ([("X-User", "A")], "is missing"),
+        ([(USER, "")], "is empty"),
+        ([(USER, " \t")], "is empty"),
+        ([(USER, "Ada"), (USER, "Eve")], "was sent 2 times"),
+        ([(USER, "Ada"), (USER, "Ada")], "was sent 2 times"),
+    ],
 )
-def test_a_proxy_that_names_nobody(headers, enter):
-    """An empty name is nobody's, and of two names one was not written by the proxy."""
+def test_a_proxy_that_names_nobody(headers, sent, enter):
+    """An empty name is nobody's, and of two one was not the proxy's: the header is named."""
     client = enter(HeaderAccess(USER))
-    assert client.get("/", headers=headers).status_code == 401
+    page, told = client.get("/", headers=headers), client.get("/api/", headers=headers)
+    assert (page.status_code, told.status_code) == (401, 401)
+    said = f"The header {USER}, in which the proxy names who is signed in, {sent}."
+    assert told.json()["error"]["text"] == said
+    assert "ask whoever runs the proxy" in told.json()["error"]["advice"]
+    assert said in page.text
+    assert "Please sign in" not in page.text  # nobody can, here
+    assert "Eve" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("M\u00fcller".encode(), "M\u00fcller"),
+        ("\u00c5sa".encode(), "\u00c5sa"),  # its second byte is a line break in latin-1
+        ("\u00c5ke".encode(), "\u00c5ke"),
+        ("\u5c71\u7530".encode(), "\u5c71\u7530"),
+        ("M\u00fcller".encode("latin-1"), "M\u00fcller"),
+        ("\u00c5ke \u00c5sa".encode("latin-1"), "\u00c5ke \u00c5sa"),
+        (b"Ada", "Ada"),
+    ],
+)
+def test_names_that_a_proxy_writes_in_bytes(sent, name, enter):
+    """A name is read as UTF-8, as proxies write it, else as latin-1; no two become one."""
+    page = enter(HeaderAccess(USER)).get("/", headers={USER: sent})
+    assert page.status_code == 200
+    assert f"Signed in as {name}" in re.sub("<[^>]+>", "", page.text)
 
 
 def test_a_proxy_that_must_show_a_token(enter):
@@ -145,7 +179,10 @@ def test_a_proxy_that_must_show_a_token(enter):
     client = enter(HeaderAccess(USER, TokenAccess(TOKEN)))
     named, proof = {USER: "Ada"}, {"Authorization": f"Bearer {TOKEN}"}
     cookie = {"Cookie": f"{COOKIE}={TokenAccess(TOKEN).cookie}"}
-    assert client.get("/", headers=named).status_code == 401
+    strange = client.get("/", headers=named)
+    assert strange.status_code == 401
+    assert "has not the token of the proxy" in strange.text
+    assert USER not in strange.text  # who has no token learns nothing
     assert client.get("/", headers=proof).status_code == 401
     assert client.get("/", headers=named | cookie).status_code == 401
     assert client.get("/", headers=named | proof).status_code == 200

@@ -12,6 +12,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Protocol
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from nightmill.review.links import Links
@@ -22,6 +23,14 @@ SIGN_IN = "sign-in"
 
 _NAME_CHARACTERS = 200
 _SCHEME = "bearer "
+_ASK_FOR_PROOF = (
+    "open the proxy's address; if you did, ask whoever runs the proxy to send the token of "
+    "`nightmill review` as `Authorization: Bearer`"
+)
+_ASK_FOR_NAME = (
+    "open the proxy's address; if you did, ask whoever runs the proxy to set this header once, "
+    "in place of what a browser sends, or to start `nightmill review` with another --user-header"
+)
 
 
 @dataclass(frozen=True)
@@ -36,11 +45,19 @@ class User:
     has_session: bool = True
 
 
+class UnnamedError(HTTPException):
+    """Nobody is let in, since the proxy in front has not said who asks; only others can mend it."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(401, problem)
+        self.advice = advice
+
+
 class Access(Protocol):
     """Decides who may see and do what; `user` is awaited, as Airflow looks it up so."""
 
     async def user(self, request: Request) -> User | None:
-        """Return who asks; None for nobody that is known."""
+        """Return who asks; None for nobody that is known. May raise HTTPException 401 itself."""
 
     def may_read(self, user: User, pipeline: str) -> bool:
         """Say whether this user may see a pipeline's runs."""
@@ -127,9 +144,25 @@ class HeaderAccess(_Everything):
         self._token = token
 
     async def user(self, request: Request) -> User | None:
-        """Return whom the proxy names; None where it names nobody, or is not the only one to."""
+        """Return whom the proxy names; raises UnnamedError where it names nobody, or several."""
         if self._token is not None and not self._token.is_in_header(request):
-            return None
-        names = request.headers.getlist(self._header)
-        name = shortened(one_line(names[0]), _NAME_CHARACTERS) if len(names) == 1 else ""
-        return User(name) if name else None
+            problem = "This request has not the token of the proxy that signs people in."
+            raise UnnamedError(problem, _ASK_FOR_PROOF)
+        given = request.headers.getlist(self._header)
+        name = shortened(one_line(_decoded(given[0])), _NAME_CHARACTERS) if len(given) == 1 else ""
+        if not name:
+            sent = {0: "is missing", 1: "is empty"}.get(len(given), f"was sent {len(given)} times")
+            problem = (
+                f"The header {self._header}, in which the proxy names who is signed in, {sent}."
+            )
+            raise UnnamedError(problem, _ASK_FOR_NAME)
+        return User(name)
+
+
+def _decoded(value: str) -> str:
+    """Return the text of a header that was read as latin-1: most proxies write UTF-8."""
+    data = value.encode("latin-1")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nightmill.errors import NightmillError, StoreError, UsageError
+from nightmill.review.access import UnnamedError
 from nightmill.review.html import STATIC, Trouble, show_error
 from nightmill.review.links import Links
 from nightmill.review.pages import PAGES
@@ -46,6 +47,7 @@ _TITLES = {
     405: ("Not like this", "This address is to be looked at, and takes no form."),
 }
 _OLD = "This page is too old"
+_UNNAMED = "Nobody can be signed in"
 _SAYS_OLD = ("This form is too old", "This address is not valid, or no longer")  # see `views`
 _FOR_FORMS = "This address is for the form of a page."
 _TITLE_CHARACTERS = 100
@@ -150,6 +152,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if detail not in ("", "Not Found", "Unauthorized", "Forbidden", "Method Not Allowed"):
         text = detail
     trouble = Trouble(code, title, text, sign_in=_sign_in(request) if code == 401 else None)  # noqa: PLR2004
+    if isinstance(found, UnnamedError):
+        trouble = replace(trouble, title=_UNNAMED, advice=found.advice)
     answer = await _answer(request, trouble)
     answer.headers.update(headers)
     return answer
