@@ -127,7 +127,7 @@ def trial(cluster, image, pod_s3):
     ours = re.sub(r"(?m)(name|namespace): (nightmill|airflow)$", rf"\1: {own.namespace}", rights)
     cluster.apply(ours)
     files = {f"{step}.ipynb": notebook_json(cells) for step, cells in NOTEBOOKS.items()}
-    slow = "import time\ntime.sleep(20)\n"
+    slow = "import time\ntime.sleep(300)\n"  # longer than anybody needs to delete its pod
     own.add_files("trial", {"pipeline.yaml": PIPELINE, "sitecustomize.py": slow, **files})
     own.add_secret("s3", {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin-secret"})
     yield Trial(own, image, pod_s3, own.namespace)
@@ -187,10 +187,8 @@ def test_a_deleted_pod_leaves_a_record_inside_its_grace(trial):
     """SIGTERM in the middle of a cell ends in a record that says terminated, and in no commit."""
     pod = trial.start("sleeps")
     trial.cluster.wait_for_log(pod, "2/2 ")
-    begun = time.monotonic()
     end = trial.cluster.end_of_deleted(pod, grace_s=60)
-    assert time.monotonic() - begun < 40
-    assert end.exit_code == 17
+    assert end.exit_code == 17  # it was not killed
     record = trial.read("sleeps", "record.json")
     assert (record["failure"]["cause"], record["failure"]["cell"]) == ("terminated", 2)
     assert not record["committed"]
