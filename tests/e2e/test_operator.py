@@ -59,7 +59,9 @@ steps:
   grows: {notebook: grows.ipynb, kernel: tabular, memory: 500Mi, pool: small}
   noisy: {notebook: noisy.ipynb, kernel: tabular, memory: 500Mi, pool: noisy}
   late: {notebook: late.ipynb, kernel: tabular, memory: 500Mi, pool: never}
-  unpulled: {notebook: unpulled.ipynb, kernel: tabular, memory: 500Mi, image: "localhost/none:1"}
+  unpulled:
+    {notebook: unpulled.ipynb, kernel: tabular, pool: hasty, memory: 500Mi,
+     image: "localhost/none:1"}
 """
 HURRIED = """\
   terminationGracePeriodSeconds: 10
@@ -92,7 +94,8 @@ def pools(own: str) -> str:
         '  tolerations: ["nightmill.io/pool=highmem:NoSchedule"]'
     )
     taken = {
-        "default": (f"{default}\n  startup_timeout: 20s", patch),
+        "default": (default, patch),
+        "hasty": (f"{default}\n  startup_timeout: 20s", patch),
         "small": (f"{default}\n  next: highmem", patch),
         "highmem": (f"{highmem}\n  largest: {{memory: 8Gi}}", patch),
         "noisy": (default, noisy),
@@ -392,7 +395,7 @@ def test_killed_while_a_cell_runs(pad):
     background = Background(lambda: operator.execute(one.context))
     wait_until(lambda: "2/2 " in operator.log.text, "the cell", 90)
     operator.on_kill()
-    assert "stopped from outside" in str(background.finish(30))
+    assert "stopped from outside" in str(background.finish())
     pad.wait_for_no_pod()
     record = pad.record("sleeps", one.run)
     assert (record["failure"]["cause"], record["failure"]["cell"]) == ("terminated", 2)
