@@ -72,10 +72,13 @@ pipeline: deferred
 retries: 1
 retry_delay: 1s
 steps:
-  naps: {notebook: naps.ipynb, kernel: tabular, memory: 500Mi, outputs: {answer: answer.txt}}
+  naps:
+    {notebook: naps.ipynb, kernel: tabular, pool: hasty, memory: 500Mi,
+     outputs: {answer: answer.txt}}
 """
 POOLS = {
-    "default": "selector: {nightmill.io/pool: default}\n  startup_timeout: 30s",
+    "default": "selector: {nightmill.io/pool: default}",
+    "hasty": "selector: {nightmill.io/pool: default}\n  startup_timeout: 30s",
     "highcpu": (
         "selector: {nightmill.io/pool: highcpu}\n"
         '  tolerations: ["nightmill.io/pool=highcpu:NoSchedule"]'
