@@ -147,7 +147,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         answer = upstream.getresponse()
         data = answer.read()
         upstream.close()
-        dropped = {"transfer-encoding", "connection", "date", "server"}
+        dropped = {"transfer-encoding", "connection"}
         kept = {name: value for name, value in answer.getheaders() if name.lower() not in dropped}
         if self.server.lies and "partNumber=" not in self.path:  # those go back in a body
             kept = {k: self._lie(v) if k.lower() == "etag" else v for k, v in kept.items()}

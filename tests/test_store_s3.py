@@ -6,7 +6,6 @@ import hashlib
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
 from uuid import uuid4
 
 import pytest
@@ -88,25 +87,6 @@ def test_a_small_file_is_one_request(open_s3, proxy, tmp_path, size, requests):
     assert seen == (requests or ["POST", "PUT", "PUT", "POST", "HEAD"])
     assert stored.etag == store.stat("f").etag
     assert (stored.size, sum(moved)) == (size, size)
-
-
-@pytest.mark.parametrize("share", [number / 20 for number in range(1, 20)])
-def test_an_answer_that_breaks_off_is_no_etag(open_s3, proxy, tmp_path, share):
-    """Wherever that is, what is told of a write is true, or an error that a caller expects."""
-    (tmp_path / "source").write_bytes(b"hello")
-    proxy.cut_share = share
-    store = open_s3(endpoint=proxy.endpoint)
-    writes = {
-        "file": lambda: store.put_file("file", tmp_path / "source").etag,
-        "small": lambda: store.write("small", b"hello"),
-        "new": lambda: store.write_if("new", b"hello", etag=None),
-    }
-    for key, write in writes.items():
-        first = len(proxy.seen)
-        proxy.fault = lambda one, first=first: Fault.CUT_REPLY if one.number == first else None
-        with suppress(StoreConflict) if key == "new" else nullcontext():
-            assert write() == store.stat(key).etag
-        assert store.read(key).data == b"hello"
 
 
 @pytest.mark.parametrize(("size", "method"), [(5, "put_object"), (8 * MIB, "upload_fileobj")])

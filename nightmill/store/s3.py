@@ -26,7 +26,7 @@ from nightmill.store.files import HashingReader, checked_download, os_errors
 from nightmill.store.interface import LISTED_AT_ONCE, Blob, Entry, Moved, Remnant, Stat, StoredFile
 from nightmill.store.keys import RESERVED, check_key, folder
 from nightmill.store.preflight import probe
-from nightmill.store.s3_answers import cut_off, stored_etag, whole_etag
+from nightmill.store.s3_answers import repeat_cut_off, stored_etag
 from nightmill.store.s3_copy import copy, library_options, noted_sha256
 from nightmill.store.s3_errors import translated
 from nightmill.store.s3_settings import S3Settings
@@ -83,21 +83,23 @@ class S3Store:
     def write(self, key: str, data: bytes) -> str:
         """Replace an object whole; return its etag."""
         with self._translated("write", key):
-            return self._put(key, data) or self._stored_etag(key, len(data))
+            return self._put(key, data)
 
     def write_if(self, key: str, data: bytes | BinaryIO, *, etag: str | None) -> str:
-        """Write only if the object still has this etag (None: only if there is no object)."""
+        """Write only if the object still has this etag (None: only if there is no object).
+
+        A write whose answer was lost or cut off is repeated, and then refused even if it was the
+        one that won: so whoever gets StoreConflict reads what is there.
+        """
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         with self._translated("write_if", key):
-            if written := self._put(key, data, condition):
-                return written
-        raise cut_off(self.address(key))
+            return self._put(key, data, condition)
 
     def put_file(self, key: str, path: Path, *, moved: Moved | None = None) -> StoredFile:
         """Upload a file, in parallel parts where it is large; the hash is of the bytes sent.
 
         One request stores a small file whole or not at all, and its answer holds the etag. What is
-        there of many parts, and where that answer was cut off, is looked at.
+        there of many parts is looked at.
         """
         with os_errors("read", path), path.open("rb") as file, self._translated("write", key):
             data = file.read(_PART_BYTES)
@@ -110,8 +112,8 @@ class S3Store:
                 del data
                 file.seek(0)
                 size, sha256 = self._put_parts(key, file, moved)
-                etag = ""
-            return StoredFile(key, size, sha256, etag or self._stored_etag(key, size))
+                etag = stored_etag(self._client, self._place(key), size, self.address(key))
+            return StoredFile(key, size, sha256, etag)
 
     def get_file(
         self, key: str, path: Path, *, sha256: str | None = None, moved: Moved | None = None
@@ -242,9 +244,8 @@ class S3Store:
     def _put(
         self, key: str, data: bytes | BinaryIO, condition: dict[str, Any] | None = None
     ) -> str:
-        """Write in one request; return the etag, empty where the answer was cut off before it."""
         arguments = self._place(key) | self._settings.upload_options(key) | (condition or {})
-        return whole_etag(self._client.put_object(Body=data, **arguments))
+        return self._client.put_object(Body=data, **arguments)["ETag"]
 
     def _put_parts(self, key: str, file: BinaryIO, moved: Moved | None) -> tuple[int, str]:
         source = HashingReader(file)
@@ -258,9 +259,6 @@ class S3Store:
             Config=_transfer(part),
         )
         return source.size, source.sha256
-
-    def _stored_etag(self, key: str, size: int) -> str:
-        return stored_etag(self._client, self._place(key), size, self.address(key))
 
     def _translated(self, operation: str, key: str) -> AbstractContextManager[None]:
         address = f"{self._settings.address}/{key}".rstrip("/")
@@ -285,7 +283,9 @@ def _client(session: boto3.Session, settings: S3Settings, *, hasty: bool) -> S3C
     }
     config = Config(**options)
     region = settings.region or None
-    return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+    client = session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+    repeat_cut_off(client)
+    return client
 
 
 def _transfer(part_bytes: int) -> TransferConfig:

@@ -14,6 +14,7 @@ from botocore import exceptions as aws
 from botocore.exceptions import BotoCoreError, ClientError
 
 from nightmill.errors import StoreConflict, StoreError
+from nightmill.store.s3_answers import CUT_OFF
 from nightmill.store.s3_settings import S3Settings
 
 _RIGHTS = {
@@ -60,6 +61,7 @@ _CODES: Final[dict[str, tuple[str, str]]] = {
     "SlowDown": ("the store asks to slow down", _BUSY),
     "ServiceUnavailable": ("the store is unavailable", _BUSY),
     "InternalError": ("the store failed inside", f"{_BUSY}; with sse=..., see that it has keys"),
+    CUT_OFF: ("the store's answers were cut off for several tries", _NETWORK),
     "QuotaExceeded": ("the store's quota is used up", "make room, or raise the quota"),
 }
 
