@@ -347,6 +347,19 @@ def test_below_a_path_of_a_proxy(folder):
                 assert ask(outside, "/team/nights/no-such-page")[0] == 404
 
 
+def test_names_that_a_proxy_sends(folder):
+    """A name is read as UTF-8, as proxies write it, else as latin-1; no two become one."""
+    names = ("M\u00fcller", "\u00c5sa", "\u00c5ke", "\u5c71\u7530", "Ada")  # some with a byte 85
+    sent = [(name.encode(), name) for name in names]
+    sent += [(name.encode("latin-1"), name) for name in ("M\u00fcller", "\u00c5ke \u00c5sa")]
+    with serving(folder, "--user-header", "X-User") as (_process, address):
+        for given, name in sent:
+            code, _headers, body = ask(address, headers={"X-User": given})
+            text = re.sub("<[^>]+>", "", body)
+            assert (given, code) == (given, 200)
+            assert re.search("Signed in as (.+?) \u00b7", text)[1] == name
+
+
 @pytest.mark.parametrize(
     ("path", "code"),
     [
