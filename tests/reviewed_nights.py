@@ -20,11 +20,13 @@ from nightmill.spec.record import (
 )
 from nightmill.store.active import mark
 from nightmill.store.bundle import keep, pack
+from nightmill.store.decision import decide, prepare
 from nightmill.store.history import prefix_of
 from nightmill.store.index import note
 from nightmill.store.interface import Store
 from nightmill.store.keys import attempt_prefix
-from nightmill.store.pointer import Pointer, Token, commit, describe_outputs
+from nightmill.store.pointer import Move, Pointer, Token, commit, describe_outputs
+from nightmill.store.versions import find_versions
 from tests.stored_versions import Files, store_outputs
 
 FIRST = datetime(2013, 3, 2, 7, 30, tzinfo=UTC)  # 02:30 in New York
@@ -86,6 +88,14 @@ def add(store: Store, night: Night) -> Record:
         mark(store, prefix, order=night.order)
     note(store, record)
     return record
+
+
+def roll_back(store: Store, night: Night, *, output: str, to: str, **why: Any) -> None:
+    """Let a person take a night's output back to a version, as `nightmill rollback` does."""
+    (versions,) = find_versions(store, night.pipeline, output, night.day)
+    move = Move(kind="rollback", **why)
+    pointer = prepare(store, versions.choose(to), versions.current, move)
+    decide(store, pointer, seen=versions.current)
 
 
 def _facts(store: Store, night: Night) -> dict[str, Any]:

@@ -19,9 +19,11 @@ from nightmill.review.pages import compare as page_module
 from nightmill.review.site import Site
 from nightmill.spec.record import AttemptState, Code, Failure, Review
 from nightmill.store.bundle import keep, pack
+from nightmill.store.history import prefix_of
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Pointer, Token, commit
 from tests.compared import code, data, leave, notebook, printed, shown
+from tests.reviewed_nights import Night, add, roll_back
 
 PNGS = [
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
@@ -192,6 +194,48 @@ def test_where_the_index_knows_nothing_the_pointers_tell(store):
     assert asked.other("run-3") == "run-2"
     assert asked.other("run-2") == "run-1"
     assert asked.other("run-1") is None
+
+
+@pytest.fixture
+def taken_back(store):
+    """Let a person take a bad night back to the run before; another night follows."""
+    files = {"scores": {"s.csv": b"a\n"}}
+    nights = {
+        "before": Night(files=files, number=1),
+        "good": Night(files=files, partition="2013-03-03", number=2),
+        "bad": Night(files=files, partition="2013-03-03", number=3),
+        "next": Night(files=files, partition="2013-03-04", number=4),
+    }
+    prefixes = {name: prefix_of(add(store, one)) for name, one in nights.items()}
+    why = {"by": "ann", "reason": "half is missing"}
+    roll_back(store, nights["bad"], output="scores", to="run-2:1", **why)
+    return pages_of(store, prefixes)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("next", "good"), ("bad", "good"), ("good", "before")]
+)
+def test_what_a_person_took_back_is_not_good(taken_back, name, expected):
+    """The last good attempt of a partition is the one that is current, not the newest that was."""
+    assert taken_back.other(name) == expected
+    assert taken_back.other("before", with_partition="2013-03-03") == "good"
+    assert taken_back.other("before", with_run="run-3") == "bad"
+
+
+def test_what_was_taken_back_is_not_good_before_a_later_run(store):
+    """Nor is it for an attempt that came after it, and that a person made current again."""
+    files = {"scores": {"s.csv": b"a\n"}}
+    nights = [Night(files=files, partition="2013-03-03", number=at) for at in range(3)]
+    prefixes = {str(at): prefix_of(add(store, one)) for at, one in enumerate(nights)}
+    for to in ("run-0:1", "run-1:1", "run-0:1", "run-2:1"):
+        roll_back(store, nights[0], output="scores", to=to, by="ann")
+    assert pages_of(store, prefixes).other("2") is None
+
+
+def test_a_damaged_pointer_does_not_hide_what_committed(taken_back, store):
+    """Where nobody can tell what is current, the newest that committed counts."""
+    store.write("current/flights/score/2013-03-03.json", b"{")
+    assert taken_back.other("next") == "bad"
 
 
 # -- what is shown ---------------------------------------------------------------------------------

@@ -1,20 +1,31 @@
 """Which attempt another one is compared with: the last good one, or one that a reader names.
 
 Attempts are compared with others at the same step, and of the same member. Partitions are ordered
-as text, which puts ISO dates in order, as everywhere.
+as text, which puts ISO dates in order, as everywhere. What is good of a partition its pointer says:
+a person may have taken back what committed last.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
-from nightmill.errors import UsageError
+from nightmill.errors import StoreError, UsageError
 from nightmill.spec.record import Record
 from nightmill.spec.summary import Standing
 from nightmill.store.index import Index
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
-from nightmill.store.pointer import Pointer, Token, earlier_pointers, read_pointer
+from nightmill.store.keys import pointer_key_of
+from nightmill.store.pointer import (
+    Pointer,
+    Token,
+    earlier_pointers,
+    read_current,
+    read_pointer,
+)
 
 
 @dataclass(frozen=True)
@@ -39,22 +50,37 @@ def peers(index: Index, record: Record, prefix: str) -> list[Line]:
 def last_good(store: Store, others: list[Line], record: Record) -> str | None:
     """Return the prefix of the newest good attempt before this one; None where there is none.
 
-    That is what committed, for the same partition by an older run, else for the newest earlier
-    partition. What the index does not tell the pointers may. Raises StoreError.
+    That is what is current of the same partition, if an older run made it, else of the newest
+    earlier one; where nothing tells what is current, what committed and was not taken back. What
+    the index does not tell the pointers may. Raises StoreError.
     """
     own = (record.partition, record.order, record.attempt)
-    earlier = (line for line in others if _place(line) < own)
-    found = next((line for line in earlier if line.standing is Standing.SUCCEEDED), None)
-    if found is not None:
-        return found.prefix
+    good = (line for line in others if _place(line) < own and line.standing is Standing.SUCCEEDED)
+    for _partition, lines in groupby(good, key=attrgetter("partition")):
+        found = _good_of(store, list(lines), Token(order=record.order, attempt=record.attempt))
+        if found is not None:
+            return found
     pointer = _pointer_before(store, record)
     return pointer.attempt_prefix if pointer else None
 
 
-def find(others: list[Line], named: Named) -> str:
-    """Return the prefix of the attempt that a reader named: of several a good one, the newest.
+def _good_of(store: Store, lines: list[Line], own: Token) -> str | None:
+    """Return which of a partition's attempts that committed is good; the newest comes first."""
+    pointer = _current(store, lines[0])
+    committed = [line.prefix for line in lines]
+    if pointer is None:
+        return committed[0]
+    if pointer.attempt_prefix in committed or pointer.token < own:
+        return pointer.attempt_prefix
+    taken_back = {move.replaced for move in pointer.moves}
+    return next((one for one in committed if one not in taken_back), None)
 
-    Raises UsageError where there is none.
+
+def find(store: Store, others: list[Line], named: Named) -> str:
+    """Return the prefix of the attempt that a reader named.
+
+    Of several it is a good one: the newest, or what is current of the same partition. Raises
+    UsageError where there is none.
     """
     found = [
         line
@@ -70,11 +96,21 @@ def find(others: list[Line], named: Named) -> str:
             advice="choose one of those listed on the page, without `with_...` in its address",
         )
     good = [line for line in found if line.standing is Standing.SUCCEEDED]
-    return max(good or found, key=_place).prefix
+    newest = max(good or found, key=_place)
+    pointer = _current(store, newest) if len(good) > 1 else None
+    chosen = pointer.attempt_prefix if pointer else ""
+    return chosen if chosen in {line.prefix for line in good} else newest.prefix
 
 
 def _place(line: Line) -> tuple[str, int, int]:
     return line.partition, line.order, line.attempt
+
+
+def _current(store: Store, line: Line) -> Pointer | None:
+    """Read what is current where an attempt committed; None where nobody can tell."""
+    with suppress(StoreError):  # damaged, or of a later Nightmill: what committed last may do
+        return read_current(store, pointer_key_of(line.prefix)).pointer
+    return None
 
 
 def _pointer_before(store: Store, record: Record) -> Pointer | None:
