@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
 from nightmill.errors import InputError, StoreError
 from nightmill.spec.graph import InputSource
+from nightmill.store.current import current_pointers
 from nightmill.store.inputs import (
     check_sha256,
     find_lack,
@@ -24,13 +25,21 @@ DAYS = ("2013-01-01", "2013-01-03", "2013-01-05")
 HOUR = timedelta(hours=1)
 
 
-def make(store, day: str, *, order: int = 0, member: str = "", output: str = "model") -> Pointer:
+def make(
+    store,
+    day: str,
+    *,
+    order: int = 0,
+    member: str = "",
+    output: str = "model",
+    step: str = "train",
+) -> Pointer:
     """Commit the output of the step `train` for a day, as a run of this order would."""
-    prefix = f"runs/m/{day}/r{order}/train/" + (f"{member}/1" if member else "1")
+    prefix = f"runs/m/{day}/r{order}/{step}/" + (f"{member}/1" if member else "1")
     made = CommittedOutput(name=output, kind="file", prefix=prefix, files=())
     pointer = Pointer(
         pipeline="m",
-        step="train",
+        step=step,
         partition=day,
         member=member,
         run=f"r{order}",
@@ -122,7 +131,8 @@ def test_an_output_that_the_committed_run_did_not_make(filled):
     """A step that committed before the output was declared must run again, and this is said."""
     with pytest.raises(InputError, match="committed no output extra") as caught:
         resolve_input(filled, source(output="extra"), "2013-01-03")
-    assert caught.value.advice.endswith("--rerun")
+    wanted = "run `nightmill run m --partition 2013-01-03 --step train --rerun`"
+    assert caught.value.advice == wanted
 
 
 @pytest.mark.parametrize(
@@ -244,6 +254,115 @@ def test_a_version_that_was_taken_back(filled):
         assert version_notes({"model": found})["model"].startswith(older.attempt_prefix)
 
 
+# -- steps that were renamed, outputs that moved --------------------------------------------------
+
+
+def renamed(version="same_partition", **more) -> InputSource:
+    """Want the output that the step `fit` makes now, which was `train` before."""
+    return replace(source(version, inclusive=False, **more), step="fit")
+
+
+@pytest.mark.parametrize("moved_to_a_step_that_ran", [False, True])
+@pytest.mark.parametrize(
+    ("version", "partition", "found"),
+    [
+        ("same_partition", "2013-01-03", "2013-01-03"),
+        ("previous_partition", "2013-01-04", "2013-01-03"),
+        ("latest_before_partition", "2013-01-06", "2013-01-05"),
+        ("latest_before_partition", "2013-03-06", "2013-01-05"),
+        ("latest", "2013-01-02", "2013-01-05"),
+    ],
+)
+def test_an_output_is_found_below_the_step_that_made_it(
+    filled, moved_to_a_step_that_ran, version, partition, found
+):
+    """A renamed step's partitions are still there, and so are those of an output that moved.
+
+    A warning names both steps.
+    """
+    if moved_to_a_step_that_ran:
+        for day in DAYS:
+            make(filled, day, order=9, step="fit", output="figures")
+    wanted = renamed(version, optional=True)
+    resolved = resolve_inputs(filled, [wanted], partition)
+    pointer = resolved["model"].versions[""].pointer
+    assert (pointer.step, pointer.partition) == ("train", found)
+    (told,) = left_out(filled, [wanted], resolved, partition)
+    assert told == (
+        f"input model: m.model {found} is of the step train; "
+        f"fit, which makes it now, has not committed it for {found}"
+    )
+    assert find_lack(filled, [replace(wanted, optional=False)], partition) is None
+
+
+def test_the_present_step_counts_where_both_have_the_partition(filled):
+    """What the step of today made is read, although the former one committed with a newer run."""
+    make(filled, "2013-01-05", order=1, step="fit")
+    make(filled, "2013-01-05", order=7)
+    for version, day in (("same_partition", "05"), ("latest_before_partition", "06"),
+                         ("latest_before_partition", "09"), ("latest", "05")):  # fmt: skip
+        wanted = renamed(version)
+        found = resolve_inputs(filled, [wanted], f"2013-01-{day}")
+        assert found["model"].versions[""].pointer.step == "fit"
+        assert left_out(filled, [wanted], found, f"2013-01-{day}") == ()
+
+
+@pytest.mark.parametrize("version", ["latest", "latest_before_partition"])
+def test_a_newer_partition_counts_whichever_step_made_it(filled, version):
+    """An old partition that the renamed step made again hides no newer one of its former name."""
+    make(filled, "2013-01-01", order=9, step="fit")
+    found = resolve_input(filled, renamed(version), "2013-01-09").versions[""].pointer
+    assert (found.step, found.partition) == ("train", "2013-01-05")
+
+
+@pytest.mark.parametrize("version", ["latest", "latest_before_partition"])
+def test_a_former_step_may_have_run_without_the_output(filled, version):
+    """The step that an output was taken from goes on, and its last version of it is found yet."""
+    for day in ("2013-01-06", "2013-01-07", "2013-01-08"):
+        make(filled, day, output="figures")
+    found = resolve_input(filled, renamed(version), "2013-01-09").versions[""].pointer
+    assert (found.step, found.partition) == ("train", "2013-01-05")
+
+
+def test_of_two_former_steps_the_last_commit_counts(store):
+    """Of two steps that used to make an output, `nightmill where` and an input name the same."""
+    make(store, DAYS[0], order=9, step="first")
+    make(store, DAYS[0], order=1, step="second")
+    found = resolve_input(store, renamed(), DAYS[0]).versions[""].pointer
+    assert found.step == "second" == current_pointers(store, "m", "model", DAYS[0])[0].step
+
+
+def test_members_of_two_steps_are_never_mixed(store):
+    """Until each member of a renamed step has committed, all of them are the former step's."""
+    for member in ("north", "south"):
+        make(store, DAYS[0], member=member)
+    make(store, DAYS[0], member="south", step="fit", order=5)
+    wanted = renamed(members=("north", "south"))
+    found = resolve_input(store, wanted, DAYS[0])
+    assert {one.pointer.step for one in found.versions.values()} == {"train"}
+    make(store, DAYS[0], member="north", step="fit", order=5)
+    found = resolve_input(store, wanted, DAYS[0])
+    assert {one.pointer.step for one in found.versions.values()} == {"fit"}
+
+
+def test_text_partitions_of_a_renamed_step(store):
+    """By name, and as the last commit as long as the step of today has none."""
+    make(store, "v9")
+    make(store, "v10")
+    assert resolve_input(store, renamed(dated=False), "v9").versions[""].pointer.partition == "v9"
+    newest = resolve_input(store, renamed("latest", dated=False), "v9").versions[""].pointer
+    assert (newest.step, newest.partition) == ("train", "v10")
+    make(store, "v8", step="fit")
+    newest = resolve_input(store, renamed("latest", dated=False), "v9").versions[""].pointer
+    assert (newest.step, newest.partition) == ("fit", "v8")
+
+
+def test_a_message_names_the_newest_of_any_step(filled):
+    """What is missing is told with the newest that there is, also where another step made it."""
+    with pytest.raises(InputError, match="for 2013-01-02; the newest is of 2013-01-05"):
+        resolve_input(filled, renamed(), "2013-01-02")
+
+
 # -- waiting --------------------------------------------------------------------------------------
 
 
@@ -291,13 +410,33 @@ def test_an_optional_input_may_be_waited_for(filled):
     ("partition", "asked"),
     [
         ("2013-01-05", {"read": 1}),
-        ("2013-01-07", {"read": 3}),
-        ("2013-01-08", {"read": 4, "list": 1}),
+        ("2013-01-07", {"read": 3, "children": 1}),
+        ("2013-01-08", {"read": 4, "list": 1, "children": 1}),
     ],
 )
 def test_the_last_days_need_no_listing(filled, partition, asked):
-    """The newest version is found without a listing if it is of one of the last three days."""
+    """The newest version is found without listing partitions if it is of the last three days."""
     counting = Counting(filled)
     found = resolve_input(counting, source("latest_before_partition"), partition)
     assert found.versions[""].pointer.partition == "2013-01-05"
     assert counting.asked == asked
+
+
+def test_other_steps_cost_a_request_each_and_only_where_they_may_matter(filled):
+    """Years of other steps are not listed: a model of five days ago costs each of them a request.
+
+    What the step itself has for the day before costs nothing more than that.
+    """
+    for step in ("extract", "score"):
+        for number in range(300):
+            day = date(2013, 1, 9) - timedelta(days=number)
+            make(filled, day.isoformat(), output=step, step=step)
+    wanted = source("latest_before_partition", inclusive=False)
+    counting = Counting(filled)
+    assert resolve_input(counting, wanted, "2013-01-10").versions[""].pointer.partition == DAYS[-1]
+    assert counting.asked == {"read": 3 + 1 + 2, "list": 1, "children": 1}
+    assert counting.listed < 10
+    counting = Counting(filled)
+    resolve_input(counting, wanted, "2013-01-06")
+    resolve_input(counting, source(), DAYS[0])
+    assert counting.asked == {"read": 2}

@@ -21,10 +21,9 @@ from nightmill.spec.names import label
 from nightmill.spec.partition import previous_partition
 from nightmill.spec.units import iso_date
 from nightmill.store.interface import Store
-from nightmill.store.latest import latest_pointers, latest_pointers_before
-from nightmill.store.pointer import CommittedOutput, Pointer, read_pointer
+from nightmill.store.meant import has_output, meant_pointers, whole_partition
+from nightmill.store.pointer import CommittedOutput, Pointer
 
-_TRIED_DAYS = 3  # more requests than this are no cheaper than a listing
 _NAMED = 5  # members in a message
 
 
@@ -76,7 +75,7 @@ def resolve_inputs(
 
 def resolve_input(store: Store, source: InputSource, partition: str) -> ResolvedInput | None:
     """Find the committed version of one input; see `resolve_inputs`."""
-    pointers = _pointers(store, source, partition)
+    pointers = meant_pointers(store, source, partition)
     if not pointers:
         if source.optional:
             return None
@@ -98,13 +97,28 @@ def left_out(
     resolved: Mapping[str, ResolvedInput | None],
     partition: str,
 ) -> tuple[str, ...]:
-    """Say of each optional input why it is None although there is a version.
+    """Say why optional inputs are None although there is a version, and which are of another step.
 
-    It is too old, or its step had no such output yet.
+    A version is left out if it is too old, or if its step had no such output yet.
     """
     absent = [one for one in sources if one.optional and resolved[one.parameter] is None]
-    unusable = (_unusable(one, _pointers(store, one, partition), partition) for one in absent)
-    return tuple(f"{error.where} is None: {error.problem}" for error in unusable if error)
+    unusable = (_unusable(one, meant_pointers(store, one, partition), partition) for one in absent)
+    why = [f"{error.where} is None: {error.problem}" for error in unusable if error]
+    return (*why, *filter(None, map(_of_another_step, resolved.values())))
+
+
+def _of_another_step(found: ResolvedInput | None) -> str:
+    """Say that an output was made under another name, or by another step, than it would be now."""
+    if found is None:
+        return ""
+    source, pointer = found.source, next(iter(found.versions.values())).pointer
+    if pointer.step == source.step:
+        return ""
+    day = pointer.partition
+    return (
+        f"input {source.parameter}: {source.pipeline}.{source.output} {day} is of the step "
+        f"{pointer.step}; {source.step}, which makes it now, has not committed it for {day}"
+    )
 
 
 def find_lack(
@@ -137,54 +151,6 @@ def find_lack(
     return min(lacks, key=lambda lack: lack.left, default=None)
 
 
-def _pointers(store: Store, source: InputSource, partition: str) -> dict[str, Pointer]:
-    """Read the pointers that an input means; empty unless every member has committed."""
-    match source.version:
-        case "same_partition":
-            return _whole_partition(store, source, partition)
-        case "previous_partition":
-            return _whole_partition(store, source, previous_partition(partition))
-        case "latest_before_partition":
-            return _latest_before(store, source, partition)
-        case "latest":
-            return _newest(store, source)
-
-
-def _latest_before(store: Store, source: InputSource, partition: str) -> dict[str, Pointer]:
-    """Try the last days first: most outputs are made daily, and a listing grows with the years."""
-    first = _day(partition) - timedelta(days=0 if source.inclusive else 1)
-    for days in range(_TRIED_DAYS):
-        found = _whole_partition(store, source, (first - timedelta(days=days)).isoformat())
-        if found:
-            return found
-    return latest_pointers_before(
-        store,
-        source.pipeline,
-        source.step,
-        members=source.members or ("",),
-        before=partition,
-        inclusive=source.inclusive,
-    )
-
-
-def _newest(store: Store, source: InputSource) -> dict[str, Pointer]:
-    members = source.members or ("",)
-    return latest_pointers(store, source.pipeline, source.step, members=members, dated=source.dated)
-
-
-def _whole_partition(
-    store: Store, source: InputSource, partition: str, *members: str
-) -> dict[str, Pointer]:
-    """Read the pointers of these members, or of all; empty unless every one has committed."""
-    found: dict[str, Pointer] = {}
-    for member in members or source.members or ("",):
-        pointer = read_pointer(store, source.pipeline, source.step, partition, member=member)
-        if pointer is None:
-            return {}
-        found[member] = pointer
-    return found
-
-
 def _missing(store: Store, source: InputSource, partition: str) -> InputError:
     day = partition
     if source.version == "previous_partition":
@@ -209,16 +175,17 @@ def _by_members(store: Store, source: InputSource, partition: str) -> str:
         return ""
     if source.version not in ("same_partition", "previous_partition"):
         return f" by all {len(source.members)} members"
-    lacking = [one for one in source.members if not _whole_partition(store, source, partition, one)]
+    lacking = [one for one in source.members if not whole_partition(store, source, partition, one)]
     names = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
     return f" by {len(lacking)} of {len(source.members)} members ({names})"
 
 
 def _instead(store: Store, source: InputSource, partition: str) -> str:
     """Say what the newest is, where partitions are days; it may be of a later day."""
-    newest = next(iter(_newest(store, source).values()), None)
-    if newest is None:
+    found = meant_pointers(store, replace(source, version="latest"), partition)
+    if not has_output(found, source):
         return "; no partition has it"
+    newest = next(iter(found.values()))
     with suppress(ValueError):
         return f"; the newest is of {newest.partition}, {_distance(newest.partition, partition)}"
     return ""
@@ -234,7 +201,9 @@ def _unusable(
                 f"the step {source.step} committed no output {source.output} "
                 f"for {pointer.partition}",
                 where=f"input {source.parameter}",
-                advice=_command(source.pipeline, pointer.partition) + " --rerun",
+                advice=_command(
+                    source.pipeline, pointer.partition, f" --step {source.step} --rerun"
+                ),
             )
         if source.max_age is None:
             continue
@@ -264,8 +233,8 @@ def _days(span: timedelta) -> str:
     return f"{span.total_seconds() / 86400:g}"
 
 
-def _command(pipeline: str, partition: str) -> str:
-    return f"run `nightmill run {pipeline} --partition {partition}`"
+def _command(pipeline: str, partition: str, options: str = "") -> str:
+    return f"run `nightmill run {pipeline} --partition {partition}{options}`"
 
 
 def check_sha256(found: str, wanted: str, address: str) -> None:
