@@ -12,12 +12,11 @@ import pytest
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from nightmill.review.access import COOKIE, HeaderAccess, OwnerAccess, TokenAccess
+from nightmill.review.access import HeaderAccess, OwnerAccess, TokenAccess
 from nightmill.review.app import make_app
-from nightmill.review.signing import form_proof, signed
+from nightmill.review.signing import form_proof, mark_of, signed
 from nightmill.review.site import Site
 from nightmill.review.views import Action, Part, View
-from nightmill.review.visit import SESSION
 from tests.review_routes import (
     EXAMPLES,
     HIDDEN,
@@ -36,6 +35,8 @@ TOKEN = "a-token-of-the-tests"
 USER = "X-Forwarded-User"
 KEY = b"k" * 32
 SESSION_ID = "s" * 32
+COOKIE = TokenAccess(TOKEN).cookie_name
+SESSION = f"nightmill_session_{mark_of(KEY)}"
 ADDRESSES = list(every_address())
 ABOUT_ONE = [one for one in ADDRESSES if one.is_about_a_pipeline and one.kind is not Part]
 ABOUT_ALL = [one for one in ADDRESSES if not one.is_about_a_pipeline]
@@ -180,6 +181,21 @@ def test_signing_in_with_the_token(enter):
     page = client.get("/")
     assert page.status_code == 200
     assert TOKEN not in page.text
+
+
+def test_two_servers_of_one_machine(enter):
+    """A browser keeps cookies by host, whatever the port: each server's have names of their own."""
+    one, other = (TokenAccess(token) for token in (TOKEN, TOKEN[::-1]))
+    assert one.cookie_name == TokenAccess(TOKEN).cookie_name != other.cookie_name
+    assert TOKEN not in one.cookie_name
+    browser = {}
+    for access, token in ((one, TOKEN), (other, TOKEN[::-1])):
+        port = enter(access)
+        port.get("/sign-in", params={"token": token})
+        browser |= dict(port.cookies)
+    kept = "; ".join(f"{name}={value}" for name, value in browser.items())
+    for access in (one, other):
+        assert enter(access, Cookie=kept).get("/").status_code == 200
 
 
 def test_signing_in_comes_back(enter):

@@ -27,6 +27,7 @@ from nightmill.review.server import LOCAL_NAMES, Listening, guard
 from nightmill.review.site import Site
 from nightmill.store.index_running import EVERY_S
 from nightmill.store.open import open_store
+from tests.review_routes import SHOWN, entangled
 
 LONG = "0123456789abcdef"  # a token of the least length
 ALL = "0.0.0.0"  # noqa: S104 - the address of every interface, as people type it
@@ -51,12 +52,12 @@ def serving(folder, *arguments, **env):
             process.kill()
 
 
-def ask(address, path=None, *, method="GET", headers=None):
+def ask(address, path=None, *, method="GET", headers=None, body=None):
     """Send one request, exactly as it is given; return code, headers and body."""
     parts = urlsplit(address)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
     whole = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    connection.request(method, whole if path is None else path, headers=headers or {})
+    connection.request(method, whole if path is None else path, headers=headers or {}, body=body)
     answer = connection.getresponse()
     body = answer.read().decode()
     connection.close()
@@ -104,6 +105,7 @@ def test_a_token_counts_on_loopback_too():
         (Listening(token="sixteen letters "), "--token"),
         (Listening(token="sixteen\nletters"), "--token"),
         (Listening(token="s\u00e9cr\u00e9t-s\u00e9cr\u00e9t-s\u00e9cr\u00e9t"), "--token"),
+        (Listening(secret=LONG[:-1]), "NIGHTMILL_REVIEW_SECRET"),
         (Listening(host=ALL, user_header="X-User"), "--user-header"),
         (Listening(base_path="x"), "--base-path"),
         (Listening(base_path="//evil.example"), "--base-path"),
@@ -131,6 +133,16 @@ def test_what_does_not_fit_together(listening, where):
 def test_a_header_is_believed_from_this_machine_or_with_a_token(listening):
     """A name in a header counts where only the proxy can have written it."""
     assert isinstance(guard(listening, "ada").access, HeaderAccess)
+
+
+def test_servers_behind_one_address():
+    """Those with one secret, or one token, know each other's forms; others make a secret each."""
+    made = Listening(secret=LONG).signing_secret
+    assert Listening(secret=LONG, token=LONG[::-1], port=1).signing_secret == made
+    assert Listening(token=LONG, user_header="X-User").signing_secret == made
+    assert Listening(token=LONG[::-1]).signing_secret not in (made, None)
+    assert Listening().signing_secret is None
+    assert LONG not in repr(Listening(secret=LONG))
 
 
 def test_names_that_are_allowed():
@@ -208,13 +220,14 @@ def test_what_the_command_takes(project, cli, monkeypatch):
     told = {}
     monkeypatch.setattr(server, "serve", lambda *given, **more: told.update(more, given=given))
     monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    monkeypatch.setenv("NIGHTMILL_REVIEW_SECRET", LONG[::-1])
     options = ["--host", "::1", "--port", "1", "--base-path", "/x", "--token", LONG]
     options += ["--user-header", "X-User", "--allow-host", "a", "--allow-host", "b"]
     ended = cli("review", *options, cwd=project.root / "notebooks")
     assert (ended.code, ended.err) == (0, "")
     store, listening = told["given"]
     assert store.url == str(project.store)
-    assert listening == Listening("::1", 1, "/x", LONG, "X-User", ("a", "b"))
+    assert listening == Listening("::1", 1, "/x", LONG, "X-User", ("a", "b"), LONG[::-1])
     assert (told["owner"], told["root"]) == ("ada", project.root)
 
 
@@ -335,7 +348,7 @@ def test_below_a_path_of_a_proxy(folder):
             with proxied(address, strips=strips) as outside:
                 code, headers, body = ask(outside, "/team/nights/")
                 assert code == 200
-                assert "Signed in as Ada" in body
+                assert "Signed in as <bdi>Ada</bdi>" in body
                 led = set(re.findall(r'(?:href|src|action)="([^"#]+)', body))
                 assert len(led) > 4
                 assert not [one for one in led if not one.startswith("/team/nights/")]
@@ -345,6 +358,34 @@ def test_below_a_path_of_a_proxy(folder):
                 assert ask(outside, style)[0] == 200
                 assert ask(outside, "/team/nights/api/")[0] == 200
                 assert ask(outside, "/team/nights/no-such-page")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("env", "code"),
+    [
+        ({"NIGHTMILL_REVIEW_SECRET": LONG}, 409),  # let in; it asks for nothing
+        ({"NIGHTMILL_REVIEW_TOKEN": LONG}, 409),
+        ({"NIGHTMILL_REVIEW_SECRET": ""}, 403),
+    ],
+)
+def test_a_form_goes_to_another_server(env, code, tmp_path):
+    """Of two behind one address both take a form, where they share a secret or a token."""
+    entangled(tmp_path)
+    arguments = ("--user-header", "X-User", "--store", str(tmp_path / "store"))
+    proxy = {"X-User": "Ada", "Authorization": f"Bearer {LONG}"}
+    with (
+        serving(tmp_path, *arguments, **env) as (_one, first),
+        serving(tmp_path, *arguments, **env) as (_other, second),
+    ):
+        run = f"{SHOWN}/2013-03-01/run-0"
+        _code, headers, page = ask(first, f"/runs/{run}", headers=proxy)
+        session = {"Cookie": headers["set-cookie"].partition(";")[0]}
+        form = "proof=" + re.search(r'name="proof" value="(\w+)"', page)[1]
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        for address, wanted in ((first, 409), (second, code)):
+            sent = proxy | session | kind
+            answer = ask(address, f"/notes/{run}", method="POST", headers=sent, body=form)
+            assert answer[0] == wanted
 
 
 def test_names_that_a_proxy_sends(folder):

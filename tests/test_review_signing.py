@@ -12,9 +12,11 @@ import pytest
 from nightmill.review.signing import (
     ASSET_S,
     RENEWED_S,
+    derived,
     form_proof,
     is_form_proof,
     is_signed,
+    mark_of,
     signed,
 )
 
@@ -87,6 +89,16 @@ def test_nothing_of_a_signed_address_can_be_changed(change):
     whole = {"path": PATH, "key": KEY, **given, **change}
     query = f"until={whole['until']}&sign={whole['sign']}"
     assert not is_signed(whole["key"], whole["path"], query)
+
+
+def test_a_secret_made_from_a_token():
+    """Who has the same token makes the same one; from the mark in a name neither can be made."""
+    token = "a-token-of-the-tests"
+    assert derived(token) == derived(token) != derived(token.upper())
+    assert len(derived(token)) == 32
+    assert derived("\udcff" * 16)  # a variable may hold any bytes
+    assert len(mark_of(derived(token))) == 8
+    assert mark_of(derived(token)) != mark_of(derived(token.upper()))
 
 
 def test_a_proof_is_no_signature():

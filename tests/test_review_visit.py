@@ -14,7 +14,6 @@ from nightmill.review.app import Based, make_app
 from nightmill.review.links import Links
 from nightmill.review.site import Site
 from nightmill.review.views import ATTEMPT, RUN, View
-from nightmill.review.visit import SESSION
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.open import open_store
 
@@ -97,7 +96,7 @@ def test_a_query(client):
 @pytest.mark.parametrize("given", ["", "short", "x" * 31, "x" * 33, "x" * 31 + ".", "<" * 32])
 def test_a_session_that_is_none_of_ours(given, client):
     """Only what we could have made is taken for a session; else there is a new one."""
-    found = seen(client, "p/d/r", headers={"Cookie": f"{SESSION}={given}"})["session"]
+    found = seen(client, "p/d/r", headers={"Cookie": f"nightmill_session={given}"})["session"]
     assert found != given
     assert len(found) == 32
     assert found != seen(client, "p/d/r")["session"]
@@ -105,7 +104,7 @@ def test_a_session_that_is_none_of_ours(given, client):
 
 def test_a_session_of_ours(client):
     """It stays."""
-    headers = {"Cookie": f"{SESSION}={'x' * 32}"}
+    headers = {"Cookie": f"nightmill_session={'x' * 32}"}
     assert seen(client, "p/d/r", headers=headers)["session"] == "x" * 32
 
 

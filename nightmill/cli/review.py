@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import threading
 import webbrowser
 from pathlib import Path
@@ -39,11 +40,14 @@ def review(
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
 ) -> None:
-    """Serve the review pages until Ctrl-C; prints their address."""
+    """Serve the review pages until Ctrl-C; prints their address.
+
+    Several behind one address need one token, or one NIGHTMILL_REVIEW_SECRET in their environment.
+    """
     opened = open_store(open_chosen(store).url, base=Path.cwd(), hasty=True)
     try:
         # Only here: a web server is nothing that the other verbs need.
-        from nightmill.review.server import Listening, serve  # noqa: PLC0415 - see above
+        from nightmill.review.server import SHARED_VARIABLE, Listening, serve  # noqa: PLC0415 - see above
     except ModuleNotFoundError as error:
         problem = f"the review pages need {error.name}, which is not installed"
         raise UsageError(problem, advice="pip install 'nightmill[review]'") from error
@@ -56,9 +60,10 @@ def review(
         if open_browser:
             threading.Thread(target=webbrowser.open, args=[place], daemon=True).start()
 
+    names, secret = tuple(allow_host or ()), os.environ.get(SHARED_VARIABLE) or None  # as `token`
     serve(
         opened,
-        Listening(host, port, base_path, token, user_header, tuple(allow_host or ())),
+        Listening(host, port, base_path, token, user_header, names, secret),
         owner=_owner(),
         root=_root(),
         tell=tell,

@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from nightmill.review.links import Links
+from nightmill.review.signing import mark_of
 from nightmill.spec.words import one_line, shortened
 
-COOKIE = "nightmill_token"
 SIGN_IN = "sign-in"
 
 _NAME_CHARACTERS = 200
@@ -107,6 +107,11 @@ class TokenAccess(_Everything):
         self._token = token
 
     @property
+    def cookie_name(self) -> str:
+        """The cookie's name: a browser keeps cookies by host, and other ports have other tokens."""
+        return f"nightmill_token_{mark_of(self._token.encode())}"
+
+    @property
     def cookie(self) -> str:
         """What the cookie holds: made from the token, which cannot be made from it."""
         return hmac.new(self._token.encode(), b"cookie", hashlib.sha256).hexdigest()
@@ -119,7 +124,7 @@ class TokenAccess(_Everything):
         """Return somebody without a name who has the token."""
         if request.headers.get("authorization", "").lower().startswith(_SCHEME):
             return User(has_session=False) if self.is_in_header(request) else None
-        given = request.cookies.get(COOKIE, "")
+        given = request.cookies.get(self.cookie_name, "")
         return User() if hmac.compare_digest(given.encode(), self.cookie.encode()) else None
 
     def is_in_header(self, request: Request) -> bool:

@@ -17,7 +17,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio.to_thread
@@ -28,12 +28,14 @@ from nightmill.review.access import SIGN_IN, Access, HeaderAccess, OwnerAccess, 
 from nightmill.review.app import Based, make_app
 from nightmill.review.connections import Connection
 from nightmill.review.deadline import PLACES, Deadline, Patience
+from nightmill.review.signing import derived
 from nightmill.review.site import Site
 from nightmill.spec.problems import shown
 from nightmill.store.interface import Store
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MIN_TOKEN = 16
+SHARED_VARIABLE = "NIGHTMILL_REVIEW_SECRET"
 
 _HEAD_BYTES = 32 << 10
 _CONNECTIONS = 200
@@ -48,6 +50,7 @@ class Listening:
 
     `base_path` is what a proxy in front has put before our addresses, `user_header` the header in
     which it names the user. `allowed_hosts` are names to answer to, beside those of this machine.
+    Servers behind one address share `secret`, or the token, to know each other's forms.
     """
 
     host: str = "127.0.0.1"
@@ -56,6 +59,13 @@ class Listening:
     token: str | None = None
     user_header: str | None = None
     allowed_hosts: tuple[str, ...] = ()
+    secret: str | None = field(default=None, repr=False)
+
+    @property
+    def signing_secret(self) -> bytes | None:
+        """What forms and addresses are signed with; None for one that is made at the start."""
+        given = self.secret or self.token
+        return derived(given) if given else None
 
     @property
     def is_loopback(self) -> bool:
@@ -106,7 +116,9 @@ def serve(
     fit together, NightmillError where the port cannot be had.
     """
     chosen = guard(listening, owner)
-    site = Site.open(store, chosen.access, root=root, hosts=chosen.hosts)
+    site = Site.open(
+        store, chosen.access, root=root, secret=listening.signing_secret, hosts=chosen.hosts
+    )
     site.warm()
     app = Deadline(make_app(site), Patience())
     with closing(_listen(listening)) as listener:
@@ -159,6 +171,12 @@ def _check(listening: Listening) -> None:
             f"it needs at least {MIN_TOKEN}",
             where="--token",
             advice="leave it out, and one is made",
+        )
+    if listening.secret is not None and len(listening.secret) < MIN_TOKEN:
+        raise UsageError(
+            f"the secret is too easy to guess: it needs at least {MIN_TOKEN} characters",
+            where=SHARED_VARIABLE,
+            advice="make one with `openssl rand -hex 32`, the same for all servers of one address",
         )
     if listening.user_header and token is None and not listening.is_loopback:
         raise UsageError(

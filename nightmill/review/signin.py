@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from nightmill.review.access import COOKIE, SIGN_IN, TokenAccess
+from nightmill.review.access import SIGN_IN, TokenAccess
 from nightmill.review.html import environment
 from nightmill.review.links import Links
 from nightmill.review.site import Site
@@ -37,7 +37,7 @@ def sign_in_routes(site: Site) -> Iterator[Route]:
             return Response(text, 401 if is_wrong else 200, media_type="text/html")
         answer = RedirectResponse(links.base + page, status_code=303)
         answer.set_cookie(
-            COOKIE,
+            access.cookie_name,
             access.cookie,
             path=links.base or "/",
             secure=request.url.scheme == "https",

@@ -17,6 +17,20 @@ ASSET_S = 2 * RENEWED_S
 """How long an address of a part of a notebook opens: an hour longer than its document is shown."""
 
 
+_MARK = 8  # characters: enough for the servers of one machine
+
+
+def derived(key: str) -> bytes:
+    """Return a secret to sign with, made from a key that is for something else as well."""
+    data = key.encode("utf-8", "surrogateescape")  # a variable may hold any bytes
+    return hmac.new(data, b"nightmill review pages", hashlib.sha256).digest()
+
+
+def mark_of(secret: bytes) -> str:
+    """Return a few characters that tell secrets apart, and do not tell them."""
+    return _sign(secret, "mark")[:_MARK]
+
+
 def form_proof(secret: bytes, session: str, user: str) -> str:
     """Return what a form holds so that only a page shown to this user in this session made it."""
     return _sign(secret, "form", session, user)

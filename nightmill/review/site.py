@@ -11,18 +11,22 @@ from typing import Self
 
 from nightmill.errors import NightmillError
 from nightmill.review.access import Access
+from nightmill.review.signing import mark_of
 from nightmill.review.specs import Specs
 from nightmill.store.index import Index
 from nightmill.store.interface import Store
 from nightmill.store.records import Records
+
+_SESSION = "nightmill_session"
 
 
 @dataclass(frozen=True)
 class Site:
     """One set of pages over one store.
 
-    Whoever serves one site from several processes gives them the same `secret`. With `hosts` only
-    requests that name one of them are answered.
+    Whoever serves one site from several processes gives them the same `secret`: else one makes
+    forms and addresses that the others refuse. With `hosts` only requests that name one of them are
+    answered. `session_cookie` names the cookie that forms are bound to.
     """
 
     store: Store
@@ -31,6 +35,7 @@ class Site:
     records: Records
     specs: Specs
     secret: bytes = field(repr=False)
+    session_cookie: str
     hosts: frozenset[str]
 
     @classmethod
@@ -51,6 +56,8 @@ class Site:
             records=Records(store),
             specs=Specs(store, root),
             secret=secret or secrets.token_bytes(32),
+            # One made at each start gives no name, or a browser would keep them all.
+            session_cookie=f"{_SESSION}_{mark_of(secret)}" if secret else _SESSION,
             hosts=hosts,
         )
 

@@ -23,7 +23,6 @@ from nightmill.review.signing import is_form_proof, is_signed
 from nightmill.review.site import Site
 from nightmill.review.visit import (
     API,
-    SESSION,
     Visit,
     base_of,
     enter,
@@ -174,9 +173,9 @@ async def _read_json(request: Request) -> Mapping[str, str]:
 
 def with_session(response: Response, request: Request, visit: Visit) -> Response:
     """Give the browser its session, which forms are bound to, where it has none."""
-    if session_of(request) != visit.session:
+    if session_of(request, visit.site) != visit.session:
         response.set_cookie(
-            SESSION,
+            visit.site.session_cookie,
             visit.session,
             path=Links(base_of(request)).base or "/",
             secure=request.url.scheme == "https",
@@ -195,5 +194,5 @@ def _is_ours(request: Request, site: Site, visit: Visit, form: Mapping[str, str]
         return False
     proof = form.get("proof", "")
     return not visit.user.has_session or is_form_proof(
-        site.secret, session_of(request), visit.user.name, proof
+        site.secret, session_of(request, site), visit.user.name, proof
     )

@@ -19,7 +19,6 @@ from nightmill.review.signing import form_proof
 from nightmill.review.site import Site
 from nightmill.store.keys import decode, encode
 
-SESSION = "nightmill_session"
 API = "/api"
 
 _ATTEMPT_PARTS = (*RUN_PARTS, "step", "member", "attempt")
@@ -154,7 +153,7 @@ async def enter(request: Request, site: Site) -> Visit:
         links=Links(base_of(request)),
         parts={name: str(value) for name, value in request.path_params.items()},
         given=dict(request.query_params),
-        session=session_of(request) or secrets.token_urlsafe(24),
+        session=session_of(request, site) or secrets.token_urlsafe(24),
         path=path_of(request),
         is_for_programs=is_for_programs(request),
     )
@@ -198,7 +197,7 @@ def path_of(request: Request) -> str:
     return f"{page}?{query}" if query else page
 
 
-def session_of(request: Request) -> str:
+def session_of(request: Request, site: Site) -> str:
     """Return the session's cookie if it can be one of ours."""
-    found = request.cookies.get(SESSION, "")
+    found = request.cookies.get(site.session_cookie, "")
     return found if re.fullmatch(r"[A-Za-z0-9_-]{32}", found) else ""
