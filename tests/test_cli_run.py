@@ -145,6 +145,37 @@ def test_values_for_a_committed_step_are_not_lost_without_a_word(demo, cli):
 
 
 @pytest.mark.usefixtures("ran")
+def test_a_step_that_committed_before_an_output_was_declared(demo, cli):
+    """A run that leaves it alone says what it lacks and how to make it, and not that all is there.
+
+    Whoever reads what is lacking is told the same command.
+    """
+    file = demo.root / "notebooks" / "demo" / "pipeline.yaml"
+    before = file.read_text()
+    more = before.replace("{made: made.txt}", "{made: made.txt, extra: e.txt}")
+    reads_it = "  reads_it:\n    notebook: reader.ipynb\n    inputs: {made: {from: extra}}\n"
+    file.write_text(more + reads_it)
+    try:
+        steps = ["--step=good", "--step=reader"]
+        alone = cli("run", "demo", "--partition", DAY, *steps, cwd=demo.root)
+        reads = cli("run", "demo", "--partition", DAY, "--step=reads_it", cwd=demo.root)
+    finally:
+        file.write_text(before)
+    assert alone.code == 0
+    note, nothing = alone.out.splitlines()[:2]
+    assert note == (
+        f"note: good committed without `extra` for {DAY}; "
+        "add --step good --rerun to make what it lacks"
+    )
+    assert nothing == (
+        f"Nothing to do for demo, {DAY}: 2 steps committed, some without an output. "
+        "Add --rerun to run again."
+    )
+    assert reads.code == 1
+    assert f"`nightmill run demo --partition {DAY} --step good --rerun`" in reads.err
+
+
+@pytest.mark.usefixtures("ran")
 def test_the_store_is_the_projects_from_any_folder_of_it(demo, cli):
     """From inside notebooks/ the same store is used as from the project's root."""
     inside = demo.root / "notebooks" / "demo"

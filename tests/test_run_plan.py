@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightmill.errors import InputError, UsageError
-from nightmill.run.plan import Request, build_plan, default_as_of, new_run
+from nightmill.run.plan import Request, build_plan, default_as_of, lacking_outputs, new_run
 from nightmill.spec.project import Project
 from nightmill.store.open import open_store
 from nightmill.store.pointer import CommittedOutput, Pointer, Token, commit
@@ -112,6 +112,26 @@ def test_rerun_runs_what_is_committed(planning):
     assert to_run(plan(CHAIN)) == []
     assert len(to_run(plan(CHAIN, rerun=True))) == 4
     assert to_run(plan(CHAIN, rerun=True, steps=["aside"])) == ["aside"]
+
+
+def test_outputs_that_were_declared_after_the_commit_are_found(planning, project):
+    """A committed step is left alone, and what its version lacks is told with its partitions."""
+    plan, store = planning
+    commit_step(store, "maker", DAY, "made")
+    commit_step(store, "maker", NEXT)
+    commit_step(store, "maker", "2013-03-03")
+    commit_step(store, "other", DAY, "whole", "renamed")
+    yaml = """
+pipeline: nightly
+steps:
+  maker: {notebook: n.ipynb, outputs: {made: made.txt}}
+  other: {notebook: n.ipynb, outputs: {whole: whole.txt}}
+"""
+    planned = plan(yaml, DAY, NEXT, "2013-03-03", "2013-03-04")
+    assert to_run(planned) == ["other", "other", "maker", "other"]
+    spec = Project.load(project.root).pipeline("nightly").spec
+    found = lacking_outputs(spec, planned.values())
+    assert found == {("maker", ("made",)): [NEXT, "2013-03-03"]}
 
 
 def test_a_step_whose_input_is_made_anew_runs_again(planning):

@@ -21,7 +21,13 @@ from nightmill.publish.target import State
 from nightmill.run.aftermath import amend_death
 from nightmill.run.awaiting import Awaited
 from nightmill.run.launcher import Launcher
-from nightmill.run.plan import PlannedStep, Request, build_plan, default_as_of
+from nightmill.run.plan import (
+    PlannedStep,
+    Request,
+    build_plan,
+    default_as_of,
+    lacking_outputs,
+)
 from nightmill.run.status import FAILURES, StepState, StepStatus
 from nightmill.signals import stop_signals
 from nightmill.spec.check import require_step
@@ -29,6 +35,7 @@ from nightmill.spec.names import label
 from nightmill.spec.partition import check_partition, date_range, parse_partition
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.pipeline_file import Pipeline
+from nightmill.spec.problems import shown
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.scheduling import MAX_RETRIES
 from nightmill.spec.step_values import placeholders, read_overrides, step_values
@@ -89,8 +96,9 @@ def run(
     planned = build_plan(project, request, opened)
     _warn_of_unused_values(planned)
     _complete(opened, found.spec, planned)
+    lacks_outputs = _tell_lacking_outputs(request, planned)
     if all(one.committed for one in planned):
-        _say_nothing_to_do(request, len(planned))
+        _say_nothing_to_do(request, len(planned), is_all=not lacks_outputs)
         _print_outputs(opened, planned)
         return
     _check_before(project, request, planned)
@@ -175,13 +183,24 @@ def _complete(store: Store, spec: PipelineSpec, planned: Sequence[PlannedStep]) 
         say(Text("warning: ", style="yellow"), text)
 
 
-def _say_nothing_to_do(request: Request, count: int) -> None:
+def _tell_lacking_outputs(request: Request, planned: Sequence[PlannedStep]) -> bool:
+    """Say which steps are left alone that committed before an output was declared; True if any."""
+    found = lacking_outputs(request.pipeline.spec, planned)
+    for (step, outputs), partitions in found.items():
+        more = f" and {counted(len(partitions) - 1, 'more partition')}" if partitions[1:] else ""
+        say(
+            f"note: {step} committed without {' and '.join(map(shown, outputs))} for "
+            f"{partitions[0]}{more}; add --step {step} --rerun to make what it lacks"
+        )
+    return bool(found)
+
+
+def _say_nothing_to_do(request: Request, count: int, *, is_all: bool) -> None:
     first, last = request.partitions[0], request.partitions[-1]
     days = first if first == last else f"{first} to {last}"
-    say(
-        f"Nothing to do for {request.pipeline.name}, {days}: "
-        f"all is committed ({counted(count, 'step')}). Add --rerun to run again."
-    )
+    steps = counted(count, "step")
+    done = f"all is committed ({steps})" if is_all else f"{steps} committed, some without an output"
+    say(f"Nothing to do for {request.pipeline.name}, {days}: {done}. Add --rerun to run again.")
 
 
 def _print_outputs(store: Store, steps: Sequence[PlannedStep]) -> None:

@@ -17,6 +17,7 @@ from nightmill.spec.graph import InputSource
 from nightmill.spec.held import review_line
 from nightmill.spec.outputs import reviewed
 from nightmill.spec.partition import previous_partition
+from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.problems import suggest
 from nightmill.spec.project import Project
@@ -138,6 +139,25 @@ def build_plan(project: Project, request: Request, store: Store) -> list[Planned
             running |= {one.key for one in own if one.committed is None}
         planned += _above_wrong_clocks(own, past)
     return planned
+
+
+def lacking_outputs(
+    spec: PipelineSpec, planned: Iterable[PlannedStep]
+) -> dict[tuple[str, tuple[str, ...]], list[str]]:
+    """Find what steps that are left alone have not made, as it was declared after their commit.
+
+    For each step and its missing outputs these are the partitions, in order. Such a step does not
+    run again by itself, as it does not when its notebook changes.
+    """
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for one in planned:
+        declared = spec.steps[one.run.step].outputs
+        made = one.committed.outputs if one.committed else declared
+        if lacking := tuple(name for name in declared if name not in made):
+            partitions = found.setdefault((one.run.step, lacking), [])
+            if one.run.partition not in partitions[-1:]:
+                partitions.append(one.run.partition)
+    return found
 
 
 def _above_wrong_clocks(planned: list[PlannedStep], past: _Past) -> list[PlannedStep]:
