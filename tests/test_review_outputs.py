@@ -627,4 +627,5 @@ def test_what_the_pages_cost(tmp_path):
         before = len(store.calls)
         get(pages, address)
         assert len(store.calls) - before < most, store.calls[before:]
-    assert not [call for call in store.calls if call.startswith(("list runs", "children runs"))]
+    looks = [call for call in store.calls if call.startswith(("list runs", "children runs"))]
+    assert looks == ["children runs #1"]  # the names of pipelines, which are few

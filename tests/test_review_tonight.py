@@ -166,7 +166,9 @@ def test_a_state_that_there_is_not(morning):
     """Nobody takes all pipelines for those of a state that no partition can have."""
     answer = morning.pages().get("/api/?state=fails")
     assert answer.status_code == 400
-    possible = "failed, silent, late, held, rejected, running, unfinished, due, succeeded."
+    possible = (
+        "failed, silent, late, held, unindexed, rejected, running, unfinished, due, succeeded."
+    )
     said = f"state=`fails` is not known here. Possible: {possible}"
     assert answer.json()["error"]["text"] == said
     page = morning.pages().get("/?state=fails")

@@ -128,10 +128,9 @@ class Visit:
         """Name the pipelines that have run and that whoever asks may see."""
         return [one for one in self.site.index.pipelines() if self.may_read(one)]
 
-    def has_unindexed(self) -> bool:
-        """Say whether there are runs while the index knows of none; raises StoreError."""
-        site = self.site
-        return not site.index.pipelines() and bool(site.store.children(RUNS))
+    def unindexed(self) -> list[str]:
+        """Name those that have run while the index knows nothing of it; raises StoreError."""
+        return [one for one in self.site.index.unindexed_pipelines() if self.may_read(one)]
 
 
 def prefix_in(parts: Mapping[str, str]) -> str:

@@ -20,10 +20,11 @@ from nightmill.spec.summary import Summary, summarize
 from nightmill.store.history import prefix_of
 from nightmill.store.index_bodies import Bodies
 from nightmill.store.index_book import Book
+from nightmill.store.index_gaps import Gaps
 from nightmill.store.index_line import INDEX, Line, entry_key, entry_of, milliseconds
 from nightmill.store.index_running import Running, Snapshot
 from nightmill.store.interface import Store
-from nightmill.store.keys import decode
+from nightmill.store.keys import decode, encode, pipeline_prefix
 from nightmill.store.together import Together
 
 
@@ -80,6 +81,7 @@ class Index:
         self._clock = clock
         self._running = Running(store, clock=clock)
         self._bodies = Bodies(store)
+        self._gaps = Gaps(store, clock=clock)
         self._books: dict[str, Book] = {}
         self._merged: dict[str, _Merged] = {}
         self._named: tuple[float, tuple[str, ...]] | None = None
@@ -122,6 +124,28 @@ class Index:
             self._book(pipeline).forget_gone()
         own = ((ended[key].prefix, summary) for key, summary in found.items())
         return {prefix: summary for prefix, summary in own if summary.prefix == prefix}
+
+    def unindexed_pipelines(self) -> tuple[str, ...]:
+        """Name the pipelines that ran, and of which the index knows no attempt."""
+        known = set(map(encode, self.pipelines()))
+        names = sorted(map(decode, self._gaps.names() - known))
+        return tuple(name for name in names if self.unindexed(name))
+
+    def unindexed(self, pipeline: str) -> tuple[str, ...]:
+        """Name the partitions of a pipeline that ran, and of which the index knows no attempt.
+
+        Sorted. Costs one listing of their names a minute, and more only where there are some.
+        """
+        prefix = pipeline_prefix(pipeline)
+        missing = self._gaps.names(prefix) - self._partitions(pipeline)
+        if missing and self._gaps.may_be_mended(prefix):
+            self.expire()  # what has begun is marked, what was made anew looks as old as its end
+            self._book(pipeline).forget_gone()
+            missing = self._gaps.names(prefix) - self._partitions(pipeline)
+        return tuple(sorted(map(decode, self._gaps.filled(prefix, missing)))) if missing else ()
+
+    def _partitions(self, pipeline: str) -> set[str]:
+        return {line.prefix.split("/")[2] for line in self.attempts(pipeline)}
 
     def _book(self, pipeline: str) -> Book:
         with self._lock:

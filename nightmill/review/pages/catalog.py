@@ -18,6 +18,7 @@ from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import COUNTING, by_step
 from nightmill.review.pages.run_lines import lines_of, spec_of
+from nightmill.review.pages.unindexed import damaged_of
 from nightmill.review.specs import zone_of
 from nightmill.review.visit import Visit
 from nightmill.spec.graph import resolve_input
@@ -60,7 +61,8 @@ class Reader(Fact):
 class Catalog:
     """The pipeline.yaml of each pipeline, the lines of each step, and its newest attempt.
 
-    `left_out` counts pipelines that were not looked at, as there are more than 500.
+    `left_out` counts pipelines that were not looked at, as there are more than 500, and `damaged`
+    the entries of the index that should tell of a step's newest attempt.
     """
 
     visit: Visit
@@ -68,6 +70,7 @@ class Catalog:
     specs: Mapping[str, PipelineSpec | None]
     newest: Mapping[Key, tuple[Line, Summary]]
     left_out: int
+    damaged: int
 
     @classmethod
     def of(cls, visit: Visit) -> Catalog:
@@ -87,7 +90,12 @@ class Catalog:
             if line and line.prefix in summaries
         }
         return cls(
-            visit, steps, dict(zip(names, specs, strict=True)), newest, len(known) - len(names)
+            visit,
+            steps,
+            dict(zip(names, specs, strict=True)),
+            newest,
+            left_out=len(known) - len(names),
+            damaged=damaged_of(visit, filter(None, chosen.values()), summaries),
         )
 
     def zone(self, pipeline: str) -> str:

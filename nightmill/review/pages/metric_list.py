@@ -11,6 +11,7 @@ from nightmill.review.pages.asked import page_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import by_step, nights_of
 from nightmill.review.pages.run_lines import lines_of, spec_of
+from nightmill.review.pages.unindexed import Unindexed, damaged_of
 from nightmill.review.specs import zone_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
@@ -40,7 +41,7 @@ class MetricList(Fact):
 
     steps: tuple[Reporter, ...]
     has_runs: bool
-    has_unindexed: bool
+    unindexed: Unindexed | None
     before: str | None
     more: str | None
 
@@ -56,6 +57,7 @@ def build_list(visit: Visit) -> MetricList:
         for step, found in by_step(lines[pipeline]).items()
     }
     summaries = visit.site.index.summaries([line for some in tried.values() for line in some])
+    damaged = damaged_of(visit, (line for some in tried.values() for line in some), summaries)
     zones = {one: zone_of(spec_of(visit.site, one, lines[one])) for one in page.items}
     steps = (
         _reporter(visit, line, summaries[line.prefix], zones[pipeline])
@@ -65,7 +67,9 @@ def build_list(visit: Visit) -> MetricList:
     return MetricList(
         steps=tuple(steps),
         has_runs=bool(pipelines),
-        has_unindexed=visit.has_unindexed(),
+        unindexed=Unindexed.of_all(
+            visit, (name for name in page.items if not lines[name]), damaged
+        ),
         before=page.before,
         more=page.after,
     )

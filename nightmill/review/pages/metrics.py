@@ -21,6 +21,7 @@ from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import Nights, by_step, nights_of, slots_of
 from nightmill.review.pages.run_lines import spec_of
 from nightmill.review.pages.tracks import Figure, Series
+from nightmill.review.pages.unindexed import Unindexed, advice_on, damaged_of
 from nightmill.review.pages.usual import Told
 from nightmill.review.specs import zone_of
 from nightmill.review.views import Document, View
@@ -84,6 +85,7 @@ class StepMetrics(Filtered):
     metrics: tuple[Metric, ...]
     unusual: tuple[str, ...]
     newest: Standing
+    unindexed: Unindexed | None
     rows: tuple[Row, ...]
     partitions: int
     missing: int
@@ -162,6 +164,7 @@ def build_step(visit: Visit) -> StepMetrics:
         metrics=tuple(_metrics(visit, asked, figures)),
         unusual=tuple(name for name, one in every.items() if one.is_unusual),
         newest=nights.newest,
+        unindexed=Unindexed.of(visit, (), _damaged(visit, asked)),
         rows=tuple(_rows(asked, figures)),
         partitions=len(nights.partitions),
         missing=len(asked.series.slots) - len(nights.partitions),
@@ -173,6 +176,10 @@ def build_step(visit: Visit) -> StepMetrics:
         until=asked.until,
         csv=asked.address(visit, "csv", asked.metric),
     )
+
+
+def _damaged(visit: Visit, asked: _Asked) -> int:
+    return damaged_of(visit, asked.nights.lines.values(), asked.summaries)
 
 
 def respond_csv(visit: Visit) -> Response:
@@ -202,7 +209,8 @@ def _ask(visit: Visit) -> _Asked:
     known = by_step(lines)
     if step not in known:
         problem = f"no attempt of a step {shown(step)} of {shown(pipeline)} is in the index"
-        raise UsageError(problem, advice=suggest(step, list(known), noun="its steps"))
+        advice = suggest(step, list(known), noun="its steps") if known else ""
+        raise UsageError(problem, advice=advice_on(visit, pipeline) or advice)
     last = number_of(visit, "last", SPANS[1], most=SPANS[-1])
     unclear: list[str] = []
     every = nights_of(known[step], step)

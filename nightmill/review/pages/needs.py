@@ -101,6 +101,8 @@ class _Teller:
             why = f" ({one.grace.why})" if one.grace else ""
             what = one.in_words().removeprefix("late, ")
             return f"{what}, expected by {moment(one.expected_by, zone)}{why}"
+        if one.state == "unindexed":
+            return f"{one.in_words()}: run `nightmill reindex`"
         if line is None:
             return ""
         if one.state == "silent":
@@ -123,7 +125,7 @@ class _Teller:
 
     def _more(self, one: Partition) -> str:
         links = self.visit.links
-        if one.state == "late":
+        if one.state in ("late", "unindexed"):
             return links.page("pipelines", one.pipeline)
         return links.page(RUNS, pipeline=one.pipeline, state=one.state)
 

@@ -17,6 +17,7 @@ from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.lateness import schedule_in_words
 from nightmill.review.pages.nights import Nights, nights_of, slots_of
 from nightmill.review.pages.tracks import Figure, Series
+from nightmill.review.pages.unindexed import Unindexed, damaged_of
 from nightmill.review.pages.usual import Told
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
@@ -91,6 +92,7 @@ class OutputPage(Fact):
     newer: str | None
     older: str | None
     readers: tuple[Reader, ...]
+    unindexed: Unindexed | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,14 @@ def build(visit: Visit) -> OutputPage:
         newer=page.before,
         older=page.after,
         readers=catalog.readers.get((pipeline, output), ()),
+        unindexed=Unindexed.of(visit, [] if keys else [pipeline], _damaged(made, page.items)),
     )
+
+
+def _damaged(made: _Made, keys: Sequence[tuple[str, str]]) -> int:
+    """Count what the index should tell of these partitions and does not."""
+    lines = [made.nights.lines[key] for key in keys]
+    return damaged_of(made.visit, lines, made.visit.site.index.summaries(lines))
 
 
 def _figure(made: _Made, spec: PipelineSpec | None) -> Figure:

@@ -13,6 +13,7 @@ from nightmill.review.pages.asked import page_of
 from nightmill.review.pages.catalog import Catalog
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.nights import COUNTING, Nights, nights_of
+from nightmill.review.pages.unindexed import Unindexed, damaged_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.spec.summary import Standing, SummarizedOutput, Summary
@@ -26,7 +27,8 @@ class OutputRow(Fact):
     """An output in the list. `partition` is the newest that ran, `standing` how it stands.
 
     `made` is the newest partition that has the output, with its size in bytes and its rows, where
-    they were counted; of all members together.
+    they were counted; of all members together. Where the index lacks what is needed, it `is_known`
+    neither whether nor when it was made.
     """
 
     pipeline: str
@@ -37,6 +39,7 @@ class OutputRow(Fact):
     partition: str
     standing: Standing | None
     attempt_address: str | None
+    is_known: bool
     made: str
     made_at: AwareDatetime | None
     rows: int | None
@@ -52,7 +55,7 @@ class OutputList(Fact):
     first: int
     known: int
     has_pipelines: bool
-    has_unindexed: bool
+    unindexed: Unindexed | None
     pipelines_left_out: int
     before: str | None
     more: str | None
@@ -77,15 +80,20 @@ def build(visit: Visit) -> OutputList:
     }
     wanted = [line for one in steps.values() for line in one.made[:_MEMBERS]]
     summaries = visit.site.index.summaries(wanted)
+    unindexed = Unindexed.of_all(
+        visit,
+        (pipeline for (pipeline, step), one in steps.items() if not one.nights.partitions),
+        damaged_of(visit, wanted, summaries) + catalog.damaged,
+    )
     return OutputList(
         outputs=tuple(
-            _row(catalog, (pipeline, name), steps[pipeline, step], summaries)
+            _row(catalog, (pipeline, name), steps[pipeline, step], summaries, unindexed)
             for (pipeline, name), step in page.items
         ),
         first=page.begin + 1,
         known=len(known),
         has_pipelines=bool(catalog.specs),
-        has_unindexed=visit.has_unindexed(),
+        unindexed=unindexed,
         pipelines_left_out=catalog.left_out,
         before=page.before,
         more=page.after,
@@ -107,6 +115,7 @@ def _row(
     key: tuple[str, str],
     step: _Step,
     summaries: Mapping[str, Summary],
+    unindexed: Unindexed | None,
 ) -> OutputRow:
     (pipeline, name), links = key, catalog.visit.links
     found = [
@@ -125,6 +134,7 @@ def _row(
         partition=newest.partition if newest else "",
         standing=newest.standing if newest else None,
         attempt_address=links.attempt(RUNS, newest.prefix) if newest else None,
+        is_known=not (unindexed and (not step.nights.partitions or _lacks(step, summaries))),
         made=step.made[0].partition if found else "",
         made_at=max(ends) if found and ends else None,
         rows=_rows(found),
@@ -132,6 +142,10 @@ def _row(
         zone=catalog.zone(pipeline),
         readers=tuple(one.name for one in catalog.readers.get(key, ())),
     )
+
+
+def _lacks(step: _Step, summaries: Mapping[str, Summary]) -> bool:
+    return any(line.prefix not in summaries for line in step.made[:_MEMBERS])
 
 
 def _rows(found: list[SummarizedOutput]) -> int | None:

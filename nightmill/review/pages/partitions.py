@@ -2,7 +2,7 @@
 
 A partition is told by the newest attempt of each step, whichever run that belongs to: a step that
 failed at night and was run again by hand is done. Steps that have not run at all make a partition
-unfinished, and late once its time is over.
+unfinished, and late once its time is over. What ran and is not in the index stands as that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nightmill.review.pages.lateness import (
     grace_of,
     next_due,
 )
-from nightmill.review.pages.run_lines import RunLines, RunState, spec_of
+from nightmill.review.pages.run_lines import RunLines, RunState, spec_of, unindexed_of
 from nightmill.review.pages.triggers import Lines, triggered_times
 from nightmill.review.site import Site
 from nightmill.review.specs import zone_of
@@ -30,11 +30,12 @@ from nightmill.spec.names import label
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.store.index_line import Line
 
-PartitionState = RunState | Literal["late", "unfinished", "due"]
+PartitionState = RunState | Literal["late", "unfinished", "due", "unindexed"]
 GRAVEST_FIRST: tuple[PartitionState, ...] = (
-    "failed", "silent", "late", "held", "rejected", "running", "unfinished", "due", "succeeded"
+    "failed", "silent", "late", "held", "unindexed", "rejected", "running", "unfinished", "due",
+    "succeeded",
 )  # fmt: skip
-FOR_PEOPLE: tuple[PartitionState, ...] = ("failed", "silent", "late", "held")
+FOR_PEOPLE: tuple[PartitionState, ...] = ("failed", "silent", "late", "held", "unindexed")
 """What somebody has to look after."""
 
 _NOT_EVERY_NIGHT = ("one_failed", "all_failed", "all_skipped")  # trigger rules
@@ -80,6 +81,8 @@ class Partition:
                 return f"unfinished, {self._progress()}"
             case "due":
                 return f"due {_at(self.due_at)}"
+            case "unindexed":
+                return "what ran is not in the index"
             case "succeeded":
                 return "succeeded" + with_warnings(self.warnings)
         return self._steps_in_words()
@@ -135,6 +138,11 @@ class Course:
         return self.spec.owner if self.spec else ""
 
     @property
+    def is_unindexed(self) -> bool:
+        """Whether some of what ran is not in the index."""
+        return any(one.state == "unindexed" for one in self.partitions.values())
+
+    @property
     def are_days(self) -> bool:
         """Whether its partitions are dates."""
         if self.spec is not None:
@@ -172,7 +180,9 @@ def course_of(site: Site, pipeline: str, window: Window) -> Course:
     for line in lines:
         attempts[line.partition].append(line)
     due = _due(site, spec, attempts, window) if spec else {}
-    names = _newest(spec, [*due, *attempts], window.most)
+    over = [name for name, at in due.items() if at <= window.now]
+    unindexed = unindexed_of(site, pipeline, lines, over)
+    names = _newest(spec, [*due, *attempts, *unindexed], window.most)
     ran = {
         name: RunLines(tuple(attempts[name]), window.silent) for name in names if name in attempts
     }
@@ -183,6 +193,7 @@ def course_of(site: Site, pipeline: str, window: Window) -> Course:
         missing=_missing(site, spec, ran),
         due=due,
         grace=grace_of(spec, ran.values()) if spec and due else None,
+        unindexed=unindexed,
     )
     return Course(pipeline, spec, {name: facts.partition(name) for name in names})
 
@@ -197,6 +208,7 @@ class _Facts:
     missing: Mapping[str, tuple[str, ...]]
     due: Mapping[str, datetime]
     grace: Grace | None
+    unindexed: frozenset[str]
 
     def partition(self, name: str) -> Partition:
         """Tell how one of them stands."""
@@ -211,6 +223,8 @@ class _Facts:
         )
 
     def _state(self, name: str) -> PartitionState:
+        if name in self.unindexed:
+            return "unindexed"
         state: PartitionState = self.ran[name].state if name in self.ran else "due"
         if state == "succeeded" and self.missing[name]:
             state = "unfinished"

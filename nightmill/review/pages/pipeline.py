@@ -19,6 +19,7 @@ from nightmill.review.pages.needs import Need, needs_of
 from nightmill.review.pages.partitions import Course, Window, course_of
 from nightmill.review.pages.run_lines import lines_of, silent_of
 from nightmill.review.pages.runs import RunRow, rows_of
+from nightmill.review.pages.unindexed import Unindexed
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.spec.problems import shown, suggest
@@ -64,6 +65,7 @@ class PipelinePage(Fact):
     zone: str
     next_due: AwareDatetime | None
     expected: str
+    unindexed: Unindexed | None
     needs: tuple[Need, ...]
     last: int
     columns: tuple[Column, ...]
@@ -82,7 +84,7 @@ def build(visit: Visit) -> PipelinePage:
     window = Window(number_of(visit, "last", _LAST, most=_MOST), now, every, silent)
     course = course_of(visit.site, name, window)
     spec = course.spec
-    if spec is None and not lines:
+    if spec is None and not course.partitions:
         raise _unknown(visit, name)
     return PipelinePage(
         pipeline=name,
@@ -96,6 +98,7 @@ def build(visit: Visit) -> PipelinePage:
         expected=next(
             (one.grace.in_words() for one in course.partitions.values() if one.grace), ""
         ),
+        unindexed=Unindexed.of(visit, [name] if course.is_unindexed else []),
         needs=needs_of(visit, course, window.since),
         last=window.most,
         columns=Column.all_of(course.partitions),

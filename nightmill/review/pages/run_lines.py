@@ -188,6 +188,19 @@ def gravest(states: Iterable[RunState]) -> RunState:
     return min(states, key=_RANK.__getitem__)
 
 
+def unindexed_of(
+    site: Site, pipeline: str, lines: Iterable[Line], expected: Iterable[str]
+) -> frozenset[str]:
+    """Name the partitions of a pipeline that ran and are not in the index; raises StoreError.
+
+    Where the index has all that is expected nobody asks the store: whoever runs keeps the index.
+    """
+    ran = {line.partition for line in lines}
+    if ran and ran.issuperset(expected):
+        return frozenset()
+    return frozenset(site.index.unindexed(pipeline)) - ran
+
+
 def spec_of(site: Site, pipeline: str, lines: Iterable[Line]) -> PipelineSpec | None:
     """Find a pipeline as it is now: in the project, else as its newest run had it.
 

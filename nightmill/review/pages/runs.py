@@ -14,6 +14,7 @@ from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.kept_runs import all_runs
 from nightmill.review.pages.partitions import GRAVEST_FIRST, steps_of
 from nightmill.review.pages.run_lines import RunLines, RunState
+from nightmill.review.pages.unindexed import Unindexed
 from nightmill.review.site import Site
 from nightmill.review.specs import zone_of
 from nightmill.review.views import View
@@ -102,7 +103,7 @@ class RunsPage(Filtered):
     pipelines: tuple[str, ...]
     states: tuple[str, ...]
     causes: tuple[str, ...]
-    has_unindexed: bool
+    unindexed: Unindexed | None
 
 
 def build(visit: Visit) -> RunsPage:
@@ -125,7 +126,7 @@ def build(visit: Visit) -> RunsPage:
         pipelines=tuple(known[:_OPTIONS]),
         states=_STATES,
         causes=tuple(Cause),
-        has_unindexed=visit.has_unindexed(),
+        unindexed=Unindexed.of_all(visit, [] if found else filter(None, [filters.pipeline])),
     )
 
 

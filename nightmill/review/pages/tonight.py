@@ -25,6 +25,7 @@ from nightmill.review.pages.partitions import (
     course_of,
 )
 from nightmill.review.pages.run_lines import lines_of, silent_of
+from nightmill.review.pages.unindexed import Unindexed
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.review.words import counted
@@ -90,7 +91,7 @@ class TonightPage(Filtered):
     previous_page: str | None
     next_page: str | None
     pipelines: int
-    has_unindexed: bool
+    unindexed: Unindexed | None
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,9 @@ def build(visit: Visit) -> TonightPage:
         previous_page=page.before,
         next_page=page.after,
         pipelines=len(every),
-        has_unindexed=visit.has_unindexed(),
+        unindexed=Unindexed.of(
+            visit, (one.course.pipeline for one in every if one.course.is_unindexed)
+        ),
     )
 
 
@@ -168,7 +171,7 @@ def _told(visit: Visit, days: int, now: datetime) -> list[_Told]:
         course = course_of(visit.site, name, window)
         return _Told(course, needs_of(visit, course, window.since))
 
-    return in_parallel(tell, sorted({*planned, *lines}))
+    return in_parallel(tell, sorted({*planned, *lines, *visit.unindexed()}))
 
 
 def _summary(told: Sequence[_Told], needs: Sequence[Need]) -> str:

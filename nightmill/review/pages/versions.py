@@ -20,6 +20,7 @@ from nightmill.review.pages.attempt_facts import CheckFact, checks_of
 from nightmill.review.pages.fact import LISTED, Fact
 from nightmill.review.pages.output import MoveRow, move_row
 from nightmill.review.pages.run_lines import spec_of
+from nightmill.review.pages.unindexed import advice_on
 from nightmill.review.preview import Preview, preview
 from nightmill.review.reading import changes, only_file, published_at, reads, stored_at
 from nightmill.review.specs import zone_of
@@ -174,7 +175,8 @@ def _newest(visit: Visit, lines: Sequence[Line], output: str) -> Line:
     raise UsageError(
         f"no attempt of {shown(visit.name('pipeline'))} has stored the output {shown(output)} "
         f"for {shown(visit.name('partition'))}",
-        advice=suggest(output, known, noun="outputs there") if known else "",
+        advice=advice_on(visit, visit.name("pipeline"))
+        or (suggest(output, known, noun="outputs there") if known else ""),
     )
 
 
