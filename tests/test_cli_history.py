@@ -70,7 +70,8 @@ def test_runs_lists_the_newest_first(cli, history):
     """Each run is a row: name, pipeline, partition, state, number of steps, time spent."""
     history("20130302T1", pipeline="weekly")
     history("20130301T1", "a")
-    history("20130301T1", "b", state=AttemptState.FAILED, duration_s=60.0)
+    later = START + timedelta(seconds=2)
+    history("20130301T1", "b", state=AttemptState.FAILED, duration_s=60.0, started_at=later)
     history("20130303T1")
     assert rows(cli("runs").out) == [
         ["20130303T1", "flights", "2013-03-01", "succeeded", "1", "2.0", "s"],
@@ -87,6 +88,17 @@ def test_a_later_attempt_decides_the_state(cli, history):
     history("r", attempt=2, started_at=START + timedelta(seconds=9))
     assert rows(cli("runs").out) == [
         ["r", "flights", "2013-03-01", "succeeded", "1", "4.0", "s"],
+    ]
+
+
+def test_steps_side_by_side_count_once_in_the_time(cli, history):
+    """A run's time is how long anything of it was at work, as on the review pages."""
+    history("r", "a", duration_s=48.0)
+    history("r", "b", duration_s=45.0, started_at=START + timedelta(seconds=1))
+    history("r", "c", duration_s=10.0, started_at=START + timedelta(seconds=43))
+    history("r", "d", duration_s=2.0, started_at=START + timedelta(hours=1))
+    assert rows(cli("runs").out) == [
+        ["r", "flights", "2013-03-01", "succeeded", "4", "55.0", "s"],
     ]
 
 

@@ -69,15 +69,25 @@ def runs(
 
 def _summary(store: Store, found: history.RunRecords) -> tuple[Text | str, ...]:
     """Return state, number of steps, time spent, and where the steps that run are."""
-    newest = {record.label: AttemptView.of(store, record) for record in found.records}
+    every = [AttemptView.of(store, record) for record in found.records]
+    newest = {view.record.label: view for view in every}
     views = sorted(newest.values(), key=lambda view: _GRAVEST_FIRST.index(view.state.plain))
     state = views[0].state if views else Text()
     if found.unreadable:
         state = state_text("unreadable")
-    older = sum(record.duration_s or 0 for record in found.records)
-    running = sum(view.elapsed_s or 0 for view in views if view.is_running)
     now = "; ".join(view.now() for view in views if view.is_running)
-    return state, str(len(newest)), duration(older + running), now
+    return state, str(len(newest)), duration(_at_work_s(every)), now
+
+
+def _at_work_s(views: Iterable[AttemptView]) -> float:
+    """Return how long at least one attempt was at work: steps may run side by side."""
+    total = until = 0.0
+    for view in sorted(views, key=lambda one: one.record.started_at):
+        begun = view.record.started_at.timestamp()
+        end = begun + (view.elapsed_s or 0)
+        total += max(end - max(begun, until), 0)
+        until = max(until, end)
+    return total
 
 
 def show(
