@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from nightmill.errors import SpecError, StoreError, UsageError
 from nightmill.review import app as app_module
 from nightmill.review.access import OwnerAccess
-from nightmill.review.app import HEADERS, make_app
+from nightmill.review.app import HEADERS, Based, make_app
 from nightmill.review.html import STATIC, environment, static_stamp
 from nightmill.review.site import Site
 from nightmill.review.views import Action, Document, View
@@ -47,6 +47,8 @@ def client(monkeypatch, tmp_path):
     pages = (
         *(View(path, "error.html", build) for path in TROUBLES),
         Document("/own", lambda _visit: own),
+        View("/named/{step:part}", "error.html", build),
+        View("/plain/{step:plain}", "error.html", build),
         Action("/act/{pipeline:part}", lambda visit, _form: visit.links.home),
     )
     monkeypatch.setattr(app_module, "PAGES", pages)
@@ -86,12 +88,47 @@ def test_an_answer_with_headers_of_its_own(client):
     assert headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/usage/", "//usage", "/own/", "/api", "/api/own", "/API/usage"])
+@pytest.mark.parametrize(
+    "path",
+    ["//usage", "/usage//", "//", "//usage/", "/api", "/api/own", "/API/usage", "/act/p/", "/no/"],
+)
 def test_an_address_has_one_form(path, client):
-    """Nothing is redirected to what might have been meant: a redirect names a host."""
+    """Nothing but a slash at its end is taken for a slip."""
     answer = client.get(path)
     assert answer.status_code == 404
     assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("base", ["", "/team/x"])
+@pytest.mark.parametrize("page", ["/usage", "/own", "/api/usage", "/named/a~2Fb", "/plain/%C3%A5"])
+def test_a_slash_at_the_end(page, base, method, client):
+    """It leads to the page without it, below the base, with its query, and never with a host."""
+    served = TestClient(Based(client.app, base), follow_redirects=False) if base else client
+    for query in ("", "?q=a%2Fb&next=//evil.example/"):
+        address = f"{base}{page}/{query}"
+        answer = served.request(method, address, headers={"host": "evil.example"})
+        assert (answer.status_code, answer.headers["location"]) == (308, f"{base}{page}{query}")
+        assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/%2Fevil.example/", "//evil.example/", "/plain/%5C%5Cevil.example/", "/plain/%0D%0Aa/"],
+)
+def test_a_slash_at_the_end_leads_to_no_other_host(path, client):
+    """What a browser could take for a host, or a header, is no page's address, or is escaped."""
+    for base in ("", "/team/x"):
+        served = TestClient(Based(client.app, base), follow_redirects=False) if base else client
+        answer = served.get(f"http://testserver{base}{path}")
+        wanted = base + path[:-1] if "plain" in path else None
+        assert answer.headers.get("location") == wanted
+
+
+def test_a_form_to_an_address_with_a_slash(client):
+    """It is not sent on: what acts is asked for by its own address."""
+    for path in ("/act/p/", "/usage/", "/api/act/p/"):
+        assert client.post(path).status_code == 404
 
 
 def test_head(client):

@@ -296,7 +296,7 @@ def test_what_another_site_wrote_is_not_shown(local):
 @pytest.mark.usefixtures("waiting")
 def test_a_form_that_is_far_too_long_still_leads_back(local):
     """It is not read, so it is not shown either."""
-    title, back, written = told(post(open_client(local), PAGE, NOTES, text="x" * 70_000))
+    title, back, written = told(post(open_client(local), PAGE, NOTES, text="x" * 200_000))
     assert (title, back, written) == ("This did not work", f"{PAGE}#notes", None)
 
 
@@ -411,6 +411,24 @@ def test_a_note_is_kept_with_name_and_time_and_shown_as_text(noted):
     assert "&lt;img src=x onerror=alert(1)&gt; 1" in shown
     assert 'href="https://example.org' not in shown
     assert '<li id="note-1">' in shown
+
+
+@pytest.mark.parametrize("character", ["x", "\u591c", "\u0928", "\U0001f319"])
+def test_a_note_may_have_as_many_characters_in_every_script(character, noted, local):
+    """A form sends up to 12 bytes for one; one more than a note has is given back, and not lost."""
+    answer = post(noted, PAGE, NOTES, text=character * 10_000)
+    assert answer.status_code == 303
+    assert notes.notes(local, PIPELINE, DAY, RUN).found[0].text == character * 10_000
+    answer = post(noted, PAGE, NOTES, text=character * 10_001)
+    assert (answer.status_code, told(answer)[2]) == (409, character * 10_001)
+
+
+def test_a_form_that_is_much_too_long(noted):
+    """It is not read, and whoever wrote it is told how long it may be and where their text is."""
+    answer = post(noted, PAGE, NOTES, text="x" * 200_000)
+    assert answer.status_code == 413
+    assert "at most 10,000 characters" in answer.text
+    assert "a step back in your browser" in answer.text
 
 
 @pytest.mark.parametrize("text", ["", "   ", "a\x00b", "x" * 10_001])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -112,7 +113,26 @@ class Guarded:
             place = Links(base_of(request)).home + (f"?{query}" if query else "")
             await RedirectResponse(place, 308)(scope, receive, guarded)
             return
+        if place := _without_slash(request):
+            await RedirectResponse(place, 308)(scope, receive, guarded)
+            return
         await self._app(scope, receive, guarded)
+
+
+def _without_slash(request: Request) -> str:
+    """Return the address that was meant, where a page's has a slash at its end; else nothing.
+
+    It is a path of a route of ours: no host can be in it.
+    """
+    path = route_of(request)
+    if request.method not in ("GET", "HEAD") or not path.endswith("/") or path.endswith("//"):
+        return ""
+    meant = {**request.scope, "path": request.scope["path"][:-1]}
+    routes = (one for one in request.app.routes if isinstance(one, Route))
+    if not any(one.matches(meant)[0] is Match.FULL for one in routes):
+        return ""
+    query = query_of(request)
+    return base_of(request) + quote(path[:-1], safe="/~=") + (f"?{query}" if query else "")
 
 
 def host_of(request: Request) -> str:

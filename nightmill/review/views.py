@@ -32,12 +32,18 @@ from nightmill.review.visit import (
     session_of,
 )
 from nightmill.spec.json_text import as_json
+from nightmill.spec.remarks import TEXT_CHARACTERS
 
 RUN = "{pipeline:part}/{partition:part}/{run:part}"
 ATTEMPT = f"{RUN}/{{step:part}}/{{attempt:count}}"
 ATTEMPT_OF_MEMBER = f"{RUN}/{{step:part}}/{{member:part}}/{{attempt:count}}"
 
-_FORM_BYTES = 64 << 10
+_FORM_BYTES = 12 * TEXT_CHARACTERS + (16 << 10)
+"""A text of any script as a form sends it, up to 12 bytes a character, and the other fields."""
+_TOO_LONG = (
+    f"The form is too long. Write at most {TEXT_CHARACTERS:,} characters, and put the rest "
+    "behind a link: what you wrote is a step back in your browser."
+)
 _FORM_FIELDS = 50
 _TRUSTED_SITES = (None, "same-origin", "none")
 """Values of Sec-Fetch-Site with which a form may come: old browsers send none."""
@@ -153,7 +159,7 @@ async def read_form(request: Request) -> Mapping[str, str]:
     length = request.headers.get("content-length", "")
     is_number = length.isascii() and length.isdigit() and len(length) <= len(str(_FORM_BYTES))
     if not is_number or int(length) > _FORM_BYTES:
-        raise HTTPException(413, "The form is too long.")
+        raise HTTPException(413, _TOO_LONG)
     if request.headers.get("content-type", "").startswith("application/json"):
         return await _read_json(request)
     async with request.form(max_files=0, max_fields=_FORM_FIELDS) as form:
