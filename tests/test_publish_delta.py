@@ -11,9 +11,10 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from nightmill.errors import FencedError, StoreConflict
-from nightmill.publish.delta import Table, TablePartition
+from nightmill.publish.delta import Table
 from nightmill.publish.place import Place
 from nightmill.publish.publish import publish_current, repair
+from nightmill.publish.table_partition import TablePartition
 from nightmill.publish.target import State, bring_up_to_date
 from nightmill.store.open import open_store
 from nightmill.store.pointer import commit

@@ -7,9 +7,10 @@ import pytest
 from deltalake import DeltaTable
 
 from nightmill.errors import StoreConflict
-from nightmill.publish.delta import Table, TablePartition
+from nightmill.publish.delta import Table
 from nightmill.publish.place import Place
 from nightmill.publish.publish import publish_current, repair
+from nightmill.publish.table_partition import TablePartition
 from nightmill.publish.target import State, bring_up_to_date
 from nightmill.store.pointer import Pointer, Token, commit
 from tests.published import PLACE, TABLE, commit_scores, scores, spec_with

@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -23,16 +22,16 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from nightmill.errors import NightmillError, StoreConflict
 from nightmill.publish.columns import Columns
 from nightmill.publish.inventory import TableFile, damaged_files, table_files
-from nightmill.publish.place import Place, is_outdated, is_overruled
 from nightmill.publish.rows import literal, open_rows
 from nightmill.publish.said import said, translated
-from nightmill.publish.target import PublishError, Replace, State
+from nightmill.publish.target import PublishError
 from nightmill.spec.outputs import OutputSpec
 from nightmill.store.interface import Store
-from nightmill.store.keys import data_prefix, encode
-from nightmill.store.pointer import Pointer, Token
+from nightmill.store.keys import data_prefix
+from nightmill.store.pointer import Pointer
 
-_ATTEMPTS = 1000  # more of one run share the last number
+_NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
+"""A log writes decimals as floats, and infinity as null: who filters by that loses rows."""
 
 
 @dataclass
@@ -94,6 +93,25 @@ class Table:
         with self._rows(pointer) as rows, self._errors():  # an output may have none itself
             return bool(rows.limit(1).fetchall())
 
+    @property
+    def has_statistics(self) -> bool:
+        """Tell whether readers skip files by what the table's log says of their values."""
+        made = self._open.metadata().configuration if self._open else _NO_STATISTICS
+        return not _NO_STATISTICS.items() <= made.items()
+
+    def leave_out_statistics(self) -> None:
+        """Have readers overlook what the log says of values, and writers say nothing of them.
+
+        Raises StoreConflict where the table has changed since it was looked at.
+        """
+        if self._open is None or not self.has_statistics:
+            return
+        with self._errors():
+            seen = self._open.version()
+            self._open.alter.set_table_properties(_NO_STATISTICS)
+            if self._open.version() != seen + 1:
+                raise CommitFailedError("the table has changed meanwhile")
+
     def require_form(self) -> None:
         """Raise PublishError for a table that was made with members, if there are none now."""
         made = self._open.metadata().partition_columns if self._open else self._keys
@@ -109,7 +127,7 @@ class Table:
         )
 
     def overwrite(
-        self, pointer: Pointer, transaction: Transaction, outdated: Collection[str] = ()
+        self, pointer: Pointer, transaction: tuple[str, int], outdated: Collection[str] = ()
     ) -> None:
         """Put the pointer's rows in place of its partition's, if that has not changed since.
 
@@ -118,7 +136,7 @@ class Table:
         """
         properties = CommitProperties(
             custom_metadata=_metadata(pointer),
-            app_transactions=[transaction],
+            app_transactions=[Transaction(*transaction)],
             # A first commit that lost would be added behind the one that won: it read no partition.
             max_commit_retries=None if self._open else 0,
         )
@@ -126,6 +144,7 @@ class Table:
         predicate = f"partition = {literal(pointer.partition)}" + (
             f" AND member IN ({members})" if self.has_members else ""
         )
+        self.leave_out_statistics()
         with self._rows(pointer) as rows, self._errors():
             if self._open is None:
                 self._create(rows, properties)
@@ -179,6 +198,7 @@ class Table:
                 rows,
                 mode="error",
                 partition_by=self._keys,
+                configuration=_NO_STATISTICS,
                 storage_options=options,
                 commit_properties=properties,
             )
@@ -230,49 +250,6 @@ def unneeded_files(store: Store, prefix: str, older_than: timedelta) -> list[str
         advice = "look at the table; `nightmill repair` publishes what is committed"
         raise PublishError(said(error), where=address, advice=advice) from error
     return [f"{prefix}/{path}" for path in found]
-
-
-@dataclass(frozen=True)
-class TablePartition:
-    """What one pointer publishes into a table."""
-
-    table: Table
-    place: Place
-
-    @property
-    def address(self) -> str:
-        """The table's own: a partition is chosen by the reader's filter."""
-        return self.table.address
-
-    def look(self, pointer: Pointer) -> Replace | State:
-        """Ask the table which commit's rows it has of this partition, and of which members."""
-        place, has_output = self.place, self.table.name in pointer.outputs
-        name, number = f"nightmill/{place.partition}/{place.member}", _number(pointer.token)
-        stated, members = self.table.transaction(name), self.table.members(place.partition)
-        is_done = (
-            stated >= number and not self.table.is_damaged(pointer)
-            if has_output
-            else place.member not in members
-        )
-        strange = members - {place.member, *place.members}
-        state = State.CURRENT if has_output else State.NOTHING
-        if is_done and not strange:
-            return state
-        others = place.others()
-        is_moved = not has_output and place.is_made_elsewhere(self.table.name)
-        if is_moved or is_overruled(pointer, others):
-            return State.NOTHING
-        self.table.require_form()
-        outdated = {one for one in strange if is_outdated(encode(one), pointer, others)}
-        if is_done and not outdated:
-            return state
-        transaction = Transaction(name, max(number, stated))
-        return partial(self.table.overwrite, pointer, transaction, outdated)
-
-
-def _number(token: Token) -> int:
-    """Make one number of a token, in the same order, that fits into 64 bits."""
-    return token.order * _ATTEMPTS + min(token.attempt, _ATTEMPTS - 1)
 
 
 def _metadata(pointer: Pointer) -> dict[str, str]:

@@ -200,7 +200,8 @@ class _Publisher:
         if declared.format == "files":
             return PlainFile(place, output)
         # Only here: deltalake takes a while to import, and most outputs are plain files.
-        from nightmill.publish.delta import Table, TablePartition  # noqa: PLC0415 - see above
+        from nightmill.publish.delta import Table  # noqa: PLC0415 - see above
+        from nightmill.publish.table_partition import TablePartition  # noqa: PLC0415 - see above
 
         if output not in self._tables:
             names, has_members = (self._spec.pipeline, output), bool(place.members)

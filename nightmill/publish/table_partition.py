@@ -1,0 +1,57 @@
+"""What one pointer publishes into a Delta table: the rows of its partition, and of its member."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from nightmill.publish.delta import Table
+from nightmill.publish.place import Place, is_outdated, is_overruled
+from nightmill.publish.target import Replace, State
+from nightmill.store.keys import encode
+from nightmill.store.pointer import Pointer, Token
+
+_ATTEMPTS = 1000  # more of one run share the last number
+
+
+@dataclass(frozen=True)
+class TablePartition:
+    """What one pointer publishes into a table."""
+
+    table: Table
+    place: Place
+
+    @property
+    def address(self) -> str:
+        """The table's own: a partition is chosen by the reader's filter."""
+        return self.table.address
+
+    def look(self, pointer: Pointer) -> Replace | State:
+        """Ask the table which commit's rows it has of this partition, and of which members."""
+        place, has_output = self.place, self.table.name in pointer.outputs
+        name, number = f"nightmill/{place.partition}/{place.member}", _number(pointer.token)
+        stated, members = self.table.transaction(name), self.table.members(place.partition)
+        is_done = (
+            stated >= number and not self.table.is_damaged(pointer)
+            if has_output
+            else place.member not in members
+        )
+        strange = members - {place.member, *place.members}
+        state = State.CURRENT if has_output else State.NOTHING
+        misleads = self.table.is_doubted and self.table.has_statistics
+        if is_done and not strange and not misleads:
+            return state
+        others = place.others()
+        is_moved = not has_output and place.is_made_elsewhere(self.table.name)
+        if is_moved or is_overruled(pointer, others):
+            return State.NOTHING
+        self.table.require_form()
+        outdated = {one for one in strange if is_outdated(encode(one), pointer, others)}
+        if is_done and not outdated:
+            return self.table.leave_out_statistics if misleads else state
+        return partial(self.table.overwrite, pointer, (name, max(number, stated)), outdated)
+
+
+def _number(token: Token) -> int:
+    """Make one number of a token, in the same order, that fits into 64 bits."""
+    return token.order * _ATTEMPTS + min(token.attempt, _ATTEMPTS - 1)
