@@ -101,8 +101,20 @@ def test_a_line_that_is_no_row_makes_the_file_unreadable(auditor, content, words
     assert str(auditor.root) not in result.message
 
 
-def test_bytes_that_are_no_text_are_named_by_their_line(auditor):
-    """A file in another encoding is unreadable, since readers would see other text or none."""
-    result = auditor.one(auditor.file("a,b\nä,1\n".encode("latin-1"), "s.csv"), "rows: 1")
+OTHER_TEXT = {
+    "latin-1": ("a,b\nä,1\n".encode("latin-1"), 2),
+    "latin-1 in the header": ("ä,b\n1,1\n".encode("latin-1"), 1),
+    "latin-1 far down": (b"a,b\n" + b"1,2\n" * 50_000 + "ä,1\n".encode("latin-1"), 50_002),
+    "UTF-16": ("a,b\nä,1\n".encode("utf-16"), 1),
+}
+
+
+@pytest.mark.parametrize(("data", "line"), OTHER_TEXT.values(), ids=OTHER_TEXT)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+def test_bytes_that_are_no_text_are_named_by_their_line(auditor, data, line, packed):
+    """A file in another encoding is unreadable, and the author is told which one to write."""
+    path = auditor.file(gzip.compress(data) if packed else data, "s.csv.gz" if packed else "s.csv")
+    result = auditor.one(path, "rows: 1")
     assert (result.check, result.state) == ("readable", "failed")
-    assert "Line: 2" in result.message
+    assert f"line {line} is not UTF-8: write the file with encoding='utf-8'" in result.message
+    assert str(auditor.root) not in result.message

@@ -246,7 +246,7 @@ def test_text_is_compared_as_a_table(differ):
             b"id\n9007199254740992.0\n",
             "row 1: id 9007199254740993.0 -> 9007199254740992.0",
         ),
-        (b"day\n2013-01-01\n", b"day\n2013/01/01\n", "row 1: day 2013-01-01 -> 2013/01/01"),
+        (b"day\n2013-01-01\n", b"day\n2013/01/01\n", "column day: DATE -> VARCHAR"),
         (b"k;v\n1;2\n", b"k;v\n1;3\n", "row 1: k;v 1;2 -> 1;3"),
         (b"id,p\n1,2\n", b"id, p\n1,2\n", "column p (BIGINT) is gone"),
     ],

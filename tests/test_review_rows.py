@@ -154,7 +154,7 @@ def test_what_takes_too_long(tmp_path, monkeypatch):
     """A file that takes too long is given up, and says so."""
     monkeypatch.setattr(rows, "_MOST_S", 0.05)
     slow = "SELECT sum(sqrt(a.i * b.i)) AS x FROM range(100000) a(i), range(100000) b(i)"
-    monkeypatch.setattr(rows, "_source", lambda _link: f"({slow})")
+    monkeypatch.setattr(rows, "_source", lambda _connection, _link: f"({slow})")
     with pytest.raises(UnreadableRowsError, match=r"longer than 0\.05 s"):
         first_rows(parquet(tmp_path), "x.parquet")
 

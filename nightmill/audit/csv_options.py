@@ -3,8 +3,8 @@
 DuckDB's sniffer guesses more: it takes `#` for a comment, `;` for a delimiter, skips what it takes
 for a preamble, and makes one column of a table with a line that is too short. Here the name of the
 file says the delimiter, the first line is the header, and each line after it is a row. Only the
-types are still found by looking, at all rows. Blanks belong to a name, as they do for pandas and
-polars; DuckDB would cut them off.
+types are still found by looking, at all rows: DuckDB finds numbers, and text_types the rest.
+Blanks belong to a name, as they do for pandas and polars; DuckDB would cut them off.
 """
 
 from __future__ import annotations
@@ -16,31 +16,43 @@ from collections.abc import Sequence
 import duckdb
 
 from nightmill.audit.finding import counted
+from nightmill.audit.text_types import TYPES, typed
 from nightmill.spec.problems import shown
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LINE = re.compile(r"CSV Error on Line: (\d+)\nOriginal Line: (.*?)\n", re.DOTALL)
+_NUMBERS_OR_TEXT = "['BIGINT', 'HUGEINT', 'DOUBLE', 'VARCHAR']"
+_NO_UTF8 = "not utf-8 encoded"
 _FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 
 
-def csv_options(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:
-    """Return the options of read_csv for a file of that suffix, `.csv` or `.tsv`.
+def csv_source(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:
+    """Return what reads a file of that suffix, `.csv` or `.tsv`, with types: to stand behind FROM.
 
     `file` is the file's path, quoted for SQL.
     """
-    names = _names(_header(connection, file), suffix)
-    given = ""
-    if any(name != name.strip() for name in names) and _are_distinct(names):
-        listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
-        given = f", names=[{listed}]"
-    return f"{_dialect(suffix)}, header=true{given}, sample_size=-1, hive_partitioning=false"
+    options = _options(connection, file, suffix)
+    every = f"sample_size=-1, auto_type_candidates={_NUMBERS_OR_TEXT}"
+    found = connection.execute(f"DESCRIBE FROM read_csv({file}, {options}, {every})").fetchall()
+    types = ", ".join(f"'{row[1]}'" for row in found)
+    return typed(connection, f"read_csv({file}, {options}, types=[{types}])", TYPES)
 
 
-def csv_fault(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str | None:
-    """Say what the sniffer does not: which line of a file is no row; None where none is found.
+def csv_texts(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:
+    """Return what reads the same file, each value as it is written."""
+    options = _options(connection, file, suffix)
+    return f"read_csv({file}, {options}, all_varchar=true, allow_quoted_nulls=false)"
+
+
+def csv_fault(
+    connection: duckdb.DuckDBPyConnection, file: str, suffix: str, error: duckdb.Error
+) -> str | None:
+    """Say what DuckDB's error does not: which line of a file is no row; None where none is found.
 
     `file` is the file's path, quoted for SQL. A line break between quotes begins no line.
     """
+    if _NO_UTF8 in str(error):
+        return _described(str(error))
     header = _header(connection, file)
     if header is None:
         return "there is no header in the first line"
@@ -53,14 +65,23 @@ def csv_fault(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> 
         connection.execute(
             f"SELECT count(*) FROM read_csv({file}, {options}, columns={{{columns}}})"
         )
-    except duckdb.InvalidInputException as error:
-        return _described(str(error))
+    except duckdb.InvalidInputException as strict:
+        return _described(str(strict))
     return None
 
 
 def has_header(connection: duckdb.DuckDBPyConnection, file: str) -> bool:
     """Tell whether the first line is one: DuckDB would look for the header further down."""
     return _header(connection, file) is not None
+
+
+def _options(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:
+    names = _names(_header(connection, file), suffix)
+    given = ""
+    if any(name != name.strip() for name in names) and _are_distinct(names):
+        listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+        given = f", names=[{listed}]"
+    return f"{_dialect(suffix)}, header=true{given}, hive_partitioning=false"
 
 
 def _header(connection: duckdb.DuckDBPyConnection, file: str) -> str | None:
@@ -100,6 +121,8 @@ def _described(error: str) -> str | None:
     line = _LINE.search(error)
     if line is None:
         return "its lines end in different ways" if "invalid state" in error else None
+    if _NO_UTF8 in error:  # the text that DuckDB shows may be of another line
+        return f"line {line[1]} is not UTF-8: write the file with encoding='utf-8'"
     place = f"line {line[1]} ({shown(line[2])})"
     if fields := _FIELDS.search(error):
         wanted, found = int(fields[1]), int(fields[2])  # DuckDB counts no further than one more

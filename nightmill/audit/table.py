@@ -26,8 +26,9 @@ from urllib.parse import quote
 import duckdb
 
 from nightmill.audit.context import AuditContext
-from nightmill.audit.csv_options import csv_fault, csv_options, has_header
+from nightmill.audit.csv_options import csv_fault, csv_source, has_header
 from nightmill.audit.finding import one_line
+from nightmill.audit.text_types import json_source
 from nightmill.audit.watch import watch
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError
@@ -215,23 +216,26 @@ def _as_parquet(table: Table, path: Path, work: Path) -> Table:
     suffix = inner.suffix.lower()
     copy = work / "converted.parquet"
     (link,) = table.parts
-    reader = "read_json" if suffix in _JSON else "read_csv"
-    options = "sample_size=-1, hive_partitioning=false"
-    if suffix not in _JSON:
-        if not has_header(table.connection, literal(link)):
-            raise UnreadableOutputError("cannot be read: there is no header in the first line")
-        options = csv_options(table.connection, literal(link), suffix)
+    file = literal(link)
     try:
+        source = _text_source(table.connection, file, suffix)
         table.connection.execute(
-            f"COPY (SELECT * FROM {reader}({literal(link)}, {options})) TO {literal(str(copy))}"
-            " (FORMAT parquet)"
+            f"COPY (SELECT * FROM {source}) TO {literal(str(copy))} (FORMAT parquet)"
         )
     except duckdb.InvalidInputException as error:
-        fault = None if suffix in _JSON else csv_fault(table.connection, literal(link), suffix)
+        fault = None if suffix in _JSON else csv_fault(table.connection, file, suffix, error)
         if fault is None:
             raise
         raise UnreadableOutputError(f"cannot be read: {fault}") from error
     return Table(table.connection, {str(copy): path.name}, _source([str(copy)]), is_text=True)
+
+
+def _text_source(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:
+    if suffix in _JSON:
+        return json_source(connection, file)
+    if not has_header(connection, file):
+        raise UnreadableOutputError("cannot be read: there is no header in the first line")
+    return csv_source(connection, file, suffix)
 
 
 def top_level(nodes: Sequence[tuple[str, str, int | None]]) -> dict[str, str]:

@@ -19,7 +19,8 @@ from urllib.parse import quote
 
 import duckdb
 
-from nightmill.audit.csv_options import csv_options, has_header
+from nightmill.audit.csv_options import csv_source, csv_texts, has_header
+from nightmill.audit.text_types import json_source
 from nightmill.replay.rows import Pair, TableDifference
 
 _PARQUET = (".parquet", ".pq")
@@ -58,12 +59,12 @@ class _Views:
         if kind in _PARQUET:
             return f"read_parquet({link}, hive_partitioning=false)"
         if kind in _JSON:
-            typed = f"read_json({link}, sample_size=-1, hive_partitioning=false)"
-            return f"read_json_objects({link})" if as_written else typed
+            if as_written:
+                return f"read_json_objects({link})"
+            return json_source(self.connection, link)
         if not has_header(self.connection, link):
             raise UnreadableTableError(f"{path.name} has no header in its first line")
-        text = ", all_varchar=true, allow_quoted_nulls=false" if as_written else ""
-        return f"read_csv({link}, {csv_options(self.connection, link, kind)}{text})"
+        return (csv_texts if as_written else csv_source)(self.connection, link, kind)
 
 
 def is_table(path: Path) -> bool:

@@ -23,7 +23,8 @@ from typing import Any
 import duckdb
 from pydantic import BaseModel, ConfigDict
 
-from nightmill.audit.csv_options import csv_fault, csv_options, has_header
+from nightmill.audit.csv_options import csv_fault, csv_source, has_header
+from nightmill.audit.text_types import json_source
 from nightmill.errors import NightmillError
 from nightmill.spec.checks import COMPRESSED
 from nightmill.spec.words import one_line, shortened
@@ -120,15 +121,14 @@ def _lock(connection: duckdb.DuckDBPyConnection, link: Path, zone: str) -> None:
 
 def _first(connection: duckdb.DuckDBPyConnection, link: Path) -> Rows:
     if link.suffixes[0] not in DELIMITED:
-        return _select(connection, _source(link))
+        return _select(connection, _source(connection, link))
     file, suffix = _literal(str(link)), link.suffixes[0]
-    if not has_header(connection, file):
-        raise UnreadableRowsError("cannot be read: there is no header in the first line")
     try:
-        options = csv_options(connection, file, suffix)
-        return _select(connection, f"read_csv({file}, {options})")
+        if not has_header(connection, file):
+            raise UnreadableRowsError("cannot be read: there is no header in the first line")
+        return _select(connection, csv_source(connection, file, suffix))
     except duckdb.InvalidInputException as error:
-        fault = csv_fault(connection, file, suffix)
+        fault = csv_fault(connection, file, suffix, error)
         if fault is None:
             raise
         raise UnreadableRowsError(f"cannot be read: {fault}") from error
@@ -160,11 +160,11 @@ def _cut(value: str | None) -> str | None:
     return None if value is None else shortened(value, CHARACTERS)
 
 
-def _source(link: Path) -> str:
+def _source(connection: duckdb.DuckDBPyConnection, link: Path) -> str:
     path = _literal(str(link))
     if link.suffix in PARQUET:
         return f"read_parquet({path}, hive_partitioning=false)"
-    return f"read_json({path}, sample_size=-1, hive_partitioning=false)"
+    return json_source(connection, path)
 
 
 def _ending(name: str) -> str:

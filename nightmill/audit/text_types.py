@@ -1,0 +1,81 @@
+"""The types of what is written as text: dates by ISO 8601, and true and false.
+
+DuckDB guesses more: it takes 01/02/2026 for the first of February, or for the second of January
+where another row needs it, fails where rows are written in two ways, and makes a bool of yes. A
+date that is written otherwise is a text, as it is for pandas and polars: only the author knows
+which day is meant. So is a column whose instants have a zone in some rows only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import duckdb
+
+_DAY = r"\d{4}-\d\d-\d\d"
+_INSTANT = rf"{_DAY}[T ]\d\d:\d\d(:\d\d(\.\d{{1,9}})?)?"
+DATES: Mapping[str, str] = {
+    "DATE": _DAY,
+    "TIMESTAMP": _INSTANT,
+    "TIMESTAMPTZ": rf"{_INSTANT}(Z|[+-]\d\d(:?\d\d)?)",
+}
+"""How each type is written, as a regular expression of DuckDB and of Python."""
+TYPES: Mapping[str, str] = {"BOOLEAN": "[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]", **DATES}
+
+_LOOKED_AT = 100  # rows that rule out most types, so that few are sought in all rows
+_LONGEST = 40  # characters: more than any of these has
+
+_NEVER = "%Y\x01"  # a format that no text has: DuckDB would guess more than ISO 8601
+
+
+def json_source(connection: duckdb.DuckDBPyConnection, file: str) -> str:
+    """Return what reads a file of JSON with types, to stand behind FROM; within a value none is.
+
+    `file` is the file's path, quoted for SQL.
+    """
+    guessed = f"dateformat='{_NEVER}', timestampformat='{_NEVER}'"
+    text = f"read_json({file}, sample_size=-1, hive_partitioning=false, {guessed})"
+    return typed(connection, text, DATES)
+
+
+def typed(connection: duckdb.DuckDBPyConnection, text: str, types: Mapping[str, str]) -> str:
+    """Return what reads `text`, which stands behind FROM, with the types that all rows allow."""
+    possible = list(_possible(connection, text, types))
+    if not possible:
+        return text
+    asked = ", ".join(
+        f"bool_and(regexp_full_match({name}, '{types[kind]}')"
+        f" AND TRY_CAST({name} AS {kind}) IS NOT NULL)"
+        f" FILTER (WHERE {name} IS NOT NULL)"
+        for name, kind in possible
+    )
+    (fits,) = connection.execute(f"SELECT {asked} FROM {text}").fetchall()
+    casts = [
+        f"CAST({name} AS {kind}) AS {name}"
+        for (name, kind), fit in zip(possible, fits, strict=True)
+        if fit  # None: there is no value
+    ]
+    return f"(SELECT * REPLACE ({', '.join(casts)}) FROM {text})" if casts else text
+
+
+def _possible(
+    connection: duckdb.DuckDBPyConnection, text: str, types: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Find the columns of text, quoted for SQL, and the types that the first rows do not rule out.
+
+    Looked at in Python: in SQL, some thousand columns take DuckDB many seconds to plan.
+    """
+    described = connection.execute(f"DESCRIBE FROM {text}").fetchall()
+    begin = f"SELECT left(COLUMNS(*)::VARCHAR, {_LONGEST}) FROM {text} LIMIT {_LOOKED_AT}"
+    columns = zip(*connection.execute(begin).fetchall(), strict=True)
+    for (name, kind, *_others), values in zip(described, columns, strict=False):
+        if kind == "VARCHAR":
+            some = {value for value in values if value is not None}
+            for wanted, written in types.items():
+                if all(re.fullmatch(written, value, re.ASCII) for value in some):
+                    yield _quoted(name), wanted
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
