@@ -11,15 +11,12 @@ from nightmill.review.html import HERE
 from nightmill.review.pages import catalog
 from nightmill.spec.record import CheckResult, CheckState, Decision, InputRecord
 from nightmill.store.approval import approve, reject
-from nightmill.store.decision import decide, prepare
 from nightmill.store.history import prefix_of
 from nightmill.store.open import open_store
-from nightmill.store.pointer import Move
-from nightmill.store.versions import find_versions
 from tests import many_runs
 from tests.faulty_store import FaultyStore
 from tests.review_client import Viewer, get, open_client
-from tests.reviewed_nights import FIRST, Night, add, keep_code
+from tests.reviewed_nights import FIRST, Night, add, keep_code, roll_back
 
 FLIGHTS = """
 pipeline: flights
@@ -90,13 +87,8 @@ def filled(tmp_path_factory):
     held = Night(pipeline="report", step="table", number=3, state="held", bundle=report)
     held = Night(**{**vars(held), "inputs": {"scores": was_read(store, night)}, "files": table})
     add(store, held)
-    versions = find_versions(store, "flights", "scores", night.day)[0]
-    move = Move(kind="rollback", by="ann", at=FIRST, reason=f"too many {HOSTILE}")
-    decide(
-        store,
-        prepare(store, versions.choose("run-3:1"), versions.current, move),
-        seen=versions.current,
-    )
+    why = {"by": "ann", "at": FIRST, "reason": f"too many {HOSTILE}"}
+    roll_back(store, night, output="scores", to="run-3:1", **why)
     return store
 
 
@@ -117,8 +109,8 @@ def test_the_list(pages):
     ]  # fmt: skip
     row = found["flights.scores"]
     assert (row["step"], row["partition"], row["made"]) == ("score", "2013-03-04", "2013-03-04")
-    assert (row["standing"], row["rows"], row["zone"]) == ("succeeded", 133, "America/New_York")
-    assert row["size"] == len(scores(33)["scores"]["scores.csv"])
+    assert (row["standing"], row["rows"], row["zone"]) == ("succeeded", 103, "America/New_York")
+    assert row["size"] == len(scores(3)["scores"]["scores.csv"])  # a person took the newest back
     assert row["readers"] == ["flights.never", "report.table"]
     assert found["report.table"]["standing"] == "held"
     assert found["flights.never"]["standing"] is None
@@ -180,7 +172,8 @@ def test_the_chart_of_rows(pages):
     """The rows of the partitions are followed as metrics are; a failed night does not count."""
     page = get(pages, "/outputs/flights/scores")
     assert page["figure"] == "Rows"
-    assert page["told"][0]["value"] == 133
+    assert page["told"][0]["value"] == 103  # as in the rows below, and not what was taken back
+    assert page["partitions"][0]["rows"] == 103
     assert page["told"][0]["words"] == "the highest of 3 nights"
     assert "<svg" in pages.get("/outputs/flights/scores").text
 

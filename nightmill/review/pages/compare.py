@@ -82,7 +82,10 @@ def compare_page(visit: Visit) -> ComparePage:
     site, named = visit.site, _named(visit)
     record = record_at(site.store, visit.prefix)
     others = peers(site.index, record, visit.prefix)
-    prefix = last_good(site.store, others, record) if named is None else find(site.store, others, named)
+    if named is None:
+        prefix = last_good(site.store, others, record)
+    else:
+        prefix = find(site.store, others, named)
     earlier = _earlier(visit, prefix, is_named=named is not None)
     whole = visit.query("all") == "1"
     comparison = None

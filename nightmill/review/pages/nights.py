@@ -7,15 +7,24 @@ they were run; other partitions in the order of their runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from nightmill.errors import StoreError
 from nightmill.review.pages.lateness import day_of, due_times
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.summary import Standing
 from nightmill.store.index_line import Line
+from nightmill.store.interface import Store
+from nightmill.store.keys import pointer_key_of
+from nightmill.store.parallel import in_parallel
+from nightmill.store.pointer import read_current
+
+_Found = TypeVar("_Found")
 
 COUNTING = (Standing.SUCCEEDED, Standing.HELD)
 
@@ -31,13 +40,15 @@ class Nights:
     """Partitions of a step, the newest first, and the attempt that counts of each and member.
 
     `are_days` says that all partitions are dates. `newer` and `older` count those left out, and
-    `before` is the newest of the older ones.
+    `before` is the newest of the older ones. `committed` are all attempts that did, where it is the
+    newest of several that counts.
     """
 
     partitions: tuple[str, ...]
     members: tuple[str, ...]
     lines: Mapping[tuple[str, str], Line]
     are_days: bool
+    committed: Mapping[tuple[str, str], tuple[Line, ...]] = field(default_factory=dict)
     newer: int = 0
     older: int = 0
     before: str = ""
@@ -63,7 +74,8 @@ class Nights:
         return replace(
             self,
             partitions=kept,
-            lines={key: line for key, line in self.lines.items() if key[0] in set(kept)},
+            lines=_of(self.lines, kept),
+            committed=_of(self.committed, kept),
             newer=first,
             older=len(rest),
             before=rest[0] if rest else "",
@@ -73,9 +85,12 @@ class Nights:
 def nights_of(lines: Iterable[Line], step: str) -> Nights:
     """Choose the attempts that count of a step, from lines with the newest run first."""
     chosen: dict[tuple[str, str], Line] = {}
+    committed: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         if line.step == step:
             key = line.partition, line.member
+            if line.standing is Standing.SUCCEEDED:
+                committed.setdefault(key, []).append(line)
             known = chosen.get(key)
             if known is None or _rank(line) > _rank(known):
                 chosen[key] = line
@@ -86,7 +101,30 @@ def nights_of(lines: Iterable[Line], step: str) -> Nights:
         members=tuple(sorted({member for _partition, member in chosen})),
         lines=chosen,
         are_days=are_days,
+        committed={
+            key: tuple(found)
+            for key, found in committed.items()
+            if len(found) > 1 and chosen[key].standing is Standing.SUCCEEDED
+        },
     )
+
+
+def as_current(store: Store, every: Sequence[Nights]) -> list[Nights]:
+    """Let of several attempts that committed the one count that is current.
+
+    One pointer is read of each partition and member that has several, some at once: so this is for
+    those that a page shows. Where a pointer cannot be read, the newest counts.
+    """
+    asked = [found[0] for nights in every for found in nights.committed.values()]
+    pairs = zip(asked, in_parallel(lambda line: _current(store, line), asked), strict=True)
+    current = {line.prefix: prefix for line, prefix in pairs}
+    return [
+        replace(
+            nights,
+            lines={**nights.lines, **dict(_chosen(nights.committed, current))},
+        )
+        for nights in every
+    ]
 
 
 def by_step(lines: Iterable[Line]) -> Mapping[str, list[Line]]:
@@ -110,6 +148,29 @@ def slots_of(nights: Nights, spec: PipelineSpec | None) -> list[str]:
     due = due_times(spec, (last - first).days, noon)
     slots = sorted({*known, *due})
     return slots if len(slots) <= _SPARSE * len(known) else known
+
+
+def _of(
+    found: Mapping[tuple[str, str], _Found], partitions: Iterable[str]
+) -> Mapping[tuple[str, str], _Found]:
+    kept = set(partitions)
+    return {key: one for key, one in found.items() if key[0] in kept}
+
+
+def _current(store: Store, line: Line) -> str:
+    """Return the prefix of what is current where an attempt committed; empty if nobody knows."""
+    with suppress(StoreError):  # damaged, or of a later Nightmill: other pages tell
+        pointer = read_current(store, pointer_key_of(line.prefix)).pointer
+        return pointer.attempt_prefix if pointer else ""
+    return ""
+
+
+def _chosen(
+    committed: Mapping[tuple[str, str], Sequence[Line]], current: Mapping[str, str]
+) -> Iterator[tuple[tuple[str, str], Line]]:
+    for key, found in committed.items():
+        prefix = current[found[0].prefix]
+        yield from ((key, line) for line in found if line.prefix == prefix)
 
 
 def _rank(line: Line) -> int:

@@ -15,7 +15,7 @@ from nightmill.review.pages.catalog import Catalog, Reader
 from nightmill.review.pages.chart import Chart
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.lateness import schedule_in_words
-from nightmill.review.pages.nights import Nights, nights_of, slots_of
+from nightmill.review.pages.nights import Nights, as_current, nights_of, slots_of
 from nightmill.review.pages.tracks import Figure, Series
 from nightmill.review.pages.unindexed import Unindexed, damaged_of
 from nightmill.review.pages.usual import Told
@@ -164,7 +164,7 @@ def _damaged(made: _Made, keys: Sequence[tuple[str, str]]) -> int:
 
 def _figure(made: _Made, spec: PipelineSpec | None) -> Figure:
     """Follow the rows of the newest partitions, or the size where nobody counts rows."""
-    nights = made.nights.window(_CHARTED)
+    (nights,) = as_current(made.visit.site.store, [made.nights.window(_CHARTED)])
     series = Series(nights, slots_of(nights, spec), made.visit.links)
     summaries = made.visit.site.index.summaries(list(nights.lines.values()))
 

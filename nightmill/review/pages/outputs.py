@@ -10,14 +10,15 @@ from pydantic import AwareDatetime
 from nightmill.review.links import RUNS
 from nightmill.review.pages import output, versions
 from nightmill.review.pages.asked import page_of
-from nightmill.review.pages.catalog import Catalog
+from nightmill.review.pages.catalog import Catalog, Key
 from nightmill.review.pages.fact import Fact
-from nightmill.review.pages.nights import COUNTING, Nights, nights_of
+from nightmill.review.pages.nights import COUNTING, Nights, as_current, nights_of
 from nightmill.review.pages.unindexed import Unindexed, damaged_of
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.spec.summary import Standing, SummarizedOutput, Summary
 from nightmill.store.index_line import Line
+from nightmill.store.interface import Store
 
 _ROWS = 100
 _MEMBERS = 100  # whose sizes are summed up
@@ -74,10 +75,7 @@ def build(visit: Visit) -> OutputList:
     catalog = Catalog.of(visit)
     known = list(catalog.makers.items())
     page = page_of(visit, known, _ROWS)
-    steps = {
-        (pipeline, step): _step(catalog.steps.get((pipeline, step), []), step)
-        for (pipeline, _output), step in page.items
-    }
+    steps = _steps(visit.site.store, catalog, [(key[0], step) for key, step in page.items])
     wanted = [line for one in steps.values() for line in one.made[:_MEMBERS]]
     summaries = visit.site.index.summaries(wanted)
     unindexed = Unindexed.of_all(
@@ -100,14 +98,25 @@ def build(visit: Visit) -> OutputList:
     )
 
 
-def _step(lines: Iterable[Line], step: str) -> _Step:
-    nights = nights_of(lines, step)
-    for partition in nights.partitions:
-        found = [nights.lines.get((partition, member)) for member in nights.members]
-        made = tuple(one for one in found if one and one.standing in COUNTING)
-        if made:
-            return _Step(nights, made)
-    return _Step(nights, ())
+def _steps(store: Store, catalog: Catalog, keys: Iterable[Key]) -> Mapping[Key, _Step]:
+    """Choose of each step the partition that its outputs are told of, and what is current there."""
+    every = {key: nights_of(catalog.steps.get(key, []), key[1]) for key in keys}
+    made = as_current(store, [_newest_made(nights) for nights in every.values()])
+    return {
+        key: _Step(nights, tuple(line for line in found.lines.values() if _counts(line)))
+        for (key, nights), found in zip(every.items(), made, strict=True)
+    }
+
+
+def _newest_made(nights: Nights) -> Nights:
+    """Keep the newest partition in which a member did its work; none of a step that never did."""
+    made = {partition for (partition, _), line in nights.lines.items() if _counts(line)}
+    newest = next((one for one in nights.partitions if one in made), None)
+    return nights.window(1, newest) if newest is not None else nights.window(0)
+
+
+def _counts(line: Line) -> bool:
+    return line.standing in COUNTING
 
 
 def _row(
