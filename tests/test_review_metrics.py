@@ -204,6 +204,15 @@ def test_unknown_steps(pages, address, said):
     assert said in answer.text
 
 
+def test_an_infinite_number_is_no_formula(tmp_path):
+    """A download has it as the other numbers that no spreadsheet computes with."""
+    store = open_store("store", base=tmp_path)
+    add(store, Night(metrics={"low": float("-inf"), "note": "-1+1"}))
+    text = open_client(store).get("/csv/flights/score").text
+    row = next(csv.DictReader(io.StringIO(text)))
+    assert (row["low"], row["note"]) == ("-Infinity", "'-1+1")
+
+
 def test_csv(pages):
     """The table comes as CSV, in which no text is taken for a formula."""
     answer = pages.get("/csv/flights/score")

@@ -35,6 +35,7 @@ SPANS = (30, 60, 120, 365)
 """How many of the newest partitions a reader may choose to see."""
 
 _CHARTS = 24  # on a page
+_INFINITE = ("-inf", "-Infinity")  # as summaries have it, and Python
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -263,8 +264,8 @@ def _rows(asked: _Asked, figures: Sequence[Figure]) -> Iterator[Row]:
 
 
 def _guarded(value: Scalar) -> Scalar:
-    """Keep a spreadsheet from taking text for a formula."""
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    """Keep a spreadsheet from taking text for a formula; an infinite number is told as text."""
+    if isinstance(value, str) and value not in _INFINITE and value.startswith(_FORMULA):
         return f"'{value}"
     return value
 
