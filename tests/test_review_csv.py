@@ -15,7 +15,7 @@ from nightmill.store.open import open_store
 from nightmill.store.versions import Version
 from tests.audited import make_auditor
 from tests.reviewed_nights import Night, add
-from tests.test_audit_csv import READ, UNREADABLE
+from tests.test_audit_csv import OTHER_TEXT, READ, UNREADABLE
 
 MANY = "".join(f"{n},x{n}\n" for n in range(100_000))
 LINES = '{"a": 1}\n' * 30_000
@@ -66,6 +66,14 @@ def test_what_the_checks_refuse_is_no_table(tmp_path, content, words, packed):
     with pytest.raises(UnreadableRowsError, match=r"cannot be read: ") as caught:
         first_rows(file, "s.csv.gz" if packed else "s.csv")
     assert words in caught.value.problem
+
+
+@pytest.mark.parametrize(("data", "line"), OTHER_TEXT.values(), ids=OTHER_TEXT)
+def test_another_encoding_is_named(tmp_path, data, line):
+    """The page says which encoding the notebook should write, as the checks do."""
+    (file := tmp_path / "file").write_bytes(data)
+    with pytest.raises(UnreadableRowsError, match=f"line {line} is not UTF-8: write the file with"):
+        first_rows(file, "s.csv")
 
 
 def look(tmp_path, name: str, data: bytes) -> Preview:
