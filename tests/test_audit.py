@@ -311,6 +311,15 @@ def test_edges(auditor, values, check, is_right):
     assert result.state == ("passed" if is_right else "failed"), result.message
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+@pytest.mark.parametrize(("low", "state"), [("2013-03-01", "passed"), ("2013-03-02", "failed")])
+def test_the_last_day_there_is_is_a_bound_of_instants(auditor, zone, low, state):
+    """A column that is valid until 9999-12-31, as many are, is judged like any other."""
+    values = [datetime(2013, 3, 1, 12), datetime(9999, 12, 31, 23, 59, 59)]  # noqa: DTZ001 - both
+    table = pa.table({"x": pa.array(values, pa.timestamp("us", zone))})
+    assert auditor.one(table, f"between: {{x: [{low}, 9999-12-31]}}").state == state
+
+
 def test_days_begin_in_the_pipelines_time_zone(auditor):
     """An instant that is tomorrow in UTC may be today where the pipeline lives."""
     table = pa.table({"x": [datetime(2013, 3, 2, 3, tzinfo=UTC)]})  # 22:00 of March 1st

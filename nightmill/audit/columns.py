@@ -6,7 +6,7 @@ Parquet's statistics alone where they show that there is none; only columns of f
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from statistics import median
 from typing import Any
 
@@ -129,6 +129,8 @@ def _limit(kind: str, sign: str, bound: Any) -> tuple[str, Any]:
     """Return what to compare with: a day as the upper bound of instants means all of that day."""
     is_day = isinstance(bound, date) and not isinstance(bound, datetime)
     if sign == ">" and is_day and kind != "DATE":
+        if bound == date.max:  # Python has no day after it
+            return "> ?", datetime.combine(bound, time.max)
         return ">= ?", bound + timedelta(days=1)
     return f"{sign} {_own(kind)}", bound
 
