@@ -40,6 +40,7 @@ class Night:
     step: str = "score"
     number: int = 0
     partition: str = ""
+    run: str = ""
     member: str = ""
     attempt: int = 1
     state: str = "succeeded"  # or failed, held, running
@@ -62,7 +63,7 @@ class Night:
 
 def add(store: Store, night: Night) -> Record:
     """Let an attempt leave its outputs, its record, its commit or none, and its line."""
-    run = f"run-{night.number}"
+    run = night.run or f"run-{night.number}"
     names = (night.pipeline, night.day, run, night.step)
     prefix = attempt_prefix(*names, night.attempt, member=night.member)
     outputs = store_outputs(store, prefix, night.files)

@@ -18,6 +18,7 @@ ODD = "\u05d0\u05d1 1\u202egp.exe"
 """Hebrew letters, a digit, and an order to turn around all that follows."""
 APART = {"bdi", "code", "pre", "q", "option", "title", "desc", "text"}
 """Elements that are a paragraph of their own, or one for the order of their letters."""
+NO_MARKUP = {"title", "option", "pre", "desc", "text"}
 EMPTY = {"input", "meta", "link", "br", "img", "hr", "path", "line", "circle", "rect"}
 NAMES = re.compile(
     r"(?:^|\.)(?:as_of|by|column|host|label|member|name|needs|output|owner|partition|pipeline|pool"
@@ -54,6 +55,11 @@ class _Beside(HTMLParser):
         if ODD not in data:
             return
         self.names += 1
+        elements = {tag for tag, _is_apart in self._open}
+        if (
+            re.search(rf"{re.escape(ODD)}:\d", data) and not elements & NO_MARKUP
+        ):  # a run that turns its attempt around
+            self.found.append(f"version: {data}")
         if not any(is_apart for _tag, is_apart in self._open):
             self.found.append(f"{self._open[-1][0] if self._open else ''}: {data}")
 
@@ -70,7 +76,8 @@ def pages(tmp_path_factory):
         for member in (ODD, "two"):
             metrics = {ODD: number, "kind": ODD * (1 + number), "huge": 10**200}
             files = {"o": {"s.csv": f"{ODD}\n1\n".encode()}}
-            night = Night(pipeline="p", step="s", number=number, member=member, metrics=metrics)
+            names = {"pipeline": "p", "step": "s", "run": f"{number}{ODD}", "member": member}
+            night = Night(**names, number=number, metrics=metrics)
             made = {"partition": f"{ODD}{number}", "files": files, "bundle": code}
             add(store, Night(**{**vars(night), **made}))
     return open_client(store)

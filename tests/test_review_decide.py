@@ -14,7 +14,7 @@ from nightmill.spec.record import CheckState, Decision, Record, Review
 from nightmill.store import notes
 from nightmill.store.history import prefix_of
 from nightmill.store.index import Index
-from nightmill.store.keys import notes_prefix
+from nightmill.store.keys import data_prefix, notes_prefix
 from nightmill.store.open import open_store
 from nightmill.store.pointer import read_pointer
 from tests.review_client import Viewer, open_client, post, run_path
@@ -143,7 +143,7 @@ def test_what_is_approved_is_published_and_what_cannot_be_is_said(local):
     client = open_client(local)
     answer = post(client, PAGE, DECIDE, verdict="approve")
     text = client.get(answer.headers["location"]).text
-    assert "Current, but not published" in text
+    assert "Current; whether it is published is not known here" in text
     assert f"nightmill repair {PIPELINE}" in text
 
 
@@ -223,6 +223,29 @@ def test_an_attempt_that_is_not_there_cannot_be_decided_about(local):
     assert answer.status_code == 404
     assert "There is no such attempt" in answer.text
     assert "Back to the run" not in answer.text
+
+
+@pytest.mark.usefixtures("waiting")
+def test_meanwhile_readers_have_the_version_before_or_nothing(local):
+    """The page says which of both, as the pointer does."""
+    text = open_client(local).get(PAGE).text
+    assert "until then nothing is current of it." in text
+    leave(local, record_of("score", run="before", order=1))
+    text = open_client(local).get(PAGE).text
+    assert "until then its readers have the version before." in text
+
+
+@pytest.mark.usefixtures("waiting")
+def test_what_was_approved_is_behind_only_until_it_is_published(local):
+    """The address after an approval may be kept or shared: it asks the store again each time."""
+    client, behind = open_client(local), f"{PAGE}?behind=1"
+    assert "not published" not in client.get(behind).text  # nothing was approved
+    post(client, PAGE, DECIDE, verdict="approve")
+    (published,) = local.list(data_prefix(PIPELINE, "scores"))
+    assert "not published" not in client.get(behind).text
+    local.delete(published.key)
+    assert "Current, but not published" in client.get(behind).text
+    assert "not published" not in client.get(PAGE).text
 
 
 # -- what was refused ------------------------------------------------------------------------------

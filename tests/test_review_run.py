@@ -22,13 +22,15 @@ from nightmill.store.active import mark
 from nightmill.store.history import prefix_of
 from nightmill.store.open import open_store
 from tests.many_runs import Ended, fill, write
-from tests.review_client import Asked, Viewer, open_client, run_path
+from tests.review_client import Asked, Viewer, get, open_client, run_path
+from tests.reviewed_nights import Night, add, roll_back
 from tests.run_records import (
     BEGUN,
     DAY,
     GIB,
     PIPELINE,
     RUN,
+    YAML,
     check,
     failed,
     held,
@@ -560,3 +562,31 @@ def test_an_attempt_that_left_no_duration_is_counted_as_unknown(local):
     leave(local, record.model_copy(update={"failure": cut_off}))
     (cost,) = open_client(local).get(f"/api{PAGE}").json()["costs"]
     assert (cost["pod_seconds"], cost["untimed"]) == (0.0, 1)
+
+
+def test_a_version_that_was_taken_back_says_so(tmp_path):
+    """The run's page tells who rolled it back, when and why, and leads to what is current."""
+    store = open_store("store", base=tmp_path)
+    files = {"scores": {"s.csv": b"a"}}
+    bad = Night(files=files, partition="2013-03-01", number=2)
+    add(store, Night(files=files, partition="2013-03-01", number=1))
+    add(store, bad)
+    roll_back(store, bad, output="scores", to="run-1:1", by="ann", reason="half is <missing>")
+    pages = open_client(store)
+    (told,) = get(pages, "/runs/flights/2013-03-01/run-2")["taken_back"]
+    assert (told["kind"], told["by"], told["reason"]) == ("rollback", "ann", "half is <missing>")
+    assert told["now"] == "/runs/flights/2013-03-01/run-1/score/1"
+    assert "half is &lt;missing&gt;" in pages.get("/runs/flights/2013-03-01/run-2").text
+    assert get(pages, "/runs/flights/2013-03-01/run-1")["taken_back"] == []
+
+
+@pytest.mark.parametrize(
+    ("attempt", "said"), [(2, "another attempt may help"), (3, "no attempts left")]
+)
+def test_after_the_last_try_no_attempt_is_promised(tmp_path, attempt, said):
+    """The page says what the launcher said, who counts the attempts."""
+    store = open_store("store", base=tmp_path)
+    code = keep_code(store, f"{YAML}retries: 2\n")
+    leave(store, failed("score", Cause.KERNEL_DIED, attempt=attempt, code=code))
+    (failure,) = get(open_client(store), run_path(PIPELINE, DAY, RUN))["failures"]
+    assert failure["outlook"] == said

@@ -5,7 +5,7 @@ A person's approval is the commit (see `store.approval`), so what is approved is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Literal
 
@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 
 from nightmill.errors import StoreError, UsageError
 from nightmill.publish.approved import approve_and_publish
+from nightmill.publish.publish import repair
+from nightmill.publish.target import State
 from nightmill.review.commands import Command, decides
 from nightmill.review.links import RUNS
 from nightmill.review.pages.attempt_facts import CheckFact, OutputFact, checks_of, outputs_of
@@ -46,6 +48,7 @@ class DecisionView(Fact):
 
     `unfinished` is one whose approval was cut off before its commit. `outputs`, `checks` and
     `newer` are for whoever has to decide: it names who has committed since, if anybody has.
+    `has_current` says whether readers have another version meanwhile; None if nobody knows.
     """
 
     anchor: str
@@ -62,6 +65,7 @@ class DecisionView(Fact):
     checks: tuple[CheckFact, ...] = ()
     checks_passed: int = 0
     newer: str = ""
+    has_current: bool | None = None
     zone: str
     action: str
     may_act: bool
@@ -118,18 +122,19 @@ def _to_decide(visit: Visit, record: Record) -> dict[str, object]:
         "outputs": outputs_of(visit, record, NowCurrent()),
         "checks": checks_of([one for one in record.checks if one.state is not CheckState.PASSED]),
         "checks_passed": sum(one.state is CheckState.PASSED for one in record.checks),
-        "newer": _newer(visit.site.store, record),
+        **_meanwhile(visit.site.store, record),
         "commands": tuple(decides(record)),
     }
 
 
-def _newer(store: Store, record: Record) -> str:
-    """Name who has committed since, so that there is nothing left to approve; empty for nobody."""
+def _meanwhile(store: Store, record: Record) -> dict[str, object]:
+    """Tell what is current, and who has committed since: then there is nothing left to approve."""
     with suppress(StoreError):  # a pointer that cannot be read: the act itself tells more
         pointer = read_current(store, pointer_key_of(prefix_of(record))).pointer
         own = Token(order=record.order, attempt=record.attempt)
-        return pointer.author if pointer and own < pointer.token else ""
-    return ""
+        newer = pointer.author if pointer and own < pointer.token else ""
+        return {"newer": newer, "has_current": pointer is not None}
+    return {}
 
 
 def _decide(visit: Visit, form: Mapping[str, str]) -> str:
@@ -160,6 +165,26 @@ def _carry_out(visit: Visit, decision: Decision) -> tuple[Record, bool]:
         return reject(store, prefix, decision), False
     (approved,) = approve_and_publish(store, [prefix], decision, spec=_spec(visit))
     return approved.record, bool(approved.warnings)
+
+
+def is_behind(visit: Visit, records: Iterable[Record]) -> bool | None:
+    """Say whether something that was approved is current and not published by now.
+
+    None where nobody can tell here what is to be published. Raises StoreError.
+    """
+    approved = [one for one in records if one.committed and one.review and one.review.decision]
+    if not approved:
+        return False
+    first = approved[0]
+    spec = visit.site.specs.now().get(first.pipeline) or visit.site.specs.of(first)
+    if spec is None:
+        return None
+    names = {(output, one.member) for one in approved for output in one.outputs}
+    found = repair(visit.site.store, spec, partition=first.partition, dry_run=True)
+    return any(
+        one.state in (State.BEHIND, State.FAILED) and (one.output, one.member) in names
+        for one in found
+    )
 
 
 def _is_decided(visit: Visit) -> UsageError | None:

@@ -17,7 +17,7 @@ from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store, key_at
 from nightmill.store.keys import attempt_names, pointer_key_of
 from nightmill.store.parallel import in_parallel
-from nightmill.store.pointer import read_current
+from nightmill.store.pointer import Current, Move, read_current
 
 _LOOKED_AT = 200
 
@@ -27,11 +27,13 @@ class NowCurrent:
     """The prefix of the attempt that is current, by the key of its pointer; empty for none.
 
     A pointer that was not looked at, or cannot be read, is not there. `makers` names by the address
-    of an input the attempt that made its version.
+    of an input the attempt that made its version. `moves` are people's decisions since the last
+    commit, by the same key.
     """
 
     found: Mapping[str, str] = field(default_factory=dict)
     makers: Mapping[str, str] = field(default_factory=dict)
+    moves: Mapping[str, tuple[Move, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, visit: Visit, records: Iterable[Record]) -> NowCurrent:
@@ -39,13 +41,23 @@ class NowCurrent:
         store, looked_at = visit.site.store, list(records)
         makers = dict(_makers(store, looked_at))
         keys = list(dict.fromkeys(_keys(visit, looked_at, makers)))[:_LOOKED_AT]
-        prefixes = in_parallel(lambda key: _current(store, key), keys)
-        pairs = zip(keys, prefixes, strict=True)
-        return cls({key: prefix for key, prefix in pairs if prefix is not None}, makers)
+        pointers = in_parallel(lambda key: _current(store, key), keys)
+        known = {key: one.pointer for key, one in zip(keys, pointers, strict=True) if one}
+        found = {key: one.attempt_prefix if one else "" for key, one in known.items()}
+        moves = {key: one.moves for key, one in known.items() if one}
+        return cls(found, makers, moves)
 
     def is_current(self, prefix: str) -> bool:
         """Say whether it is this attempt that is current of its step."""
         return self.found.get(pointer_key_of(prefix)) == prefix
+
+    def taken_back(self, prefix: str) -> Move | None:
+        """Return the decision by which another attempt is current; None if there was none."""
+        key = pointer_key_of(prefix)
+        if self.found.get(key) == prefix:
+            return None
+        moves = reversed(self.moves.get(key, ()))
+        return next((one for one in moves if one.replaced == prefix), None)
 
     def is_behind(self, given: InputRecord) -> bool | None:
         """Say whether another version than the given one is current by now; None if unknown."""
@@ -70,9 +82,8 @@ def _keys(visit: Visit, records: Iterable[Record], makers: Mapping[str, str]) ->
             yield pointer_key_of(prefix)
 
 
-def _current(store: Store, key: str) -> str | None:
+def _current(store: Store, key: str) -> Current | None:
     try:
-        pointer = read_current(store, key).pointer
+        return read_current(store, key)
     except StoreError:  # damaged, or of a later Nightmill: the page has other things to say
         return None
-    return pointer.attempt_prefix if pointer else ""

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime
 from nightmill.errors import UsageError
 from nightmill.review.commands import Command, shows
 from nightmill.review.pages.asked import Filtered, one_of, page_of
-from nightmill.review.pages.decide import BEHIND, DecisionView, decision_of
+from nightmill.review.pages.decide import BEHIND, DecisionView, decision_of, is_behind
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.live import (
     Heard,
@@ -34,11 +34,13 @@ from nightmill.review.pages.run_findings import (
     FailureFact,
     PoolCost,
     Remark,
+    TakenBack,
     amendments_of,
     costs_of,
     failures_of,
     remarks_of,
     span_of,
+    taken_back_of,
 )
 from nightmill.review.pages.run_graph import RunGraph
 from nightmill.review.pages.run_lines import RunState, gravest
@@ -85,8 +87,9 @@ class RunPage(Filtered):
     decisions: tuple[DecisionView, ...]
     remarks: tuple[Remark, ...]
     amendments: tuple[AmendmentFact, ...]
+    taken_back: tuple[TakenBack, ...]
     left_out: tuple[str, ...]
-    is_behind: bool
+    is_behind: bool | None
     cards: tuple[StepCard, ...]
     drawing: Drawing
     costs: tuple[PoolCost, ...]
@@ -151,7 +154,7 @@ def run_page(visit: Visit) -> RunPage:
         live=live_of_run(visit, found.heard, count=_at_work(found.records), seen=seen),
         unreadable=read.unreadable[:MOST],
         unreadable_left_out=max(len(read.unreadable) - MOST, 0),
-        is_behind=bool(visit.query(BEHIND)),
+        is_behind=bool(visit.query(BEHIND)) and is_behind(visit, found.records),
     )
 
 
@@ -210,8 +213,10 @@ def _sections(visit: Visit, found: _Found, only: str) -> dict[str, object]:
     page = page_of(visit, found.steps[only].in_order, PAGED) if only else None
     steps = [found.steps[only]] if only else list(found.steps.values())
     shown = {one.step: page.items if page else one.in_order[:SHOWN] for one in steps}
-    now = NowCurrent.of(visit, [record for records in shown.values() for record in records])
+    told = [record for records in shown.values() for record in records]
+    now = NowCurrent.of(visit, told)
     return {
+        "taken_back": taken_back_of(visit, told, now)[:MOST],
         "sections": tuple(section_of(visit, one, now, shown=shown[one.step]) for one in steps),
         "only": only,
         "earlier_page": page and page.before,

@@ -12,11 +12,13 @@ from pydantic import AwareDatetime
 from nightmill.causes import SUMMARY
 from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact, line, text
+from nightmill.review.pages.now_current import NowCurrent
 from nightmill.review.visit import Visit
 from nightmill.spec.record import AttemptState, Failure, Record
-from nightmill.spec.retry import outlook
+from nightmill.spec.retry import NO_ATTEMPTS_LEFT, Retry, outlook
 from nightmill.spec.words import plain
 from nightmill.store.history import prefix_of
+from nightmill.store.keys import pointer_key_of
 
 MOST = 10
 """How many failures, reviews, warnings or amendments a page tells; the others are counted."""
@@ -66,6 +68,18 @@ class AmendmentFact(Fact):
     now: str
 
 
+class TakenBack(Fact):
+    """A version that was current until somebody decided otherwise; `now` leads to what is now."""
+
+    label: str
+    attempt: int
+    kind: str
+    by: str
+    at: AwareDatetime
+    reason: str
+    now: str
+
+
 class PoolCost(Fact):
     """What attempts have taken of one pool; `untimed` ones left no duration."""
 
@@ -92,6 +106,24 @@ def remarks_of(visit: Visit, records: Iterable[Record]) -> tuple[Remark, ...]:
         )
         for record in records
         for warning in record.warnings
+    )
+
+
+def taken_back_of(
+    visit: Visit, records: Iterable[Record], now: NowCurrent
+) -> tuple[TakenBack, ...]:
+    """Tell which attempts a person has taken back, of those that were looked at."""
+    found = [(one, move) for one in records if (move := now.taken_back(prefix_of(one)))]
+    return tuple(
+        TakenBack(
+            **move.model_dump(include={"kind", "at"}),
+            label=record.label,
+            attempt=record.attempt,
+            by=text(move.by),
+            reason=text(move.reason),
+            now=visit.links.attempt(RUNS, now.found[pointer_key_of(prefix_of(record))]),
+        )
+        for record, move in found
     )
 
 
@@ -155,10 +187,20 @@ def _failure(visit: Visit, record: Record, failure: Failure) -> FailureFact:
         ename=text(failure.ename) if failure.ename else None,
         evalue=text(failure.evalue, _VALUE_CHARACTERS) if failure.evalue else None,
         message=text(failure.message),
-        outlook=outlook(failure.cause, failure.retry),
+        outlook=_outlook(visit, record, failure),
         traceback="\n".join(_traceback(failure)),
         evidence=_evidence(failure),
     )
+
+
+def _outlook(visit: Visit, record: Record, failure: Failure) -> str:
+    """Say whether another attempt is worth it, as the launcher does who counts them."""
+    spec = visit.site.specs.of(record)
+    step = spec.steps.get(record.step) if spec else None
+    count = spec.retries_of(step).count if spec and step else 0
+    if failure.retry is not Retry.NEVER and 0 < count < record.attempt:
+        return NO_ATTEMPTS_LEFT
+    return outlook(failure.cause, failure.retry)
 
 
 def _traceback(failure: Failure) -> Iterator[str]:
