@@ -191,8 +191,19 @@ BASE = {"id": [1], "p": [0.5]}
         ({"id": ["x"], "p": [0.5]}, "none", None),
         ({"id": [1], "p": [0.5], "q": [2]}, "add", ["id", "p", "q"]),
         ({"id": ["x"], "p": [0.5]}, "add", None),
+        ({"id": [1], "P": [0.5]}, "none", None),
+        ({"id": [1], "p": [0.5], "P": [2]}, "add", None),
     ],
-    ids=["same", "one more", "one less", "another type", "one more, add", "another type, add"],
+    ids=[
+        "same",
+        "one more",
+        "one less",
+        "another type",
+        "one more, add",
+        "another type, add",
+        "case",
+        "case, add",
+    ],
 )
 def test_the_schema_is_enforced(here, load_spec, columns, evolution, names):
     """Columns that are not the table's fail the publish, and the former rows stay."""
@@ -204,7 +215,11 @@ def test_the_schema_is_enforced(here, load_spec, columns, evolution, names):
     found = publish(here, spec)
     if names is None:
         assert found.state is State.FAILED
-        assert re.search("the Delta table does not take it|VARCHAR, and BIGINT", found.problem)
+        assert re.search(
+            "`q` is not in the table|`p` of the table is missing|VARCHAR, and BIGINT"
+            "|`P` is `p` in the table|`p` and `P` have one name for Delta",
+            found.problem,
+        )
         assert "\n" not in found.problem
         assert rows(here) == [(1, 0.5, DAY)]
     else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from nightmill.publish.publish import publish_current
 from nightmill.publish.target import State
@@ -163,3 +165,111 @@ def test_a_folders_key_is_text_where_the_table_has_text(here, load_spec):
         (found,) = publish_current(here, spec, **PLACE)
         assert found.problem == ""
         assert table(here)["gate"].to_pylist() == [gate]
+
+
+NULLS = {
+    "nulls": pa.nulls(1),
+    "lists": pa.array([None], pa.list_(pa.null())),
+    "fields": pa.array([None], pa.struct({"a": pa.null(), "b": pa.int64()})),
+    "no rows": pa.nulls(0),
+}
+
+
+@pytest.mark.parametrize("column", NULLS.values(), ids=NULLS)
+def test_a_column_of_nulls_waits_for_its_type(here, load_spec, column):
+    """Left out of a new table, it comes in with the first night that has a value of it."""
+    size = len(column)
+    first = {"id": arrow([1] * size, "int64"), "x": column}
+    assert nights(here, load_spec, first, evolution="add").problem == ""
+    assert "x" not in table(here).column_names
+    assert nights(here, load_spec, {"id": [2], "x": ["late"]}, evolution="add").problem == ""
+    assert table(here)["x"].to_pylist() == ["late"]
+    assert nights(here, load_spec, {"id": [3], "x": pa.nulls(1)}, evolution="add").problem == ""
+    assert table(here)["x"].to_pylist() == [None]
+
+
+def test_lists_of_nulls_are_no_nulls(here, load_spec):
+    """They are values without a type: told, until a night has given the table one."""
+    untyped = arrow([[None], []], pa.list_(pa.null()))
+    found = nights(here, load_spec, untyped)
+    assert "column `x` has only nulls inside its lists or fields" in found.problem
+    assert nights(here, load_spec, [[1]], untyped).problem == ""
+    assert table(here)["x"].to_pylist() == [[None], []]
+
+
+def test_only_nulls_are_no_table(here, load_spec):
+    """A table needs one column of a type."""
+    found = nights(here, load_spec, pa.nulls(1))
+    assert "has no column with a type: all are null" in found.problem
+
+
+@pytest.mark.parametrize("evolution", EVOLUTIONS)
+def test_a_table_that_has_a_column_without_type_gets_it(here, load_spec, evolution):
+    """Older releases made such tables: the first night with values gives the type, once."""
+    old = {"id": [1], "x": pa.nulls(1), "y": arrow([[None]], pa.list_(pa.null()))}
+    rows = pa.table({**old, "partition": ["2013-02-28"]})
+    write_deltalake(here.address(TABLE), rows, partition_by=["partition"])
+    assert nights(here, load_spec, old, evolution=evolution).problem == ""
+    new = {"id": [2], "x": ["late"], "y": [[5]]}
+    assert nights(here, load_spec, new, evolution=evolution).problem == ""
+    found = table(here).sort_by("id").drop(["partition"]).to_pylist()
+    assert found == [{"id": 1, "x": None, "y": [None]}, {"id": 2, "x": "late", "y": [5]}]
+    assert nights(here, load_spec, {**new, "x": [7]}, evolution=evolution).state is State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("column", "advice"),
+    [
+        (arrow([2**64 - 1], "uint64"), "make them smaller in the notebook, or write them as text"),
+        (arrow([1], pa.timestamp("ns")), "round them to microseconds in the notebook"),
+    ],
+    ids=["number", "time"],
+)
+def test_what_does_not_fit_has_its_own_advice(here, load_spec, column, advice):
+    """Numbers are not rounded to microseconds."""
+    assert advice in nights(here, load_spec, column).problem
+
+
+def same_name() -> pa.Table:
+    """Make a table with two columns of one name."""
+    return pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+
+
+RENAMED = {
+    "capitals": ({"a": [1], "A": [2]}, "columns `a` and `A` have one name for Delta"),
+    "in fields": ({"s": [{"x": 1, "X": 2}]}, "columns `s.x` and `s.X` have one name for Delta"),
+    "no name": ({"": [1], "b": [2]}, "a column has no name"),
+    "many digits": (
+        {"a": arrow([Decimal("1" * 50)], pa.decimal256(60, 2))},
+        "column `a` has 60 digits, and Delta has 38",
+    ),
+}
+
+
+@pytest.mark.parametrize(("columns", "problem"), RENAMED.values(), ids=RENAMED)
+def test_what_would_get_another_name_or_value_is_not_published(here, load_spec, columns, problem):
+    """The error names the columns; nothing is made of them."""
+    found = nights(here, load_spec, columns)
+    assert found.state is State.FAILED
+    assert found.problem.startswith(f"output scores: {problem} -> ")
+    assert list(here.list("data")) == []
+
+
+def test_two_columns_of_one_name_are_not_published(here, load_spec):
+    """Such files are written by pyarrow; DuckDB would number them."""
+    file = io.BytesIO()
+    pq.write_table(same_name(), file)
+    commit_scores(here, 1, file.getvalue())
+    (found,) = publish_current(here, spec_with(load_spec, "{path: s.pq, format: delta}"), **PLACE)
+    assert "columns `a` and `a` have one name for Delta" in found.problem
+
+
+def test_parts_must_agree_in_capitals(here, load_spec):
+    """Of two files, one would lose its name; the same name in both is one column."""
+    spec = spec_with(load_spec, "{path: s/, format: delta}")
+    for order, second, problem in ((1, "x", ""), (2, "X", "columns `X` and `x` have one name")):
+        files = {"a.pq": parquet({"x": [1]}), "b.pq": parquet({second: [2]})}
+        add_version(here, order, files={"scores": files})
+        (found,) = publish_current(here, spec, **PLACE)
+        assert problem in found.problem
+        assert (found.state is State.FAILED) == bool(problem)

@@ -12,15 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nightmill.publish.names import Columns, require_names
 from nightmill.publish.target import PublishError
 from nightmill.spec.problems import shown
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
     from duckdb.sqltypes import DuckDBPyType
-
-Columns = Mapping[str, Any]
-"""The columns of a table, by name, with their types as Delta writes them."""
 
 _TEXTS = {
     "byte": "TINYINT",
@@ -92,24 +90,76 @@ class Column:
         return f"TRY_CAST({there} AS {self.given}) IS DISTINCT FROM {quote(self.name)}"
 
 
-def fit(rows: DuckDBPyRelation, table: Columns, *, output: str) -> list[Column]:
+def fit(
+    rows: DuckDBPyRelation, table: Columns, *, output: str, may_add: bool = False
+) -> list[Column]:
     """Say of each column how it goes into a table, whether it has such a column or gets it.
 
-    Raises PublishError for the first one whose type, or value, would be changed.
+    A new one without a type, which is null in all rows, is left out. Raises PublishError for the
+    first one whose type, or value, would be changed.
     """
+    untyped = _without_type(rows, table, output)
     found = [
         Column(name, str(given), _text_of(name, given, table, output))
         for name, given in zip(rows.columns, rows.types, strict=True)
+        if name not in untyped
     ]
+    names = [one.name for one in found]
+    require_names(names, frozenset(rows.columns), table, output=output, may_add=may_add)
+    if not found:
+        raise PublishError(
+            "has no column with a type: all are null",
+            where=f"output {output}",
+            advice="give them types in the notebook",
+        )
     for one, has_lost in zip(found, _losses(rows, found), strict=True):
         if has_lost:
+            is_time = "_NS" in one.given
             raise PublishError(
                 f"column {shown(one.name)} is {one.given} and has values that {one.text}, its type "
                 "in the table, cannot hold",
                 where=f"output {output}",
-                advice="round them to microseconds, or make them smaller, in the notebook",
+                advice="round them to microseconds in the notebook"
+                if is_time
+                else "make them smaller in the notebook, or write them as text",
             )
     return found
+
+
+def has_no_type(column: Any) -> bool:
+    """Tell whether a table's column is of no type, or has such inside: any type can replace it."""
+    return column == "void" or any(has_no_type(one) for _name, one in _inner(column))
+
+
+def _without_type(rows: DuckDBPyRelation, table: Columns, output: str) -> frozenset[str]:
+    """Name new columns that have no type, since all is null: a table cannot have them yet.
+
+    Raises PublishError for one that has lists, or the like, of nothing: they are values.
+    """
+    given = zip(rows.columns, rows.types, strict=True)
+    names = [name for name, kind in given if name not in table and _lacks_type(kind)]
+    if not names:
+        return frozenset()
+    counts = ", ".join(f"count({quote(name)})" for name in names)
+    for name, count in zip(names, rows.aggregate(counts).fetchall()[0], strict=True):
+        if count:
+            raise PublishError(
+                f"column {shown(name)} has only nulls inside its lists or fields, so they are of "
+                "no type",
+                where=f"output {output}",
+                advice="give it a type in the notebook; or publish a night that has values, then "
+                "run `nightmill repair`",
+            )
+    return frozenset(names)
+
+
+def _lacks_type(given: DuckDBPyType) -> bool:
+    if given.id == "null":
+        return True
+    is_nested = given.id in {"list", "array", "struct", "map"}
+    return is_nested and any(
+        _lacks_type(inner) for _name, inner in _children(given) if not isinstance(inner, int)
+    )
 
 
 def quote(name: str) -> str:
@@ -150,7 +200,9 @@ def _fitting(given: DuckDBPyType, wanted: Any | None) -> str | None:
     """Return the type, in DuckDB's words, in which a column stands in the table; None for none."""
     kind = given.id
     if kind == "null":
-        return str(given) if wanted is None else _text(wanted)
+        return None if wanted is None else _text(wanted)
+    if wanted == "void":
+        wanted = None  # nothing but nulls is there
     if kind == "decimal":
         return _decimal(given, wanted)
     if kind in {"list", "array", "struct", "map"}:

@@ -20,8 +20,9 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from nightmill.errors import NightmillError, StoreConflict
-from nightmill.publish.columns import Columns
+from nightmill.publish.columns import has_no_type
 from nightmill.publish.inventory import TableFile, damaged_files, table_files
+from nightmill.publish.names import Columns
 from nightmill.publish.rows import literal, open_rows
 from nightmill.publish.said import said, translated
 from nightmill.publish.target import PublishError
@@ -79,6 +80,10 @@ class Table:
     def members(self, partition: str) -> frozenset[str]:
         """Name the members that have rows of a partition; "" stands for a table without."""
         return frozenset(one.member for one in self._files() if one.partition == partition)
+
+    def keys(self) -> frozenset[str]:
+        """Name the files that the table is made of."""
+        return frozenset(one.key for one in self._files())
 
     def is_damaged(self, pointer: Pointer) -> bool:
         """Tell whether the table lacks files that it names, or all rows of the pointer."""
@@ -154,7 +159,7 @@ class Table:
                     rows,
                     mode="overwrite",
                     predicate=predicate,
-                    schema_mode="merge" if self.spec.evolution == "add" else None,
+                    schema_mode="merge" if self._may_change else None,
                     commit_properties=properties,
                 )
 
@@ -172,8 +177,10 @@ class Table:
         elif output is not None:
             texts = {"partition": pointer.partition, "member": pointer.member}
             constants = {key: texts[key] for key in self._keys}
-            known = self._columns()
-            with open_rows(self.store, output, constants=constants, table=known) as opened:
+            known, may_add = self._columns(), self.spec.evolution == "add"
+            with open_rows(
+                self.store, output, constants=constants, table=known, may_add=may_add
+            ) as opened:
                 yield opened
 
     def _files(self) -> tuple[TableFile, ...]:
@@ -188,6 +195,11 @@ class Table:
     def _columns(self) -> Columns:
         fields = json.loads(self._open.schema().to_json())["fields"] if self._open else []
         return {field["name"]: field["type"] for field in fields}
+
+    @property
+    def _may_change(self) -> bool:
+        """Whether a commit may add to the schema: a type for a column that has had none, always."""
+        return self.spec.evolution == "add" or any(map(has_no_type, self._columns().values()))
 
     def _create(self, rows: Any, properties: CommitProperties) -> None:
         """Make the table by its first commit, if there is still none."""

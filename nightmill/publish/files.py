@@ -82,8 +82,7 @@ class PlainFile:
         strays: Sequence[str],
         outdated: Mapping[str, Sequence[str]],
     ) -> None:
-        if strays or outdated:
-            self._refuse_delta()
+        self._refuse_delta()
         if copy is not None:
             self._copy(copy)
         for key in chain(strays, *outdated.values()):

@@ -18,8 +18,9 @@ from urllib.parse import quote, unquote
 
 import duckdb
 
-from nightmill.publish.columns import Columns, fit
+from nightmill.publish.columns import fit
 from nightmill.publish.columns import quote as quoted
+from nightmill.publish.names import Columns, require_own_names
 from nightmill.publish.target import PublishError
 from nightmill.spec.outputs import PARQUET
 from nightmill.spec.problems import shown
@@ -37,23 +38,33 @@ _SETTINGS: dict[str, Any] = {
 
 @contextmanager
 def open_rows(
-    store: Store, output: CommittedOutput, *, constants: Mapping[str, str], table: Columns
+    store: Store,
+    output: CommittedOutput,
+    *,
+    constants: Mapping[str, str],
+    table: Columns,
+    may_add: bool = False,
 ) -> Iterator[duckdb.DuckDBPyRelation]:
     """Give all rows of an output, each with these constants as further columns.
 
-    Columns that the `table` has are of its types. Raises PublishError for what is no Parquet, has
+    Columns that the `table` has are of its types; whether there may be others, or fewer, `may_add`
+    tells. Raises PublishError for what is no Parquet, has
     such columns itself, or does not fit; StoreError for bytes that are not the committed ones.
     """
     parent = os.environ.get("NIGHTMILL_SCRATCH") or None
     with tempfile.TemporaryDirectory(prefix="nightmill-publish-", dir=parent) as folder:
         files = _fetch(store, output, Path(folder))
         with duckdb.connect(":memory:", config={**_SETTINGS, "temp_directory": folder}) as opened:
-            source = f"read_parquet([{', '.join(map(literal, files))}], {_options(files, table)})"
+            listed = f"[{', '.join(map(literal, files))}]"
+            source = f"read_parquet({listed}, {_options(files, table)})"
             try:
                 opened.execute("SET enable_progress_bar = false")
+                require_own_names(opened, listed, output=output.name)
                 read = opened.sql(f"SELECT * FROM {source}")
                 _refuse_constants(read.columns, output, constants)
-                found = [one.sql for one in fit(read, table, output=output.name)]
+                theirs = {name: kind for name, kind in table.items() if name not in constants}
+                columns = fit(read, theirs, output=output.name, may_add=may_add)
+                found = [one.sql for one in columns]
                 given = [f"{literal(text)} AS {name}" for name, text in constants.items()]
                 rows = read.select(", ".join([*found, *given]))
             except duckdb.Error as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from nightmill.publish.delta import Table
 from nightmill.publish.place import Place, is_outdated, is_overruled
+from nightmill.publish.plain import former_files
 from nightmill.publish.target import Replace, State
 from nightmill.store.keys import encode
 from nightmill.store.pointer import Pointer, Token
@@ -39,7 +41,8 @@ class TablePartition:
         strange = members - {place.member, *place.members}
         state = State.CURRENT if has_output else State.NOTHING
         misleads = self.table.is_doubted and self.table.has_statistics
-        if is_done and not strange and not misleads:
+        former = self._former(pointer) if self.table.is_doubted or not is_done else []
+        if not (strange or misleads or former) and is_done:
             return state
         others = place.others()
         is_moved = not has_output and place.is_made_elsewhere(self.table.name)
@@ -47,9 +50,22 @@ class TablePartition:
             return State.NOTHING
         self.table.require_form()
         outdated = {one for one in strange if is_outdated(encode(one), pointer, others)}
-        if is_done and not outdated:
-            return self.table.leave_out_statistics if misleads else state
-        return partial(self.table.overwrite, pointer, (name, max(number, stated)), outdated)
+        if is_done and not (outdated or misleads or former):
+            return state
+        write = partial(self.table.overwrite, pointer, (name, max(number, stated)), outdated)
+        mend = self.table.leave_out_statistics
+        return partial(self._replace, mend if is_done and not outdated else write, former)
+
+    def _former(self, pointer: Pointer) -> list[str]:
+        """Name files of the time before there was a table: a reader of the folder sees both."""
+        table = self.table
+        names = (table.name, table.spec.path, table.keys())
+        return list(former_files(table.store, pointer, *names))
+
+    def _replace(self, write: Replace, former: Sequence[str]) -> None:
+        write()
+        for key in former:
+            self.place.store.delete(key)
 
 
 def _number(token: Token) -> int:

@@ -2,6 +2,8 @@
 
 Also those that were never finished, which are known by their names.
 
+A current plain file stays: pipeline.yaml may have said `format: files` for a while.
+
 Apart from the rest of a gc since a table says itself what belongs to it. Nothing is marked before
 it goes: the table's log tells since when a file is not needed, and no commit can need it again.
 """
@@ -15,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from nightmill.errors import NightmillError
 from nightmill.publish.files import DELTA_LOG
 from nightmill.publish.inventory import unfinished_files
+from nightmill.publish.plain import is_published_plainly
 from nightmill.store.collect import Collected, Fate, Order
 from nightmill.store.interface import Store
 from nightmill.store.keys import encode
@@ -54,6 +57,8 @@ def _of_table(store: Store, prefix: str, pipeline: str, order: Order) -> Iterato
     why = f"{_WHY} for {in_days(keep)}"
     sizes = {one.key: one.size for one in entries}
     for key in dict.fromkeys([*keys, *unfinished_files(entries, order.now - keep)]):
+        if is_published_plainly(store, pipeline, key):
+            continue
         thing = Collected(_WHAT, key, why, Fate.TO_DELETE, Size(1, sizes.get(key, 0)), pipeline)
         yield _delete(store, thing) if order.acts else thing
 
