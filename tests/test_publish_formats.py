@@ -8,6 +8,7 @@ from deltalake import DeltaTable
 from nightmill.publish.publish import publish_current, repair
 from nightmill.publish.target import State
 from nightmill.publish.upkeep import collect_from_tables
+from nightmill.store.keys import encode
 from nightmill.store.open import open_store
 from nightmill.store.pointer import commit
 from tests.published import DELTA, FILES, PLAIN, TABLE, commit_scores, scores
@@ -29,12 +30,17 @@ def publish(store, spec, partition=DAY):
     return found
 
 
+def commit_for(store, partition) -> None:
+    """Let a run commit scores for another partition."""
+    files = {"scores": {"scores.parquet": scores(1)}}
+    prefix = prefix_of(1).replace(DAY, encode(partition))
+    outputs = store_outputs(store, prefix, files)
+    commit(store, make_pointer(1, outputs=outputs, partition=partition, attempt_prefix=prefix))
+
+
 def has_table(store, load_spec) -> None:
     """Publish another day while `format: delta` is declared."""
-    files = {"scores": {"scores.parquet": scores(1)}}
-    prefix = prefix_of(1).replace(DAY, OTHER)
-    outputs = store_outputs(store, prefix, files)
-    commit(store, make_pointer(1, outputs=outputs, partition=OTHER, attempt_prefix=prefix))
+    commit_for(store, OTHER)
     assert publish(store, load_spec(DELTA), OTHER).problem == ""
 
 
@@ -87,3 +93,17 @@ def test_a_former_plain_file_goes_once_its_rows_are_in_the_table(here, load_spec
     assert here.read(PLAIN) is None
     assert [here.address(one) for one in files_of(here)] == list(table.file_uris())
     assert table.to_pyarrow_table().num_rows == 3
+
+
+@pytest.mark.parametrize(("partition", "is_long"), [("é" * 128, True), ("x" * 128, False)])
+def test_a_partition_that_no_folder_can_be_named_is_told(
+    here, load_spec, capfd, partition, is_long
+):
+    """By its length in the table's own spelling, before deltalake panics over it."""
+    commit_for(here, partition)
+    found = publish(here, load_spec(DELTA), partition)
+    assert (found.state is State.FAILED) == is_long
+    assert ("makes a folder's name of 778 bytes, and a directory takes 255" in found.problem) == (
+        is_long
+    )
+    assert capfd.readouterr().err == ""

@@ -112,17 +112,7 @@ def fit(
             where=f"output {output}",
             advice="give them types in the notebook",
         )
-    for one, has_lost in zip(found, _losses(rows, found), strict=True):
-        if has_lost:
-            is_time = "_NS" in one.given
-            raise PublishError(
-                f"column {shown(one.name)} is {one.given} and has values that {one.text}, its type "
-                "in the table, cannot hold",
-                where=f"output {output}",
-                advice="round them to microseconds in the notebook"
-                if is_time
-                else "make them smaller in the notebook, or write them as text",
-            )
+    _require_no_loss(rows, found, output)
     return found
 
 
@@ -165,6 +155,20 @@ def _lacks_type(given: DuckDBPyType) -> bool:
 def quote(name: str) -> str:
     """Quote a column's name for SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _require_no_loss(rows: DuckDBPyRelation, found: list[Column], output: str) -> None:
+    for one, has_lost in zip(found, _losses(rows, found), strict=True):
+        if has_lost:
+            is_time = "_NS" in one.given
+            raise PublishError(
+                f"column {shown(one.name)} is {one.given} and has values that {one.text}, its type "
+                "in the table, cannot hold",
+                where=f"output {output}",
+                advice="round them to microseconds in the notebook"
+                if is_time
+                else "make them smaller in the notebook, or write them as text",
+            )
 
 
 def _losses(rows: DuckDBPyRelation, columns: list[Column]) -> list[bool]:

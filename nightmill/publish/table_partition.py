@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import quote
 
 from nightmill.publish.delta import Table
 from nightmill.publish.place import Place, is_outdated, is_overruled
 from nightmill.publish.plain import former_files
-from nightmill.publish.target import Replace, State
-from nightmill.store.keys import encode
+from nightmill.publish.target import PublishError, Replace, State
+from nightmill.spec.problems import shown
+from nightmill.store.keys import data_prefix, encode
 from nightmill.store.pointer import Pointer, Token
 
+_MAX_FOLDER_BYTES = 255
 _ATTEMPTS = 1000  # more of one run share the last number
 
 
@@ -49,12 +52,30 @@ class TablePartition:
         if is_moved or is_overruled(pointer, others):
             return State.NOTHING
         self.table.require_form()
+        if has_output:
+            self._require_short_names()
         outdated = {one for one in strange if is_outdated(encode(one), pointer, others)}
         if is_done and not (outdated or misleads or former):
             return state
         write = partial(self.table.overwrite, pointer, (name, max(number, stated)), outdated)
         mend = self.table.leave_out_statistics
         return partial(self._replace, mend if is_done and not outdated else write, former)
+
+    def _require_short_names(self) -> None:
+        """Raise PublishError for names that no folder can have: deltalake would panic."""
+        place, store = self.place, self.place.store
+        if store.local_path(data_prefix(place.pipeline, self.table.name)) is None:
+            return  # S3 takes longer ones
+        for key, name in (("partition", place.partition), ("member", place.member)):
+            size = len(f"{key}={quote(name, safe='')}")
+            if size > _MAX_FOLDER_BYTES:
+                raise PublishError(
+                    f"the {key} {shown(name)} makes a folder's name of {size} bytes, and a "
+                    f"directory takes {_MAX_FOLDER_BYTES}",
+                    where=self.address,
+                    advice="choose a shorter name (what is no ASCII letter counts 3 or more), or "
+                    "leave out `format: delta`",
+                )
 
     def _former(self, pointer: Pointer) -> list[str]:
         """Name files of the time before there was a table: a reader of the folder sees both."""
