@@ -9,7 +9,7 @@ from nightmill.review.pages.grid import Column
 from nightmill.store.keys import code_key, encode
 from tests.many_runs import asked_for, lists_runs
 from tests.past_nights import ALIVE, DUE, NOW, Morning, night, nightly
-from tests.review_client import Viewer
+from tests.review_client import Viewer, get
 
 OWNED = "owner: mobility"
 HOURLY = "expect_by: 1h"
@@ -279,6 +279,86 @@ def test_damaged_code(tmp_path):
     made.store.write(code_key(sha256), b"something else")
     (row,) = made.pages(with_project=False).get("/api/").json()["rows"]
     assert (row["pipeline"], row["zone"]) == ("p", "UTC")
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Make a pipeline that is late tonight, and whose code its last run kept; and a good one."""
+    made = Morning.at(tmp_path)
+    sha256 = made.pipeline("p", nightly(HOURLY, OWNED, "description: Scores flights"))
+    run_night(made, "p", 1, "ingest", "score", bundle=sha256)
+    made.pipeline("good", nightly(HOURLY))
+    run_night(made, "good", 0, "ingest", "score")
+    return made
+
+
+def file_of(made, name):
+    """Name the pipeline.yaml of a pipeline."""
+    return made.root / "notebooks" / name / "pipeline.yaml"
+
+
+def test_a_pipeline_taken_out_of_the_project_is_not_late(kept):
+    """Nothing is due of it, its page says why, and its owner is still known; code alone is not so.
+
+    Where no project is there, the code that runs kept tells what is due.
+    """
+    file_of(kept, "p").unlink()
+    for with_project, late in ((True, []), (False, ["p"])):
+        pages = kept.pages(with_project=with_project)
+        assert [need["pipeline"] for need in get(pages, "/")["needs"]] == late
+    pages = kept.pages()
+    (row,) = (row for row in get(pages, "/")["rows"] if row["pipeline"] == "p")
+    assert (row["owner"], row["next_due"]) == ("mobility", None)
+    page = get(pages, "/pipelines/p")
+    assert (page["schedule"], page["next_due"], page["expected"]) == ("by hand", None, "")
+    assert page["description"] == "Taken out of the project: nothing of it is due. Scores flights"
+
+
+@pytest.mark.parametrize("text", ["pipeline: p\nsteps: [\n", "pipeline: p\nsteps: {}\n"])
+def test_a_broken_pipeline_stays_due(kept, text):
+    """A pipeline.yaml that broke is told first, with what is wrong, and the pipeline stays late."""
+    file_of(kept, "p").write_text(text)
+    found = get(kept.pages(), "/")
+    assert [(need["pipeline"], need["state"]) for need in found["needs"]] == [("p", "late")]
+    (broken,) = found["broken"]
+    assert (broken["pipeline"], broken["address"]) == ("p", "/pipelines/p")
+    assert found["summary"] == "1 of 2 pipelines needs you: 1 broken, 1 late"
+
+
+def test_a_file_that_cannot_be_read_may_be_of_any_pipeline(kept):
+    """A folder of another name leaves a pipeline due while its file is broken."""
+    folder = file_of(kept, "p").parent
+    folder.rename(folder.with_name("folder")).joinpath("pipeline.yaml").write_text("pipeline: [")
+    assert [need["pipeline"] for need in get(kept.pages(), "/")["needs"]] == ["p"]
+
+
+def test_a_new_pipeline_that_is_broken(kept):
+    """It is named with the first line of its error and the command, where it may be seen."""
+    file = file_of(kept, "new")
+    file.parent.mkdir()
+    file.write_text("pipeline: new\nsteps: {s: {book: s.py}}\nowner: [1]\n")
+    (broken,) = get(kept.pages(), "/")["broken"]
+    assert (broken["pipeline"], broken["address"]) == ("new", None)
+    assert broken["message"].startswith("notebooks/new/pipeline.yaml:")
+    assert broken["message"].endswith("; `nightmill check` tells all")
+    text = kept.pages().get("/").text
+    assert "its pipeline.yaml cannot be used" in text
+    assert "2 of 3 pipelines need you: 1 broken, 1 late" in text
+    assert get(kept.pages(Viewer("p")), "/")["broken"] == []
+    shown = {query: len(get(kept.pages(), f"/?{query}")["broken"]) for query in _BROKEN}
+    assert shown == _BROKEN
+
+
+_BROKEN = {"pipeline=NE": 1, "pipeline=good": 0, "state=late": 0, "owner=mobility": 1}
+
+
+def test_nothing_but_a_broken_pipeline(tmp_path):
+    """The first page of a project that never ran tells of its broken file, and not of no runs."""
+    made = Morning.at(tmp_path)
+    made.pipeline("p", "steps: [")
+    found = get(made.pages(), "/")
+    assert found["summary"] == "1 of 1 pipeline needs you: 1 broken"
+    assert "Nothing has run yet" not in made.pages().get("/").text
 
 
 def test_first_run_begins_the_lateness(tmp_path):

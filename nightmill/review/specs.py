@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from nightmill.spec.pipeline_file import FILE
 from nightmill.spec.project import Project
 from nightmill.spec.record import Record
 from nightmill.spec.validation import validate
+from nightmill.spec.words import MESSAGE_CHARACTERS, one_line, shortened
 from nightmill.spec.yaml_source import read_yaml
 from nightmill.store.bundle import Bundle, fetch
 from nightmill.store.interface import Store
@@ -39,7 +41,7 @@ class Specs:
     def __init__(self, store: Store, root: Path | None) -> None:
         self._root = root
         self._lock = threading.Lock()
-        self._project: Mapping[str, PipelineSpec] = {}
+        self._project = _Found()
         self._looked = float("-inf")
         self._of_bundle = lru_cache(_KEPT)(lambda sha256, name: _read(store, sha256, name))
 
@@ -60,8 +62,24 @@ class Specs:
 
     def now(self) -> Mapping[str, PipelineSpec]:
         """Return the pipelines of the project by name; those that are broken are left out."""
+        return self._found().pipelines
+
+    def broken(self) -> Mapping[str, str]:
+        """Say by name, in a line, why a pipeline.yaml of the project gives no pipeline."""
+        return self._found().broken
+
+    def is_gone(self, pipeline: str) -> bool:
+        """Say whether the project is there and has no such pipeline.
+
+        While a pipeline.yaml is broken none is gone: one that cannot be read is known by its folder
+        only, and may be of any pipeline.
+        """
+        found = self._found()
+        return found.is_there and not found.broken and pipeline not in found.pipelines
+
+    def _found(self) -> _Found:
         if self._root is None:
-            return {}
+            return _Found()
         with self._lock:
             if time.monotonic() - self._looked > _FRESH_S:
                 self._project = _project(self._root)
@@ -69,17 +87,36 @@ class Specs:
             return self._project
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a project on disk holds, if it is there."""
+
+    pipelines: Mapping[str, PipelineSpec] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+    is_there: bool = False
+
+
 def zone_of(spec: PipelineSpec | None) -> str:
     """Name the time zone of a pipeline; UTC where nobody knows it."""
     return spec.timezone if spec else "UTC"
 
 
-def _project(root: Path) -> Mapping[str, PipelineSpec]:
+def _project(root: Path) -> _Found:
     try:
         found = Project.load(root)
     except (NightmillError, OSError):
-        return {}
-    return {name: pipeline.spec for name, pipeline in found.pipelines.items()}
+        return _Found()
+    return _Found(
+        pipelines={name: pipeline.spec for name, pipeline in found.pipelines.items()},
+        broken={name: _first_line(found, file) for name, file in found.broken.items()},
+        is_there=(root / "notebooks").is_dir(),
+    )
+
+
+def _first_line(project: Project, file: Path) -> str:
+    """Say what is wrong with a file first; where the project lies concerns no reader."""
+    said = one_line(str(project.errors[file][0])).replace(f"{project.root}/", "")
+    return shortened(said, MESSAGE_CHARACTERS)
 
 
 def _read(store: Store, sha256: str, pipeline: str) -> PipelineSpec | None:

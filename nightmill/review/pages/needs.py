@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -45,6 +45,30 @@ class Need(Fact):
     run_address: str | None
     more: int
     more_address: str
+
+
+class Broken(Fact):
+    """A pipeline.yaml of the project that gives no pipeline, and why: it stops every run of it.
+
+    `address` is None where nobody knows more of the pipeline than that.
+    """
+
+    pipeline: str
+    message: str
+    address: str | None
+
+
+def broken_of(visit: Visit, known: Collection[str]) -> tuple[Broken, ...]:
+    """Tell which files of the project are broken; `known` are the pipelines that have a page."""
+    return tuple(
+        Broken(
+            pipeline=name,
+            message=f"{said}; `nightmill check` tells all",
+            address=visit.links.page("pipelines", name) if name in known else None,
+        )
+        for name, said in sorted(visit.site.specs.broken().items())
+        if visit.may_read(name)
+    )
 
 
 def needs_of(visit: Visit, course: Course, since: datetime) -> tuple[Need, ...]:

@@ -204,7 +204,8 @@ def unindexed_of(
 def spec_of(site: Site, pipeline: str, lines: Iterable[Line]) -> PipelineSpec | None:
     """Find a pipeline as it is now: in the project, else as its newest run had it.
 
-    None where no code was kept. Raises StoreError.
+    Of one that was taken out of the project nothing is due. None where no code was kept. Raises
+    StoreError.
     """
     if pipeline in site.specs.now():
         return site.specs.now()[pipeline]
@@ -212,7 +213,15 @@ def spec_of(site: Site, pipeline: str, lines: Iterable[Line]) -> PipelineSpec | 
     summaries = site.index.summaries(ended)
     bundles = [summaries[line.prefix].bundle for line in ended if line.prefix in summaries]
     found = (site.specs.ran(pipeline, bundle) for bundle in dict.fromkeys(bundles))
-    return next((spec for spec in found if spec), None)
+    spec = next((spec for spec in found if spec), None)
+    return _taken_out(spec) if spec and site.specs.is_gone(pipeline) else spec
+
+
+def _taken_out(spec: PipelineSpec) -> PipelineSpec:
+    """Return what a pipeline was, without what would make it due."""
+    said = f"Taken out of the project: nothing of it is due. {spec.description}".rstrip()
+    nothing = dict.fromkeys(("schedule", "start", "end", "expect_by"))
+    return spec.model_copy(update={**nothing, "after": (), "description": said})
 
 
 def _seconds(line: Line, now: datetime) -> float:

@@ -15,7 +15,7 @@ from nightmill.review.pages.asked import Filtered, number_of, one_of, page_of
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.grid import Cell, Column
 from nightmill.review.pages.lateness import day_of
-from nightmill.review.pages.needs import Need, needs_of
+from nightmill.review.pages.needs import Broken, Need, broken_of, needs_of
 from nightmill.review.pages.partitions import (
     FOR_PEOPLE,
     GRAVEST_FIRST,
@@ -73,7 +73,8 @@ class TonightPage(Filtered):
     """What needs a person, and the grid of the rest.
 
     `rows` are of pipelines whose partitions are days, `texts` of the others. `summary` says it in
-    one sentence. `hidden_needs` and `hidden_rows` count what is left out.
+    one sentence. `hidden_needs` and `hidden_rows` count what is left out. `broken` tells of files
+    in the project, whatever ran.
     """
 
     summary: str
@@ -82,6 +83,7 @@ class TonightPage(Filtered):
     filters: Filters
     owners: tuple[str, ...]
     states: tuple[str, ...]
+    broken: tuple[Broken, ...]
     needs: tuple[Need, ...]
     hidden_needs: int
     columns: tuple[Column, ...]
@@ -122,6 +124,7 @@ def build(visit: Visit) -> TonightPage:
     filters = _filters(visit, unclear)
     every = _told(visit, filters.days, now)
     told = [one for one in every if one.is_asked_for(filters)]
+    broken = _broken(visit, filters, every)
     needs = [need for one in told for need in one.needs if filters.state in ("", need.state)]
     needs.sort(key=lambda one: (FOR_PEOPLE.index(one.state), -one.at.timestamp()))
     ordered = sorted(told, key=lambda one: (one.rank, one.course.pipeline))
@@ -130,12 +133,13 @@ def build(visit: Visit) -> TonightPage:
     columns = _columns(shown, filters.days)
     return TonightPage(
         not_understood=tuple(unclear),
-        summary=_summary(told, needs),
+        summary=_summary(told, needs, broken),
         now=now,
         zones=_zones(shown, now),
         filters=filters,
         owners=tuple(sorted({one.course.owner for one in every} - {""})),
         states=GRAVEST_FIRST,
+        broken=broken,
         needs=tuple(needs[:_NEEDS]),
         hidden_needs=max(len(needs) - _NEEDS, 0),
         columns=columns,
@@ -144,7 +148,7 @@ def build(visit: Visit) -> TonightPage:
         hidden_rows=page.left,
         previous_page=page.before,
         next_page=page.after,
-        pipelines=len(every),
+        pipelines=len(every) or len(broken),
         unindexed=Unindexed.of(
             visit, (one.course.pipeline for one in every if one.course.is_unindexed)
         ),
@@ -174,17 +178,32 @@ def _told(visit: Visit, days: int, now: datetime) -> list[_Told]:
     return in_parallel(tell, sorted({*planned, *lines, *visit.unindexed()}))
 
 
-def _summary(told: Sequence[_Told], needs: Sequence[Need]) -> str:
+def _broken(visit: Visit, filters: Filters, every: Iterable[_Told]) -> tuple[Broken, ...]:
+    """Choose the broken files that are asked for; one whose owner nobody knows is everyone's."""
+    owners = {one.course.pipeline: one.course.owner for one in every}
+    return tuple(
+        one
+        for one in broken_of(visit, owners)
+        if not filters.state
+        and filters.pipeline.casefold() in one.pipeline.casefold()
+        and filters.owner in ("", owners.get(one.pipeline) or filters.owner)
+    )
+
+
+def _summary(told: Sequence[_Told], needs: Sequence[Need], broken: Sequence[Broken]) -> str:
     """Say it in one sentence: 2 of 9 pipelines need you: 1 failed, 1 late."""
-    needing = len({need.pipeline for need in needs})
-    if not told:
+    files = {one.pipeline for one in broken}
+    needing = len({need.pipeline for need in needs} | files)
+    every = len({one.course.pipeline for one in told} | files)
+    if not every:
         return "No pipeline was found"
     if not needing:
-        return f"Nothing needs you in {counted(len(told), 'pipeline')}"
+        return f"Nothing needs you in {counted(every, 'pipeline')}"
     states = Counter(need.state for need in needs)
-    found = ", ".join(f"{states[state]} {state}" for state in FOR_PEOPLE if states[state])
+    found = [f"{states[state]} {state}" for state in FOR_PEOPLE if states[state]]
+    found = [f"{len(broken)} broken", *found] if broken else found
     verb = "needs" if needing == 1 else "need"
-    return f"{needing} of {counted(len(told), 'pipeline')} {verb} you: {found}"
+    return f"{needing} of {counted(every, 'pipeline')} {verb} you: {', '.join(found)}"
 
 
 def _columns(courses: Iterable[Course], most: int) -> tuple[Column, ...]:
