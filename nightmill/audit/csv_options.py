@@ -17,12 +17,14 @@ import duckdb
 
 from nightmill.audit.finding import counted
 from nightmill.audit.text_types import TYPES, typed
+from nightmill.audit.whole_numbers import exact_types, too_long
 from nightmill.spec.problems import shown
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LINE = re.compile(r"CSV Error on Line: (\d+)\nOriginal Line: (.*?)\n", re.DOTALL)
 _NUMBERS_OR_TEXT = "['BIGINT', 'HUGEINT', 'DOUBLE', 'VARCHAR']"
 _NO_UTF8 = "not utf-8 encoded"
+_NO_HEADER = "there is no header in the first line"
 _FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 
 
@@ -31,11 +33,16 @@ def csv_source(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) ->
 
     `file` is the file's path, quoted for SQL.
     """
+    if not has_header(connection, file):
+        raise duckdb.InvalidInputException(_NO_HEADER)
     options = _options(connection, file, suffix)
     every = f"sample_size=-1, auto_type_candidates={_NUMBERS_OR_TEXT}"
     found = connection.execute(f"DESCRIBE FROM read_csv({file}, {options}, {every})").fetchall()
-    types = ", ".join(f"'{row[1]}'" for row in found)
-    return typed(connection, f"read_csv({file}, {options}, types=[{types}])", TYPES)
+    types = {row[0]: row[1] for row in found}
+    written = f"read_csv({file}, {options}, all_varchar=true)"
+    types |= exact_types(connection, written, too_long(types))
+    listed = ", ".join(f"'{kind}'" for kind in types.values())
+    return typed(connection, f"read_csv({file}, {options}, types=[{listed}])", TYPES)
 
 
 def csv_texts(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:
@@ -55,7 +62,7 @@ def csv_fault(
         return _described(str(error))
     header = _header(connection, file)
     if header is None:
-        return "there is no header in the first line"
+        return _NO_HEADER
     names = _names(header, suffix)
     if not names:
         return None

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,10 +26,11 @@ from urllib.parse import quote
 import duckdb
 
 from nightmill.audit.context import AuditContext
-from nightmill.audit.csv_options import csv_fault, csv_source, has_header
+from nightmill.audit.csv_options import csv_fault, csv_source
 from nightmill.audit.finding import one_line
 from nightmill.audit.text_types import json_source
 from nightmill.audit.watch import watch
+from nightmill.audit.whole_numbers import WHOLE
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError
 from nightmill.spec.check_values import NO_TYPE, TYPES, kind_of_type, plain_type
@@ -59,7 +60,8 @@ class Table:
     def columns(self) -> dict[str, str]:
         """The columns in their order, with DuckDB's names of their types."""
         found = self.rows(f"DESCRIBE SELECT * FROM {self.source})")
-        types: dict[str, str] = {row[0]: row[1] for row in found}
+        long = WHOLE if self.is_text else None  # Parquet has no integer of that length
+        types = {name: "HUGEINT" if kind == long else kind for name, kind, *_others in found}
         texts = [name for name, kind in types.items() if self.is_text and kind == "VARCHAR"]
         if texts:
             counts = ", ".join(f"count({quoted(name)})" for name in texts)
@@ -76,6 +78,8 @@ class Table:
                 shown.append(f"CASE WHEN {x} IS NULL THEN NULL ELSE {x} END AS {x}")
             elif kind == NO_TYPE:
                 shown.append(f"NULL AS {x}")  # comparable with anything
+            elif kind == "HUGEINT":
+                shown.append(f"{x}::HUGEINT AS {x}")
         replaced = f" REPLACE ({', '.join(shown)})" if shown else ""
         return f"SELECT *{replaced} FROM {self.source}{options})"
 
@@ -218,7 +222,8 @@ def _as_parquet(table: Table, path: Path, work: Path) -> Table:
     (link,) = table.parts
     file = literal(link)
     try:
-        source = _text_source(table.connection, file, suffix)
+        find = json_source if suffix in _JSON else partial(csv_source, suffix=suffix)
+        source = find(table.connection, file)
         table.connection.execute(
             f"COPY (SELECT * FROM {source}) TO {literal(str(copy))} (FORMAT parquet)"
         )
@@ -228,14 +233,6 @@ def _as_parquet(table: Table, path: Path, work: Path) -> Table:
             raise
         raise UnreadableOutputError(f"cannot be read: {fault}") from error
     return Table(table.connection, {str(copy): path.name}, _source([str(copy)]), is_text=True)
-
-
-def _text_source(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:
-    if suffix in _JSON:
-        return json_source(connection, file)
-    if not has_header(connection, file):
-        raise UnreadableOutputError("cannot be read: there is no header in the first line")
-    return csv_source(connection, file, suffix)
 
 
 def top_level(nodes: Sequence[tuple[str, str, int | None]]) -> dict[str, str]:

@@ -9,9 +9,11 @@ which day is meant. So is a column whose instants have a zone in some rows only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import duckdb
+
+from nightmill.audit.whole_numbers import exact_types, too_long
 
 _DAY = r"\d{4}-\d\d-\d\d"
 _INSTANT = rf"{_DAY}[T ]\d\d:\d\d(:\d\d(\.\d{{1,9}})?)?"
@@ -35,8 +37,26 @@ def json_source(connection: duckdb.DuckDBPyConnection, file: str) -> str:
     `file` is the file's path, quoted for SQL.
     """
     guessed = f"dateformat='{_NEVER}', timestampformat='{_NEVER}'"
-    text = f"read_json({file}, sample_size=-1, hive_partitioning=false, {guessed})"
+    options = f"{file}, hive_partitioning=false, {guessed}"
+    text = f"read_json({options}, sample_size=-1)"
+    types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE FROM {text}").fetchall()}
+    long = too_long(types)
+    if long and not _has_renamed(types):
+        written = f"read_json({options}, columns={_columns(dict.fromkeys(long, 'VARCHAR'))})"
+        if exact := exact_types(connection, written, long):
+            text = f"read_json({options}, columns={_columns(types | exact)})"
     return typed(connection, text, DATES)
+
+
+def _has_renamed(names: Collection[str]) -> bool:
+    """Tell whether DuckDB may have renamed a key, `A` beside `a` to `A_1`: it is no longer one."""
+    known = {name.casefold() for name in names}
+    stems = (re.fullmatch(r"(.*)_\d+", name.casefold(), re.DOTALL) for name in names)
+    return any(stem[1] in known for stem in stems if stem)
+
+
+def _columns(types: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{_literal(name)}: {_literal(types[name])}" for name in types) + "}"
 
 
 def typed(connection: duckdb.DuckDBPyConnection, text: str, types: Mapping[str, str]) -> str:
@@ -79,3 +99,7 @@ def _possible(
 
 def _quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
