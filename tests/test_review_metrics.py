@@ -381,6 +381,33 @@ def test_a_step_without_metrics(pages):
     assert "sb.glue" in text
 
 
+def test_metrics_that_are_left_out(tmp_path):
+    """Lists, mappings and what is too much are named, with a link to the run; a window has its own.
+
+    Nobody says then that nothing was reported.
+    """
+    store = open_store("store", base=tmp_path)
+    odd = {"curve": [1, 2], "auc": 0.7, "by_class": {"a": 1}}
+    add(store, Night(number=1, metrics=odd))
+    add(store, Night(number=2, metrics={"curve": [1, 2]} | {f"m{n}": n for n in range(130)}))
+    add(store, Night(number=3, state="running"))
+    pages = open_client(store)
+    left = get(pages, "/metrics/flights/score")["left_out"]
+    assert (left["names"][:2], len(left["names"]), left["more"]) == (["curve", "m100"], 20, 11)
+    assert get(pages, left["address"])["run"] == "run-2"
+    address = "/metrics/flights/score?until=2013-03-02"
+    assert get(pages, address)["left_out"]["names"] == ["curve", "by_class"]
+    text = pages.get(address).text
+    assert "Left out: <bdi>curve</bdi>, <bdi>by_class</bdi>. Here are numbers" in text
+    assert "No metric" not in pages.get(f"{address}&metric=curve").text
+    assert "No metric “x”" in pages.get(f"{address}&metric=x").text
+
+
+def test_nothing_is_left_out(pages):
+    """Where the page has all metrics it says nothing of the kind."""
+    assert get(pages, "/metrics/flights/score")["left_out"] is None
+
+
 def test_partitions_that_are_no_dates(tmp_path):
     """Text partitions stand in the order of their runs, whatever their names."""
     store = open_store("store", base=tmp_path)

@@ -57,11 +57,12 @@ def one_of(
 
     Programs do not read that: for them it raises HTTPException 400.
     """
-    text, known = visit.query(name).strip(), list(map(str, possible))
+    text, known = visit.query(name).strip(), list(filter(None, map(str, possible)))
     if not text or text in known:
         return text
     more = f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else ""
-    said = f"{name}={shown(text)} is not known here. Possible: {', '.join(known[:_NAMED])}{more}."
+    named = f"Possible: {', '.join(known[:_NAMED])}{more}." if known else "There is none here."
+    said = f"{name}={shown(text)} is not known here. {named}"
     said += f" {hint}" if hint else ""
     if visit.is_for_programs:
         raise HTTPException(400, said)

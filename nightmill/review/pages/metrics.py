@@ -1,6 +1,7 @@
 """The metrics that notebooks reported (`sb.glue`), over the nights: as words, charts and a table.
 
-Everything comes from the index: no record and no notebook is opened.
+Everything that is shown comes from the index. Of records only the newest one is opened: it tells
+what the index leaves out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from nightmill.review.pages import metric_list
 from nightmill.review.pages.asked import Filtered, number_of, one_of, page_of, same_page
 from nightmill.review.pages.chart import Chart
 from nightmill.review.pages.fact import Fact
+from nightmill.review.pages.left_out import LeftOut
 from nightmill.review.pages.nights import Nights, by_step, nights_of, slots_of
 from nightmill.review.pages.run_lines import spec_of
 from nightmill.review.pages.tracks import Figure, Series
@@ -87,6 +89,7 @@ class StepMetrics(Filtered):
     unusual: tuple[str, ...]
     newest: Standing
     unindexed: Unindexed | None
+    left_out: LeftOut | None
     rows: tuple[Row, ...]
     partitions: int
     missing: int
@@ -166,6 +169,7 @@ def build_step(visit: Visit) -> StepMetrics:
         unusual=tuple(name for name, one in every.items() if one.is_unusual),
         newest=nights.newest,
         unindexed=Unindexed.of(visit, (), _damaged(visit, asked)),
+        left_out=LeftOut.of(visit, nights),
         rows=tuple(_rows(asked, figures)),
         partitions=len(nights.partitions),
         missing=len(asked.series.slots) - len(nights.partitions),
