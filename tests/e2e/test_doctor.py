@@ -222,7 +222,7 @@ FAULTS = {
     "no rights": (
         {},
         ("--as", "system:serviceaccount:airflow:default"),
-        "missing in `NAMESPACE`: create pods, get pods, list pods, delete pods",
+        "missing in `NAMESPACE`: create pods, get pods, list pods, watch pods, delete pods",
         "image/rbac.yaml",
     ),
     "against the standard": (
