@@ -21,6 +21,7 @@ from nightmill.audit.history import History
 from nightmill.audit.plan import Planned, Planner
 from nightmill.audit.table import Table, UnreadableOutputError, open_table
 from nightmill.audit.watch import CheckTimeoutError, watch
+from nightmill.spec.check_values import kind_of
 from nightmill.spec.checks import OutputChecks, StepChecks
 from nightmill.spec.problems import shown
 from nightmill.spec.record import CheckResult, CheckState
@@ -64,7 +65,7 @@ def _audit_output(
     with tempfile.TemporaryDirectory(prefix="audit-", dir=context.scratch) as folder:
         work = Path(folder)
         try:
-            with open_table(path, context, work) as table:
+            with open_table(path, context, work, _texts(wanted)) as table:
                 for planned in Planner(output, wanted, table, context, history, work).plan():
                     yield _make(planned, table, context, output)
         except (UnreadableOutputError, CheckTimeoutError) as error:  # from opening: checks end well
@@ -72,6 +73,15 @@ def _audit_output(
             finding = failed(error.problem) if is_bad else unknown(error.problem)
             opening = Planned(_READABLE, (), "error", f"a table in {path.name}", lambda: finding)
             yield _result(opening, finding, output, begun)
+
+
+def _texts(wanted: OutputChecks) -> set[str]:
+    """Return the columns that the author takes for text, even on a night when all are digits."""
+    declared = wanted.columns.types if wanted.columns else {}
+    accepted = {
+        name for name, check in wanted.accepted.items() if kind_of(check.values[0]) == "text"
+    }
+    return {name for name in {*declared, *accepted} if declared.get(name, "string") == "string"}
 
 
 def _make(planned: Planned, table: Table, context: AuditContext, output: str) -> CheckResult:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import duckdb
 
@@ -28,21 +28,23 @@ _NO_HEADER = "there is no header in the first line"
 _FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 
 
-def csv_source(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:
+def csv_source(
+    connection: duckdb.DuckDBPyConnection, file: str, suffix: str, texts: Collection[str] = ()
+) -> str:
     """Return what reads a file of that suffix, `.csv` or `.tsv`, with types: to stand behind FROM.
 
-    `file` is the file's path, quoted for SQL.
+    `file` is the file's path, quoted for SQL. Columns of `texts` are text, whatever they look like.
     """
     if not has_header(connection, file):
         raise duckdb.InvalidInputException(_NO_HEADER)
     options = _options(connection, file, suffix)
     every = f"sample_size=-1, auto_type_candidates={_NUMBERS_OR_TEXT}"
     found = connection.execute(f"DESCRIBE FROM read_csv({file}, {options}, {every})").fetchall()
-    types = {row[0]: row[1] for row in found}
+    types = {name: "VARCHAR" if name in texts else kind for name, kind, *_others in found}
     written = f"read_csv({file}, {options}, all_varchar=true)"
     types |= exact_types(connection, written, too_long(types))
     listed = ", ".join(f"'{kind}'" for kind in types.values())
-    return typed(connection, f"read_csv({file}, {options}, types=[{listed}])", TYPES)
+    return typed(connection, f"read_csv({file}, {options}, types=[{listed}])", TYPES, texts)
 
 
 def csv_texts(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> str:

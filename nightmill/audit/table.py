@@ -15,7 +15,7 @@ links with plain names, which keep only the folders that the author made columns
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -131,9 +131,12 @@ class Table:
 
 
 @contextmanager
-def open_table(path: Path, context: AuditContext, work: Path) -> Iterator[Table]:
+def open_table(
+    path: Path, context: AuditContext, work: Path, texts: Collection[str] = ()
+) -> Iterator[Table]:
     """Open the file, or the folder of Parquet files, of an output; `work` is an empty folder.
 
+    Columns of `texts` are read from CSV as they are written, and from JSON as no dates.
     Raises UnreadableOutputError where it is truncated, corrupt, or no table.
     """
     parts = _link_parts(path, work)
@@ -143,7 +146,7 @@ def open_table(path: Path, context: AuditContext, work: Path) -> Iterator[Table]
         try:
             with watch(context, connection.interrupt):
                 if not path.is_dir() and not _is_parquet(path):
-                    table = _as_parquet(table, path, work)
+                    table = _as_parquet(table, path, work, texts)
                 table = _united(table)
                 _lock(table, context, [work, path if path.is_dir() else path.parent])
                 _ = table.count  # reads the footer of every part
@@ -214,7 +217,7 @@ def _source(files: Sequence[str]) -> str:
     return f"read_parquet([{listed}], hive_partitioning={str(has_keys).lower()}"
 
 
-def _as_parquet(table: Table, path: Path, work: Path) -> Table:
+def _as_parquet(table: Table, path: Path, work: Path, texts: Collection[str]) -> Table:
     """Turn delimited text or JSON lines into Parquet; all rows are read to find the types."""
     inner = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     suffix = inner.suffix.lower()
@@ -223,7 +226,7 @@ def _as_parquet(table: Table, path: Path, work: Path) -> Table:
     file = literal(link)
     try:
         find = json_source if suffix in _JSON else partial(csv_source, suffix=suffix)
-        source = find(table.connection, file)
+        source = find(table.connection, file, texts=texts)
         table.connection.execute(
             f"COPY (SELECT * FROM {source}) TO {literal(str(copy))} (FORMAT parquet)"
         )

@@ -31,10 +31,12 @@ _LONGEST = 40  # characters: more than any of these has
 _NEVER = "%Y\x01"  # a format that no text has: DuckDB would guess more than ISO 8601
 
 
-def json_source(connection: duckdb.DuckDBPyConnection, file: str) -> str:
+def json_source(
+    connection: duckdb.DuckDBPyConnection, file: str, texts: Collection[str] = ()
+) -> str:
     """Return what reads a file of JSON with types, to stand behind FROM; within a value none is.
 
-    `file` is the file's path, quoted for SQL.
+    `file` is the file's path, quoted for SQL. No text in the columns of `texts` is a date.
     """
     guessed = f"dateformat='{_NEVER}', timestampformat='{_NEVER}'"
     options = f"{file}, hive_partitioning=false, {guessed}"
@@ -45,7 +47,7 @@ def json_source(connection: duckdb.DuckDBPyConnection, file: str) -> str:
         written = f"read_json({options}, columns={_columns(dict.fromkeys(long, 'VARCHAR'))})"
         if exact := exact_types(connection, written, long):
             text = f"read_json({options}, columns={_columns(types | exact)})"
-    return typed(connection, text, DATES)
+    return typed(connection, text, DATES, texts)
 
 
 def _has_renamed(names: Collection[str]) -> bool:
@@ -59,9 +61,17 @@ def _columns(types: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"{_literal(name)}: {_literal(types[name])}" for name in types) + "}"
 
 
-def typed(connection: duckdb.DuckDBPyConnection, text: str, types: Mapping[str, str]) -> str:
-    """Return what reads `text`, which stands behind FROM, with the types that all rows allow."""
-    possible = list(_possible(connection, text, types))
+def typed(
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    types: Mapping[str, str],
+    kept: Collection[str] = (),
+) -> str:
+    """Return what reads `text`, which stands behind FROM, with the types that all rows allow.
+
+    Columns of `kept` stay text.
+    """
+    possible = list(_possible(connection, text, types, kept))
     if not possible:
         return text
     asked = ", ".join(
@@ -80,7 +90,10 @@ def typed(connection: duckdb.DuckDBPyConnection, text: str, types: Mapping[str, 
 
 
 def _possible(
-    connection: duckdb.DuckDBPyConnection, text: str, types: Mapping[str, str]
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    types: Mapping[str, str],
+    kept: Collection[str],
 ) -> Iterator[tuple[str, str]]:
     """Find the columns of text, quoted for SQL, and the types that the first rows do not rule out.
 
@@ -90,7 +103,7 @@ def _possible(
     begin = f"SELECT left(COLUMNS(*)::VARCHAR, {_LONGEST}) FROM {text} LIMIT {_LOOKED_AT}"
     columns = zip(*connection.execute(begin).fetchall(), strict=True)
     for (name, kind, *_others), values in zip(described, columns, strict=False):
-        if kind == "VARCHAR":
+        if kind == "VARCHAR" and name not in kept:
             some = {value for value in values if value is not None}
             for wanted, written in types.items():
                 if all(re.fullmatch(written, value, re.ASCII) for value in some):
