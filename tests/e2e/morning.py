@@ -102,9 +102,11 @@ SMALL = """\
 from datetime import date
 partition: date = date(2013, 3, 1)
 scores: str = "scores.parquet"
-wait_s: float = 0.0
+until: str = ""  # a file: it works until that is there
 # %%
 import time
+from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -114,7 +116,9 @@ rng = np.random.default_rng(partition.toordinal())
 frame = pd.DataFrame({"id": np.arange(500), "score": rng.random(500).round(4)})
 frame.describe()
 # %%
-for step in range(int(wait_s * 5)):
+for step in count():
+    if not until or Path(until).exists():
+        break
     print(f"batch {step}", flush=True)
     time.sleep(0.2)
 sb.glue("mean", float(frame["score"].mean()))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Thread
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import DESK, faults_for_people, is_too_wide, keep_picture, open_page
+from tests.e2e.browser import (
+    DESK,
+    faults_for_people,
+    is_too_wide,
+    keep_picture,
+    open_page,
+    wait_until,
+)
 from tests.e2e.morning import Morning, make_morning
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-
-AT_WORK_S = 15
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
 @dataclass(frozen=True)
@@ -70,16 +75,15 @@ def wait_until_in_sight(page: Page, selector: str) -> None:
     """Wait until the notebook's frame shows the top of something, as it does once it is loaded."""
     shown = page.frame_locator("iframe").locator(selector)
     expect(shown).to_be_attached()
-    box = frame = None
-    for _ in range(100):
+
+    def is_in_sight() -> bool:
         box, frame = shown.bounding_box(), page.locator("iframe").bounding_box()
-        assert box is not None
-        assert frame is not None
+        if box is None or frame is None:
+            return False
         bottom = min(frame["y"] + frame["height"], DESK["height"])
-        if max(frame["y"], 0) - 1 <= box["y"] <= bottom - 40:
-            return
-        page.wait_for_timeout(100)  # a poll with a deadline
-    pytest.fail(f"{selector} is at {box}, and the frame at {frame}")
+        return max(frame["y"], 0) - 1 <= box["y"] <= bottom - 40
+
+    wait_until(page, is_in_sight, f"{selector} is not in sight")
 
 
 def test_tonight_names_what_needs_a_person(office, page):
@@ -187,10 +191,14 @@ def test_a_note_stays_with_the_run(office, page):
 def test_a_running_step_is_seen_at_work_until_its_end(office, page):
     """The page shows cell and last line as they change, and then how it ended, by itself."""
     project, tonight = office.morning.project, office.morning.tonight
-    before = len(project.attempts("energy", "score"))
-    with project.start(
-        "run", "energy", "--partition", tonight, "--rerun", "-p", f"wait_s={AT_WORK_S}"
-    ) as process:
+    before, seen = len(project.attempts("energy", "score")), project.root / "seen"
+    with (
+        project.start(
+            "run", "energy", "--partition", tonight, "--rerun", "-p", f"until={seen}"
+        ) as process,
+        ExitStack() as ending,
+    ):
+        ending.callback(seen.touch)  # it would not end before
         page.goto(f"{office.address}/runs?pipeline=energy")
         running = page.get_by_role("row").filter(has_text="running")
         while running.count() == 0:
@@ -198,7 +206,10 @@ def test_a_running_step_is_seen_at_work_until_its_end(office, page):
             page.wait_for_timeout(500)
             page.reload()
         assert len(project.attempts("energy", "score")) == before + 1
-        page.goto(f"{office.address}/runs/{office.attempt('energy', 'score')}")
+        attempt = office.attempt("energy", "score")
+        uploaded = project.store / "runs" / attempt / "notebook.ipynb"
+        wait_until(page, uploaded.exists, "the notebook is not uploaded")
+        page.goto(f"{office.address}/runs/{attempt}")
         at_work = page.locator("[data-live]")
         expect(at_work).to_contain_text(re.compile("batch [0-9]+"), timeout=60_000)
         first = at_work.inner_text()
@@ -206,6 +217,7 @@ def test_a_running_step_is_seen_at_work_until_its_end(office, page):
         keep_picture(page, "running")
         notebook = page.frame_locator("iframe")
         expect(notebook.locator("#cell-3")).to_contain_text("batch", timeout=60_000)
+        seen.touch()
         expect(page.locator("h1")).to_contain_text("succeeded", timeout=120_000)
         expect(page.locator("[data-live]")).to_have_count(0)
         _out, err = process.communicate(timeout=60)
