@@ -2,7 +2,8 @@
 
 The notebook has twenty cells, and each appends its number to a file of the test's as its very last
 act: what is not in that file did not complete, whatever anybody says. The moments are drawn from a
-seed and spread evenly over the time that a run takes, from its first import to after its end.
+seed and spread evenly over the cells, from the first import to after the end, however long they
+take: a run is killed some time after so many cells have ended.
 """
 
 from __future__ import annotations
@@ -27,10 +28,9 @@ from tests.deaths.acts import TOKEN, Running, kill_all, wait_until
 from tests.deaths.surroundings import Ground, Surrounding
 
 CELLS = 20
-_MEASURED = 2
 _SEED = 20130101
-_END_S = 120
-_BEYOND = 1.1
+_END_S = 300
+_START_S = 4  # from the first import to the first cell, about
 _FIRST = """\
 import os, time
 def done(number):
@@ -67,15 +67,13 @@ class Killed:
 def kill_at_random(project: ProjectFiles, folder: Path, how: Killing) -> list[Killed]:
     """Run the notebook again and again, each time killed whole at another moment."""
     _write_project(project, how.cell_s)
-    days = [str(date(2013, 1, 1) + timedelta(number)) for number in range(_MEASURED + how.count)]
+    days = [str(date(2013, 1, 1) + timedelta(number)) for number in range(how.count)]
 
-    def run(day: str, after_s: float) -> Killed:
-        return _run(project, folder, day, after_s)
+    def run(day: str, moment: tuple[int, float]) -> Killed:
+        return _run(project, folder, day, *moment)
 
     with ThreadPoolExecutor(how.at_once) as pool:
-        whole = list(pool.map(run, days[:_MEASURED], [_END_S] * _MEASURED))
-        span_s = _BEYOND * max(one.after_s for one in whole)
-        return list(pool.map(run, days[_MEASURED:], _moments(span_s, how.count)))
+        return list(pool.map(run, days, _moments(how)))
 
 
 def _write_project(project: ProjectFiles, cell_s: float) -> None:
@@ -84,15 +82,17 @@ def _write_project(project: ProjectFiles, cell_s: float) -> None:
     project.pipeline("p", "step: {notebook: step.ipynb}", step=notebook_json(cells))
 
 
-def _moments(span_s: float, count: int) -> list[float]:
-    """Draw one moment from each of `count` equal parts of a span, and mix them."""
+def _moments(how: Killing) -> list[tuple[int, float]]:
+    """Draw after how many cells each run is killed, and how long after; one more is its end."""
     chance = random.Random(_SEED)  # noqa: S311 - no secret
-    moments = [span_s * (number + chance.random()) / count for number in range(count)]
+    cells = [number * (CELLS + 2) // how.count for number in range(how.count)]
+    within = [_START_S if not one else 2 * how.cell_s if one < CELLS else 1 for one in cells]
+    moments = [(one, chance.random() * most) for one, most in zip(cells, within, strict=True)]
     chance.shuffle(moments)
     return moments
 
 
-def _run(project: ProjectFiles, parent: Path, day: str, after_s: float) -> Killed:
+def _run(project: ProjectFiles, parent: Path, day: str, cells: int, then_s: float) -> Killed:
     folder, token = parent / day, uuid4().hex
     folder.mkdir()
     run = StepRun(
@@ -115,13 +115,22 @@ def _run(project: ProjectFiles, parent: Path, day: str, after_s: float) -> Kille
         stderr=subprocess.DEVNULL,
     )
     running = Running(process, folder, token, Surrounding(Ground(folder, None)), lambda: None)
+    wait_until(
+        lambda: process.poll() is not None or len(_proven(folder)) >= cells,
+        f"{cells} cells",
+        _END_S,
+    )
     with suppress(subprocess.TimeoutExpired):
-        process.wait(after_s)
+        process.wait(then_s)
     took_s, was_alive = time.monotonic() - begun, process.poll() is None
     _kill(running)
+    return Killed(day, took_s, was_alive, _proven(folder))
+
+
+def _proven(folder: Path) -> tuple[int, ...]:
+    """Read which cells have ended."""
     proof = folder / "done"
-    lines = proof.read_text().split() if proof.exists() else []
-    return Killed(day, took_s, was_alive, tuple(int(line) for line in lines))
+    return tuple(int(line) for line in proof.read_text().split()) if proof.exists() else ()
 
 
 def _kill(run: Running) -> None:
