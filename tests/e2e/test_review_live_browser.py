@@ -207,6 +207,20 @@ def place_at_rest(page):
     return seen[-1]
 
 
+@pytest.mark.parametrize("touch", [False, True])
+def test_who_comes_before_the_notebook_sees_it_by_itself(project, work, browser, touch):
+    """Nothing is stored in the first seconds: it is said, and nobody has to load the page again."""
+    work.store.delete(f"{prefix_of(work.record)}/notebook.ipynb")
+    page = browser.new_context(has_touch=touch, is_mobile=touch).new_page()
+    with serving(project) as address:
+        page.goto(address + ATTEMPT)
+        expect(page.get_by_text("There is no executed notebook yet.")).to_be_visible()
+        work.go_on(2)
+        frame = page.frame_locator("iframe")
+        expect(frame.get_by_text("line 5 of cell 2")).to_be_visible(timeout=30_000)
+    page.context.close()
+
+
 def test_who_looks_on_sees_the_notebook_grow_and_back_leaves_the_page(project, work, page):
     """Each upload is shown by itself, and none is one more entry of the history."""
     with serving(project) as address:

@@ -13,6 +13,7 @@ const said = document.querySelector("[data-live-said]"); // read aloud, so only 
 const away = document.querySelector("[data-live-away]");
 const frame = document.querySelector("iframe[data-stamp]");
 const more = document.querySelector("[data-live-more]");
+const awaited = document.querySelector("[data-live-awaited]"); // a notebook that is not there yet
 const pause = 2000;
 const longest = 30000;
 const patience = 10000; // for one answer
@@ -22,7 +23,7 @@ let freshAt = Date.now();
 let failures = 0;
 let isAsking = false;
 let timer = 0;
-let isReading = matchMedia("(hover: none)").matches; // in the frame: by touch nobody can tell
+let isReading = !awaited && matchMedia("(hover: none)").matches; // in the frame: by touch nobody can tell
 let newest = null; // of the notebook, and not in the frame yet
 
 class Refused extends Error {} // whoever asks is somebody else by now, or nobody
@@ -109,7 +110,8 @@ async function refresh() {
     freshAt = Date.now();
     show(found);
     takeBack(found);
-    if (found.dataset.ended === undefined || isInUse() || performance.now() < settled) return true;
+    const isOther = found.dataset.ended !== undefined || (awaited && found.dataset.stamp);
+    if (!isOther || isInUse() || performance.now() < settled) return true;
   } catch (error) {
     failures += 1;
     const isRefused = error instanceof Refused;
