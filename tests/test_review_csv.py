@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from nightmill.audit.table import open_table, quoted
+from nightmill.audit.table import open_table
 from nightmill.review.preview import Preview, preview
 from nightmill.review.rows import ROWS, UnreadableRowsError, first_rows
 from nightmill.spec.check_values import NO_TYPE
+from nightmill.spec.sql import quoted
 from nightmill.store.open import open_store
 from nightmill.store.versions import Version
 from tests.audited import make_auditor

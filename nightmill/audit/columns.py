@@ -13,11 +13,12 @@ from typing import Any
 from nightmill.audit.finding import Finding, counted, failed, passed, plain, share, value
 from nightmill.audit.half import as_held
 from nightmill.audit.history import History
-from nightmill.audit.table import Table, quoted, two_types
+from nightmill.audit.table import Table, two_types
 from nightmill.spec.check_kinds import Accepted, Between, Columns, Freshness, NotNull, Rows, Unique
 from nightmill.spec.check_values import NO_TYPE, TYPES, Kind, fits, kind_of, kind_of_type
 from nightmill.spec.problems import shown, suggest
 from nightmill.spec.record import CheckState
+from nightmill.spec.sql import quoted
 
 _EXAMPLES = 3
 

@@ -19,6 +19,7 @@ from nightmill.audit.finding import counted
 from nightmill.audit.text_types import TYPES, typed
 from nightmill.audit.whole_numbers import exact_types, too_long
 from nightmill.spec.problems import shown
+from nightmill.spec.sql import literal
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LINE = re.compile(r"CSV Error on Line: (\d+)\nOriginal Line: (.*?)\n", re.DOTALL)
@@ -88,7 +89,7 @@ def _options(connection: duckdb.DuckDBPyConnection, file: str, suffix: str) -> s
     names = _names(_header(connection, file), suffix)
     given = ""
     if any(name != name.strip() for name in names) and _are_distinct(names):
-        listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+        listed = ", ".join(literal(name) for name in names)
         given = f", names=[{listed}]"
     return f"{_dialect(suffix)}, header=true{given}, hive_partitioning=false"
 

@@ -21,9 +21,10 @@ from nightmill.audit.sketch import (
     psi,
     read_sketch,
 )
-from nightmill.audit.table import Table, quoted
+from nightmill.audit.table import Table
 from nightmill.spec.check_kinds import Distribution
 from nightmill.spec.check_values import NO_TYPE, kind_of_type
+from nightmill.spec.sql import quoted
 
 _SAMPLED_ROWS = 1_000_000  # quantiles keep what they see in memory
 _TEXT_LENGTH = 60

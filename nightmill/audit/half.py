@@ -6,7 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from nightmill.audit.table import Table, literal, top_level
+from nightmill.audit.table import Table, top_level
+from nightmill.spec.sql import literal
 
 _HALF = "Float16Type()"  # in DuckDB's words of what Parquet says
 

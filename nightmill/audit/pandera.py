@@ -21,10 +21,11 @@ from typing import IO, Self, cast
 
 from nightmill.audit.context import AuditContext
 from nightmill.audit.finding import Finding, one_line, unknown
-from nightmill.audit.table import Table, literal
+from nightmill.audit.table import Table
 from nightmill.audit.watch import watch
 from nightmill.spec.check_kinds import Pandera
 from nightmill.spec.record import CheckState
+from nightmill.spec.sql import literal
 
 _SCRIPT = Path(__file__).with_name("pandera_script.py")
 _COPIES = 3  # of the data, in memory: what was read, the frame, and a check's own

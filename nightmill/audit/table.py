@@ -36,6 +36,7 @@ from nightmill.errors import NightmillError
 from nightmill.spec.check_values import NO_TYPE, TYPES, kind_of_type, plain_type
 from nightmill.spec.checks import COMPRESSED
 from nightmill.spec.problems import shown
+from nightmill.spec.sql import literal, quoted
 
 _PARQUET = (".parquet", ".pq")
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -286,13 +287,3 @@ def _family(kind: str) -> str:
     """Name what a type can be read together with: any number with any other."""
     plain = plain_type(kind)
     return "instant" if plain in TYPES["timestamptz"] else kind_of_type(kind) or plain
-
-
-def literal(text: str) -> str:
-    """Quote text for SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quoted(column: str) -> str:
-    """Quote the name of a column for SQL."""
-    return '"' + column.replace('"', '""') + '"'

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 import duckdb
 
 from nightmill.audit.whole_numbers import exact_types, too_long
+from nightmill.spec.sql import literal, quoted
 
 _DAY = r"\d{4}-\d\d-\d\d"
 _INSTANT = rf"{_DAY}[T ]\d\d:\d\d(:\d\d(\.\d{{1,9}})?)?"
@@ -58,7 +59,7 @@ def _has_renamed(names: Collection[str]) -> bool:
 
 
 def _columns(types: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{_literal(name)}: {_literal(types[name])}" for name in types) + "}"
+    return "{" + ", ".join(f"{literal(name)}: {literal(types[name])}" for name in types) + "}"
 
 
 def typed(
@@ -107,12 +108,4 @@ def _possible(
             some = {value for value in values if value is not None}
             for wanted, written in types.items():
                 if all(re.fullmatch(written, value, re.ASCII) for value in some):
-                    yield _quoted(name), wanted
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+                    yield quoted(name), wanted

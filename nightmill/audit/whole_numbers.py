@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
+from nightmill.spec.sql import quoted
+
 WHOLE = "DECIMAL(38,0)"
 _KINDS = ("UBIGINT", WHOLE)
 _WRITTEN = r"[+-]?\d+"
@@ -31,7 +33,7 @@ def exact_types(
     """
     if not columns:
         return {}
-    names = ", ".join(map(_quoted, columns))
+    names = ", ".join(map(quoted, columns))
     first = connection.execute(f"SELECT {names} FROM {texts} LIMIT {_LOOKED_AT}").fetchall()
     possible = [
         column
@@ -40,7 +42,7 @@ def exact_types(
     ]
     if not possible:
         return {}
-    asked = ", ".join(_asked(_quoted(column)) for column in possible)
+    asked = ", ".join(_asked(quoted(column)) for column in possible)
     (fits,) = connection.execute(f"SELECT {asked} FROM {texts}").fetchall()
     types: dict[str, str] = {}
     step = 1 + len(_KINDS)
@@ -57,7 +59,3 @@ def _asked(name: str) -> str:
     casts = (f"bool_and(TRY_CAST({name} AS {kind}) IS NOT NULL)" for kind in _KINDS)
     tests = (f"bool_and(regexp_full_match({name}, '{_WRITTEN}'))", *casts)
     return ", ".join(f"{test} FILTER (WHERE {name} IS NOT NULL)" for test in tests)
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nightmill.publish.names import Columns, require_names
 from nightmill.publish.target import PublishError
 from nightmill.spec.problems import shown
+from nightmill.spec.sql import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -78,16 +79,16 @@ class Column:
     @property
     def sql(self) -> str:
         """The expression that makes it."""
-        quoted = quote(self.name)
-        return quoted if self.text == self.given else f"CAST({quoted} AS {self.text}) AS {quoted}"
+        name = quoted(self.name)
+        return name if self.text == self.given else f"CAST({name} AS {self.text}) AS {name}"
 
     @property
     def lost(self) -> str | None:
         """The condition under which its type takes a value and changes it; None if it never can."""
         if not _MAY_LOSE.search(self.given):
             return None
-        there = f"TRY_CAST({quote(self.name)} AS {self.text})"
-        return f"TRY_CAST({there} AS {self.given}) IS DISTINCT FROM {quote(self.name)}"
+        there = f"TRY_CAST({quoted(self.name)} AS {self.text})"
+        return f"TRY_CAST({there} AS {self.given}) IS DISTINCT FROM {quoted(self.name)}"
 
 
 def fit(
@@ -130,7 +131,7 @@ def _without_type(rows: DuckDBPyRelation, table: Columns, output: str) -> frozen
     names = [name for name, kind in given if name not in table and _lacks_type(kind)]
     if not names:
         return frozenset()
-    counts = ", ".join(f"count({quote(name)})" for name in names)
+    counts = ", ".join(f"count({quoted(name)})" for name in names)
     for name, count in zip(names, rows.aggregate(counts).fetchall()[0], strict=True):
         if count:
             raise PublishError(
@@ -150,11 +151,6 @@ def _lacks_type(given: DuckDBPyType) -> bool:
     return is_nested and any(
         _lacks_type(inner) for _name, inner in _children(given) if not isinstance(inner, int)
     )
-
-
-def quote(name: str) -> str:
-    """Quote a column's name for SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _require_no_loss(rows: DuckDBPyRelation, found: list[Column], output: str) -> None:
@@ -283,4 +279,4 @@ def _text(wanted: Any) -> str:
 
 
 def _struct(fields: Mapping[str, str]) -> str:
-    return f"STRUCT({', '.join(f'{quote(name)} {text}' for name, text in fields.items())})"
+    return f"STRUCT({', '.join(f'{quoted(name)} {text}' for name, text in fields.items())})"

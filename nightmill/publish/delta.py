@@ -23,10 +23,11 @@ from nightmill.errors import NightmillError, StoreConflict
 from nightmill.publish.columns import has_no_type
 from nightmill.publish.inventory import TableFile, damaged_files, table_files
 from nightmill.publish.names import Columns
-from nightmill.publish.rows import literal, open_rows
+from nightmill.publish.rows import open_rows
 from nightmill.publish.said import said, translated
 from nightmill.publish.target import PublishError
 from nightmill.spec.outputs import OutputSpec
+from nightmill.spec.sql import literal
 from nightmill.store.interface import Store
 from nightmill.store.keys import data_prefix
 from nightmill.store.pointer import Pointer

@@ -19,11 +19,11 @@ from urllib.parse import quote, unquote
 import duckdb
 
 from nightmill.publish.columns import fit
-from nightmill.publish.columns import quote as quoted
 from nightmill.publish.names import Columns, require_own_names
 from nightmill.publish.target import PublishError
 from nightmill.spec.outputs import PARQUET
 from nightmill.spec.problems import shown
+from nightmill.spec.sql import literal, quoted
 from nightmill.store.interface import Store
 from nightmill.store.pointer import CommittedFile, CommittedOutput
 
@@ -127,8 +127,3 @@ def _refuse_constants(
 
 def _error(output: CommittedOutput, problem: str, advice: str) -> PublishError:
     return PublishError(problem, where=f"output {output.name}", advice=advice)
-
-
-def literal(text: str) -> str:
-    """Quote text for SQL."""
-    return "'" + text.replace("'", "''") + "'"

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from nightmill.spec.sql import literal, quoted
+
 _SHOWN_ROWS = 5
 _SHOWN_COLUMNS = 6
 _SHOWN_LINES = 12  # of a schema
@@ -103,7 +105,7 @@ class Pair:
         """Return the columns whose values differ in matched rows, the most rows first."""
         wanted = []
         for name, kind in self._past.items():
-            past, present = f"past.{_quoted(name)}", f"present.{_quoted(name)}"
+            past, present = f"past.{quoted(name)}", f"present.{quoted(name)}"
             wanted.append(f"count(*) FILTER (WHERE {past} IS DISTINCT FROM {present})")
             is_number = kind.removeprefix("U").startswith(_NUMBERS) and not kind.endswith("]")
             apart = f"abs({past}::DOUBLE - {present}::DOUBLE)"
@@ -119,7 +121,7 @@ class Pair:
         """Tell whether columns are unique on both sides, so that rows can be matched by them."""
         if not set(key) <= self._past.keys():
             return False
-        listed = ", ".join(map(_quoted, key))
+        listed = ", ".join(map(quoted, key))
         past, present = (
             f"(SELECT count(*) FROM (SELECT DISTINCT {listed} FROM {table}))"
             for table in ("past", "present")
@@ -128,7 +130,7 @@ class Pair:
 
     def _by_key(self, key: Sequence[str]) -> TableDifference:
         equal = " AND ".join(
-            f"past.{_quoted(name)} IS NOT DISTINCT FROM present.{_quoted(name)}" for name in key
+            f"past.{quoted(name)} IS NOT DISTINCT FROM present.{quoted(name)}" for name in key
         )
         found = [
             self._unmatched("gone", _keyed(f"past ANTI JOIN present ON {equal}", key, "past")),
@@ -155,7 +157,7 @@ class Pair:
             return TableDifference()
         shown = changed[:_SHOWN_COLUMNS]
         differs = " OR ".join(
-            f"past.{_quoted(one.name)} IS DISTINCT FROM present.{_quoted(one.name)}"
+            f"past.{quoted(one.name)} IS DISTINCT FROM present.{quoted(one.name)}"
             for one in changed
         )
         cells = [_shown(table, one.name) for one in shown for table in ("past", "present")]
@@ -183,8 +185,8 @@ class Pair:
 
 
 def _keyed(join: str, key: Sequence[str], table: str) -> _Match:
-    parts = [f"{_literal(name + '=')} || {_shown(table, name)}" for name in key]
-    order = f"row({', '.join(f'{table}.{_quoted(name)}' for name in key)})"
+    parts = [f"{literal(name + '=')} || {_shown(table, name)}" for name in key]
+    order = f"row({', '.join(f'{table}.{quoted(name)}' for name in key)})"
     return _Match(join, " || ', ' || ".join(parts), order)
 
 
@@ -197,7 +199,7 @@ def _row(shown: Sequence[_Column], row: Sequence[Any]) -> str:
 
 def _shown(table: str, column: str) -> str:
     """Return the SQL that shows a value of a row."""
-    text = f"coalesce({table}.{_quoted(column)}::VARCHAR, 'null')"
+    text = f"coalesce({table}.{quoted(column)}::VARCHAR, 'null')"
     short = f"{text}[:{_SHOWN_CHARACTERS}] || '...'"
     return f"CASE WHEN length({text}) > {_SHOWN_CHARACTERS} THEN {short} ELSE {text} END"
 
@@ -209,11 +211,3 @@ def _shortened(lines: Sequence[str]) -> tuple[str, ...]:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'

@@ -22,6 +22,7 @@ import duckdb
 from nightmill.audit.csv_options import csv_source, csv_texts, has_header
 from nightmill.audit.text_types import json_source
 from nightmill.replay.rows import Pair, TableDifference
+from nightmill.spec.sql import literal
 
 _PARQUET = (".parquet", ".pq")
 _DELIMITED = (".csv", ".tsv")
@@ -153,4 +154,4 @@ def _folder(path: Path, work: Path) -> str:
 def _link(file: Path, link: Path) -> str:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(file.resolve())
-    return "'" + str(link).replace("'", "''") + "'"
+    return literal(str(link))

@@ -27,6 +27,7 @@ from nightmill.audit.csv_options import csv_fault, csv_source, has_header
 from nightmill.audit.text_types import json_source
 from nightmill.errors import NightmillError
 from nightmill.spec.checks import COMPRESSED
+from nightmill.spec.sql import literal, quoted
 from nightmill.spec.words import one_line, shortened
 
 PARQUET = (".parquet", ".pq")
@@ -113,8 +114,8 @@ def _read(link: Path, name: str, zone: str) -> Rows:
 def _lock(connection: duckdb.DuckDBPyConnection, link: Path, zone: str) -> None:
     """Take away everything but reading one file."""
     connection.execute("SET enable_progress_bar = false")
-    connection.execute(f"SET TimeZone = {_literal(zone)}")
-    connection.execute(f"SET allowed_paths = [{_literal(str(link))}]")
+    connection.execute(f"SET TimeZone = {literal(zone)}")
+    connection.execute(f"SET allowed_paths = [{literal(str(link))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -122,7 +123,7 @@ def _lock(connection: duckdb.DuckDBPyConnection, link: Path, zone: str) -> None:
 def _first(connection: duckdb.DuckDBPyConnection, link: Path) -> Rows:
     if link.suffixes[0] not in DELIMITED:
         return _select(connection, _source(connection, link))
-    file, suffix = _literal(str(link)), link.suffixes[0]
+    file, suffix = literal(str(link)), link.suffixes[0]
     try:
         if not has_header(connection, file):
             raise UnreadableRowsError("cannot be read: there is no header in the first line")
@@ -150,7 +151,7 @@ def _select(connection: duckdb.DuckDBPyConnection, source: str) -> Rows:
 
 
 def _as_text(column: Column) -> str:
-    name = '"' + column.name.replace('"', '""') + '"'
+    name = quoted(column.name)
     if column.type == "BLOB":
         return f"format('{{:,}} bytes', octet_length({name}))"
     return f"left(CAST({name} AS VARCHAR), {CHARACTERS + 1})"
@@ -161,7 +162,7 @@ def _cut(value: str | None) -> str | None:
 
 
 def _source(connection: duckdb.DuckDBPyConnection, link: Path) -> str:
-    path = _literal(str(link))
+    path = literal(str(link))
     if link.suffix in PARQUET:
         return f"read_parquet({path}, hive_partitioning=false)"
     return json_source(connection, path)
@@ -200,7 +201,3 @@ def _in_time(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     finally:
         done.set()
         watcher.join()
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
