@@ -7,23 +7,21 @@ a person may have taken back what committed last.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from nightmill.errors import StoreError, UsageError
+from nightmill.errors import UsageError
+from nightmill.review.current import current_beside
 from nightmill.spec.record import Record
 from nightmill.spec.summary import Standing
 from nightmill.store.index import Index
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
-from nightmill.store.keys import pointer_key_of
 from nightmill.store.pointer import (
     Pointer,
     Token,
     earlier_pointers,
-    read_current,
     read_pointer,
 )
 
@@ -107,10 +105,9 @@ def _place(line: Line) -> tuple[str, int, int]:
 
 
 def _current(store: Store, line: Line) -> Pointer | None:
-    """Read what is current where an attempt committed; None where nobody can tell."""
-    with suppress(StoreError):  # damaged, or of a later Nightmill: what committed last may do
-        return read_current(store, pointer_key_of(line.prefix)).pointer
-    return None
+    """Read what is current where an attempt committed; without, what committed last may do."""
+    current = current_beside(store, line.prefix)
+    return current.pointer if current else None
 
 
 def _pointer_before(store: Store, record: Record) -> Pointer | None:

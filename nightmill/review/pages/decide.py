@@ -6,17 +6,17 @@ A person's approval is the commit (see `store.approval`), so what is approved is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Literal
 
 from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
-from nightmill.errors import StoreError, UsageError
+from nightmill.errors import UsageError
 from nightmill.publish.approved import approve_and_publish
 from nightmill.publish.publish import repair
 from nightmill.publish.target import State
 from nightmill.review.commands import Command, decides
+from nightmill.review.current import current_beside
 from nightmill.review.links import RUNS
 from nightmill.review.pages.attempt_facts import CheckFact, OutputFact, checks_of, outputs_of
 from nightmill.review.pages.fact import Fact
@@ -34,8 +34,8 @@ from nightmill.store.amend import read_record
 from nightmill.store.approval import reject
 from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store
-from nightmill.store.keys import RECORD, pointer_key_of
-from nightmill.store.pointer import Token, read_current
+from nightmill.store.keys import RECORD
+from nightmill.store.pointer import Token
 
 BEHIND = "behind"
 """Says in a query that what was approved could not be published."""
@@ -129,12 +129,12 @@ def _to_decide(visit: Visit, record: Record) -> dict[str, object]:
 
 def _meanwhile(store: Store, record: Record) -> dict[str, object]:
     """Tell what is current, and who has committed since: then there is nothing left to approve."""
-    with suppress(StoreError):  # a pointer that cannot be read: the act itself tells more
-        pointer = read_current(store, pointer_key_of(prefix_of(record))).pointer
-        own = Token(order=record.order, attempt=record.attempt)
-        newer = pointer.author if pointer and own < pointer.token else ""
-        return {"newer": newer, "has_current": pointer is not None}
-    return {}
+    current = current_beside(store, prefix_of(record))
+    if current is None:  # the act itself tells more
+        return {}
+    pointer, own = current.pointer, Token(order=record.order, attempt=record.attempt)
+    newer = pointer.author if pointer and own < pointer.token else ""
+    return {"newer": newer, "has_current": pointer is not None}
 
 
 def _decide(visit: Visit, form: Mapping[str, str]) -> str:

@@ -8,21 +8,18 @@ they were run; other partitions in the order of their runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from nightmill.errors import StoreError
+from nightmill.review.current import current_beside
 from nightmill.review.pages.lateness import day_of, due_times
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.summary import Standing
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
-from nightmill.store.keys import pointer_key_of
 from nightmill.store.parallel import in_parallel
-from nightmill.store.pointer import read_current
 
 _Found = TypeVar("_Found")
 
@@ -159,10 +156,8 @@ def _of(
 
 def _current(store: Store, line: Line) -> str:
     """Return the prefix of what is current where an attempt committed; empty if nobody knows."""
-    with suppress(StoreError):  # damaged, or of a later Nightmill: other pages tell
-        pointer = read_current(store, pointer_key_of(line.prefix)).pointer
-        return pointer.attempt_prefix if pointer else ""
-    return ""
+    current = current_beside(store, line.prefix)
+    return current.pointer.attempt_prefix if current and current.pointer else ""
 
 
 def _chosen(

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from nightmill.errors import StoreError, UsageError
+from nightmill.errors import UsageError
+from nightmill.review.current import current_at
 from nightmill.review.visit import Visit
 from nightmill.spec.record import InputRecord, Record
 from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store, key_at
 from nightmill.store.keys import attempt_names, pointer_key_of
 from nightmill.store.parallel import in_parallel
-from nightmill.store.pointer import Current, Move, read_current
+from nightmill.store.pointer import Move
 
 _LOOKED_AT = 200
 
@@ -41,7 +42,7 @@ class NowCurrent:
         store, looked_at = visit.site.store, list(records)
         makers = dict(_makers(store, looked_at))
         keys = list(dict.fromkeys(_keys(visit, looked_at, makers)))[:_LOOKED_AT]
-        pointers = in_parallel(lambda key: _current(store, key), keys)
+        pointers = in_parallel(lambda key: current_at(store, key), keys)
         known = {key: one.pointer for key, one in zip(keys, pointers, strict=True) if one}
         found = {key: one.attempt_prefix if one else "" for key, one in known.items()}
         moves = {key: one.moves for key, one in known.items() if one}
@@ -80,10 +81,3 @@ def _keys(visit: Visit, records: Iterable[Record], makers: Mapping[str, str]) ->
     for prefix in makers.values():
         if visit.may_read(attempt_names(prefix).pipeline):
             yield pointer_key_of(prefix)
-
-
-def _current(store: Store, key: str) -> Current | None:
-    try:
-        return read_current(store, key)
-    except StoreError:  # damaged, or of a later Nightmill: the page has other things to say
-        return None
