@@ -8,7 +8,7 @@ import logging
 import re
 import threading
 from contextlib import asynccontextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +18,7 @@ from kubernetes import client
 
 from nightmill.airflow.pods import Pods
 from nightmill.airflow.trigger import StepPodTrigger
+from tests.http_stand_in import served
 from tests.test_airflow_operator import RUN, TRIGGER
 from tests.test_airflow_pod_status import STOPPED, disrupted, ended, pod
 
@@ -71,15 +72,9 @@ def history():
         def log_message(self, *_arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    made.address = f"http://127.0.0.1:{server.server_port}"
-    yield made
-    made.released.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(Handler) as made.address:
+        yield made
+        made.released.set()
 
 
 class Hook:

@@ -6,8 +6,7 @@ The real cluster is asked in tests/e2e; here are the answers that a healthy one 
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -16,6 +15,7 @@ import yaml
 from nightmill.cluster.client import Cluster, ClusterError, Identity
 from nightmill.cluster.platform import Access, load_platform
 from nightmill.cluster.trial import trial_pod, try_pod
+from tests.http_stand_in import served
 
 SPACE = "/api/v1/namespaces/nightmill"
 NODE = {
@@ -87,14 +87,8 @@ def api():
         def log_message(self, *_arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    made.address = f"http://127.0.0.1:{server.server_port}"
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(Handler) as made.address:
+        yield made
 
 
 @pytest.fixture
