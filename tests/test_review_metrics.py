@@ -10,11 +10,12 @@ import pytest
 
 from nightmill.review.pages.nights import nights_of
 from nightmill.store.index import Index
+from nightmill.store.keys import pointer_key
 from nightmill.store.open import open_store
 from tests import many_runs
 from tests.faulty_store import FaultyStore
-from tests.review_client import Viewer, get, open_client
-from tests.reviewed_nights import Night, add, keep_code
+from tests.review_client import Asked, Viewer, get, open_client
+from tests.reviewed_nights import FIRST, Night, add, keep_code, roll_back
 
 SPEC = """
 pipeline: flights
@@ -466,3 +467,57 @@ def test_what_a_page_costs(tmp_path):
     assert first < 120
     assert len(get(pages, "/metrics/flights/score")["rows"]) == 60
     assert len(store.calls) - first < 10
+
+
+# -- what is current ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken_back(tmp_path):
+    """Fill a store with two nights, each run twice; a person took the newest back to its first."""
+    store = open_store("store", base=tmp_path)
+    made = {"scores": {"scores.csv": b"a\n1\n"}}
+    for number in range(2):
+        for attempt, auc in ((1, 0.7), (2, 0.9)):
+            metrics = {"auc": auc + number / 100}
+            add(store, Night(number=number, attempt=attempt, metrics=metrics, files=made))
+    roll_back(store, Night(number=1), output="scores", to="run-1:1", by="ann", at=FIRST)
+    return store
+
+
+def test_what_was_taken_back_does_not_count(taken_back):
+    """After a rollback a night has the metrics of what is current, on the page and in its CSV."""
+    pages = open_client(taken_back)
+    page = get(pages, "/metrics/flights/score")
+    assert values_of(page, "auc") == {"2013-03-02": 0.71, "2013-03-01": 0.9}
+    assert page["rows"][0]["address"].endswith("/run-1/score/1")
+    assert [row["auc"] for row in csv_of(pages, page["csv"])] == ["0.71", "0.9"]
+
+
+def test_the_list_has_what_is_current(taken_back):
+    """After a rollback the list of steps has the metrics of what is current."""
+    (step,) = get(open_client(taken_back), "/metrics")["steps"]
+    assert (step["partition"], step["metrics"]) == ("2013-03-02", {"auc": 0.71})
+
+
+def test_a_damaged_pointer_hides_no_metrics(taken_back):
+    """Where nobody can tell what is current, the newest attempt that committed counts."""
+    taken_back.write(pointer_key("flights", "score", "2013-03-02"), b"{")
+    pages = open_client(taken_back)
+    auc = values_of(get(pages, "/metrics/flights/score"), "auc")
+    assert auc == {"2013-03-02": 0.91, "2013-03-01": 0.9}
+    assert get(pages, "/metrics")["steps"][0]["metrics"] == {"auc": 0.91}
+
+
+def test_what_is_current_costs_a_look_at_few(tmp_path):
+    """Pointers are read of nights that committed more than once, and of those that are shown."""
+    asked = Asked(open_store("store", base=tmp_path))
+    for number in range(8):
+        for attempt in (1, 2) if number % 2 else (1,):
+            for member in ("a", "b"):
+                add(asked, Night(number=number, member=member, attempt=attempt, metrics={"m": 1}))
+    pages = open_client(asked)
+    for address, looks in (("/metrics/flights/score?last=4", 4), ("/metrics", 2)):
+        asked.calls.clear()
+        get(pages, address)
+        assert sum(key.startswith("current/") for _name, key in asked.calls) == looks

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime
 
 from nightmill.review.pages.asked import page_of
 from nightmill.review.pages.fact import Fact
-from nightmill.review.pages.nights import by_step, nights_of
+from nightmill.review.pages.nights import Nights, as_current, by_step, nights_of
 from nightmill.review.pages.run_lines import lines_of, spec_of
 from nightmill.review.pages.unindexed import Unindexed, damaged_of
 from nightmill.review.specs import zone_of
@@ -51,11 +51,13 @@ def build_list(visit: Visit) -> MetricList:
     pipelines = visit.pipelines()
     page = page_of(visit, pipelines, _PIPELINES)
     lines = lines_of(visit.site, page.items)
-    tried = {
+    newest = {
         (pipeline, step): _newest(found, step)
         for pipeline in page.items
         for step, found in by_step(lines[pipeline]).items()
     }
+    current = as_current(visit.site.store, list(newest.values()))
+    tried = {key: _lines(nights) for key, nights in zip(newest, current, strict=True)}
     summaries = visit.site.index.summaries([line for some in tried.values() for line in some])
     damaged = damaged_of(visit, (line for some in tried.values() for line in some), summaries)
     zones = {one: zone_of(spec_of(visit.site, one, lines[one])) for one in page.items}
@@ -75,11 +77,14 @@ def build_list(visit: Visit) -> MetricList:
     )
 
 
-def _newest(lines: Iterable[Line], step: str) -> list[Line]:
+def _newest(lines: Iterable[Line], step: str) -> Nights:
     nights = nights_of(lines, step)
-    first = nights.members[0]
-    wanted = ((partition, first) for partition in nights.partitions[:_TRIED])
-    return [line for key in wanted if (line := nights.lines.get(key)) is not None]
+    return nights.window(_TRIED).of_member(nights.members[0])
+
+
+def _lines(nights: Nights) -> list[Line]:
+    keys = ((partition, member) for partition in nights.partitions for member in nights.members)
+    return [line for key in keys if (line := nights.lines.get(key)) is not None]
 
 
 def _has_metrics(summaries: Mapping[str, Summary], line: Line) -> bool:

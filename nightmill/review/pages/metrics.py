@@ -1,7 +1,8 @@
 """The metrics that notebooks reported (`sb.glue`), over the nights: as words, charts and a table.
 
-Everything that is shown comes from the index. Of records only the newest one is opened: it tells
-what the index leaves out.
+Everything that is shown comes from the index. Where several attempts of a partition have committed,
+its pointer tells which of them counts. Of records only the newest one is opened: it tells what the
+index leaves out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from nightmill.review.pages.asked import Filtered, number_of, one_of, page_of, s
 from nightmill.review.pages.chart import Chart
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.left_out import LeftOut
-from nightmill.review.pages.nights import Nights, by_step, nights_of, slots_of
+from nightmill.review.pages.nights import Nights, as_current, by_step, nights_of, slots_of
 from nightmill.review.pages.run_lines import spec_of
 from nightmill.review.pages.tracks import Figure, Series
 from nightmill.review.pages.unindexed import Unindexed, advice_on, damaged_of
@@ -219,7 +220,8 @@ def _ask(visit: Visit) -> _Asked:
     last = number_of(visit, "last", SPANS[1], most=SPANS[-1])
     unclear: list[str] = []
     every = nights_of(known[step], step)
-    nights = every.window(last, one_of(visit, "until", every.partitions, unclear))
+    window = every.window(last, one_of(visit, "until", every.partitions, unclear))
+    (nights,) = as_current(visit.site.store, [window])
     until = nights.partitions[0] if nights.newer else ""
     spec = spec_of(visit.site, pipeline, lines)
     return _Asked(

@@ -78,6 +78,15 @@ class Nights:
             before=rest[0] if rest else "",
         )
 
+    def of_member(self, member: str) -> Nights:
+        """Keep the attempts of one member, in the same partitions."""
+        return replace(
+            self,
+            members=(member,),
+            lines={key: one for key, one in self.lines.items() if key[1] == member},
+            committed={key: one for key, one in self.committed.items() if key[1] == member},
+        )
+
 
 def nights_of(lines: Iterable[Line], step: str) -> Nights:
     """Choose the attempts that count of a step, from lines with the newest run first."""
