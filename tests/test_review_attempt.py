@@ -18,7 +18,8 @@ from nightmill.store.history import prefix_of
 from nightmill.store.index import note
 from nightmill.store.open import open_store
 from tests.conftest import notebook_json
-from tests.reviewed_nights import Night, add
+from tests.review_client import Asked, get, open_client
+from tests.reviewed_nights import Night, add, roll_back
 
 
 def png(width: int = 400) -> str:
@@ -210,3 +211,78 @@ def test_a_few_warnings_are_shown_and_the_rest_is_folded_with_its_number(tmp_pat
     if folded:
         of_attempt = client.get(f"/{prefix_of(record)}").text
         assert f"<summary>{folded} more warning" in of_attempt
+
+
+# -- what is current instead --------------------------------------------------------------------
+
+SCORES = {"scores": {"s.csv": b"a\n1\n"}}
+OLD, NEW = (f"/runs/flights/2013-03-01/run-{number}/score/1" for number in (0, 1))
+
+
+@pytest.fixture
+def run_twice(tmp_path):
+    """Fill a store with a night that was run again the next day."""
+    store = open_store("store", base=tmp_path)
+    for number in (0, 1):
+        add(store, Night(number=number, partition="2013-03-01", files=SCORES))
+    return store
+
+
+def test_an_attempt_that_was_replaced_says_what_is_current(run_twice):
+    """Whoever reads an old notebook is told so in a line, with a link to what is current now."""
+    pages = open_client(run_twice)
+    told = get(pages, OLD)["no_longer"]
+    assert (told["run"], told["made_by"], told["now"], told["kind"]) == ("run-1", 1, NEW, "")
+    text = pages.get(OLD).text
+    assert "<strong>No longer current</strong>: <code><bdi>run-1</bdi>:1</code> is, since" in text
+    assert f'<a href="{NEW}">What is current now</a>' in text
+    assert get(pages, NEW)["no_longer"] is None
+    assert "No longer current" not in pages.get(NEW).text
+
+
+def test_an_attempt_that_was_taken_back_says_by_whom(run_twice):
+    """It names the decision, and its reason as text, as the page of its run does."""
+    why = {"by": "ann", "reason": "half is <missing>"}
+    roll_back(run_twice, Night(), output="scores", to="run-0:1", **why)
+    pages = open_client(run_twice)
+    told = get(pages, NEW)["no_longer"]
+    assert (told["kind"], told["by"], told["now"]) == ("rollback", "ann", OLD)
+    for address in (NEW, "/runs/flights/2013-03-01/run-1"):
+        text = pages.get(address).text
+        assert "after a rollback by <bdi>ann</bdi>" in text
+        assert "<q><bdi>half is &lt;missing&gt;</bdi></q>. <a" in text
+    assert get(pages, OLD)["no_longer"] is None
+
+
+def test_what_went_back_and_forth(run_twice):
+    """One that was replaced before somebody else was taken back names what is current now."""
+    add(run_twice, Night(number=2, partition="2013-03-01", files=SCORES))
+    roll_back(run_twice, Night(), output="scores", to="run-0:1", by="ann")
+    told = get(open_client(run_twice), NEW)["no_longer"]
+    assert (told["run"], told["now"], told["kind"]) == ("run-0", OLD, "")
+
+
+def test_a_damaged_pointer_claims_nothing(run_twice):
+    """Where nobody can tell what is current, the page is whole without it."""
+    run_twice.write("current/flights/score/2013-03-01.json", b"{")
+    assert get(open_client(run_twice), OLD)["no_longer"] is None
+
+
+@pytest.mark.parametrize(
+    ("night", "looks"),
+    [
+        (Night(files=SCORES), 1),
+        (Night(files=SCORES, state="failed"), 0),
+        (Night(files=SCORES, state="running"), 0),
+        (Night(), 0),
+    ],
+    ids=["committed", "failed", "running", "without outputs"],
+)
+def test_what_is_current_costs_one_look(tmp_path, night, looks):
+    """The pointer is read of what has committed outputs, and of nothing else."""
+    asked = Asked(open_store("store", base=tmp_path))
+    add(asked, night)
+    pages = open_client(asked)
+    asked.calls.clear()
+    assert get(pages, OLD)["no_longer"] is None
+    assert sum(key.startswith("current/") for _name, key in asked.calls) == looks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -590,3 +591,42 @@ def test_after_the_last_try_no_attempt_is_promised(tmp_path, attempt, said):
     leave(store, failed("score", Cause.KERNEL_DIED, attempt=attempt, code=code))
     (failure,) = get(open_client(store), run_path(PIPELINE, DAY, RUN))["failures"]
     assert failure["outlook"] == said
+
+
+def test_a_run_whose_outputs_were_replaced_says_so(tmp_path):
+    """It names the steps that a later run has made anew, with links to what is current now."""
+    store = open_store("store", base=tmp_path)
+    files = {"scores": {"s.csv": b"a"}}
+    for number in (1, 2):
+        for step in ("load", "score"):
+            add(store, Night(step=step, files=files, partition="2013-03-01", number=number))
+    add(store, Night(step="same", files=files, partition="2013-03-01", number=1))
+    pages = open_client(store)
+    page = get(pages, "/runs/flights/2013-03-01/run-1")
+    assert [(one["label"], one["now"]) for one in page["replaced"]] == [
+        (step, f"/runs/flights/2013-03-01/run-2/{step}/1") for step in ("load", "score")
+    ]
+    text = pages.get("/runs/flights/2013-03-01/run-1").text
+    assert "another version is current of" in text
+    assert "No longer current" not in pages.get("/runs/flights/2013-03-01/run-2").text
+
+
+def test_an_attempt_that_its_own_run_replaced_is_no_news(tmp_path):
+    """What a newer attempt of the same run has replaced is told below it, and not as a remark."""
+    store = open_store("store", base=tmp_path)
+    for attempt in (1, 2):
+        add(store, Night(attempt=attempt, files={"scores": {"s.csv": b"a"}}))
+    assert get(open_client(store), "/runs/flights/2013-03-01/run-0")["replaced"] == []
+
+
+def test_of_many_replaced_steps_ten_are_named(tmp_path):
+    """The others are counted."""
+    store = open_store("store", base=tmp_path)
+    for number in (1, 2):
+        for step in range(12):
+            night = Night(step=f"s{step:02}", partition="2013-03-01", number=number)
+            add(store, replace(night, files={"o": {"o.csv": b"a"}}))
+    pages = open_client(store)
+    page = get(pages, "/runs/flights/2013-03-01/run-1")
+    assert (len(page["replaced"]), page["replaced_left_out"]) == (10, 2)
+    assert "and 2 more steps" in pages.get("/runs/flights/2013-03-01/run-1").text

@@ -24,6 +24,8 @@ from nightmill.review.links import RUNS, Links
 from nightmill.review.pages.decide import DecisionView, decision_of
 from nightmill.review.pages.fact import LISTED, Fact, line
 from nightmill.review.pages.live import LiveView, live_of
+from nightmill.review.pages.no_longer import NoLonger, no_longer_of
+from nightmill.review.pages.now_current import NowCurrent
 from nightmill.review.pages.run_findings import FailureFact, failures_of
 from nightmill.review.pages.stored import no_record, notebook_at, part_addresses, record_at
 from nightmill.review.render import (
@@ -64,7 +66,10 @@ class OtherAttempt(Fact):
 
 
 class AttemptPage(Fact):
-    """One attempt: how it stands, why, and where its notebook is; `state` knows of silence, too."""
+    """One attempt: how it stands, why, and where its notebook is; `state` knows of silence, too.
+
+    `no_longer` is there where what it made was current, and something else is now.
+    """
 
     pipeline: str
     partition: str
@@ -94,6 +99,7 @@ class AttemptPage(Fact):
     commands: tuple[Command, ...]
     live: LiveView
     decision: DecisionView | None
+    no_longer: NoLonger | None
 
 
 def attempt_page(visit: Visit) -> AttemptPage:
@@ -124,6 +130,7 @@ def attempt_page(visit: Visit) -> AttemptPage:
         commands=tuple(replays(record)),
         live=live,
         decision=decision_of(visit, record),
+        no_longer=_no_longer(visit, record),
     )
 
 
@@ -131,6 +138,13 @@ _SHOWN = {
     "pipeline", "partition", "run", "step", "member", "attempt", "started_at", "ended_at",
     "duration_s", "pool",
 }  # fmt: skip
+
+
+def _no_longer(visit: Visit, record: Record) -> NoLonger | None:
+    """Tell what is current instead; of an attempt that never was current nobody asks."""
+    if not record.committed:
+        return None
+    return next(iter(no_longer_of(visit, [record], NowCurrent.beside(visit, record))), None)
 
 
 def notebook_document(visit: Visit) -> Response:

@@ -18,53 +18,62 @@ from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store, key_at
 from nightmill.store.keys import attempt_names, pointer_key_of
 from nightmill.store.parallel import in_parallel
-from nightmill.store.pointer import Move
+from nightmill.store.pointer import Move, Pointer
 
 _LOOKED_AT = 200
 
 
 @dataclass(frozen=True)
 class NowCurrent:
-    """The prefix of the attempt that is current, by the key of its pointer; empty for none.
+    """The pointers of what is current, by their keys; None where nothing is.
 
     A pointer that was not looked at, or cannot be read, is not there. `makers` names by the address
-    of an input the attempt that made its version. `moves` are people's decisions since the last
-    commit, by the same key.
+    of an input the attempt that made its version.
     """
 
-    found: Mapping[str, str] = field(default_factory=dict)
+    found: Mapping[str, Pointer | None] = field(default_factory=dict)
     makers: Mapping[str, str] = field(default_factory=dict)
-    moves: Mapping[str, tuple[Move, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, visit: Visit, records: Iterable[Record]) -> NowCurrent:
         """Look at what is current of the steps of these records, and of what they have read."""
         store, looked_at = visit.site.store, list(records)
         makers = dict(_makers(store, looked_at))
-        keys = list(dict.fromkeys(_keys(visit, looked_at, makers)))[:_LOOKED_AT]
-        pointers = in_parallel(lambda key: current_at(store, key), keys)
-        known = {key: one.pointer for key, one in zip(keys, pointers, strict=True) if one}
-        found = {key: one.attempt_prefix if one else "" for key, one in known.items()}
-        moves = {key: one.moves for key, one in known.items() if one}
-        return cls(found, makers, moves)
+        return cls(_read(store, _keys(visit, looked_at, makers)), makers)
+
+    @classmethod
+    def beside(cls, visit: Visit, record: Record) -> NowCurrent:
+        """Look at what is current of the step of this record, and at nothing else."""
+        return cls(_read(visit.site.store, _keys(visit, [record], {})))
+
+    def pointer_of(self, prefix: str) -> Pointer | None:
+        """Return what is current of an attempt's step; None for nothing, or if nobody knows."""
+        return self.found.get(pointer_key_of(prefix))
 
     def is_current(self, prefix: str) -> bool:
         """Say whether it is this attempt that is current of its step."""
-        return self.found.get(pointer_key_of(prefix)) == prefix
+        pointer = self.pointer_of(prefix)
+        return pointer is not None and pointer.attempt_prefix == prefix
 
     def taken_back(self, prefix: str) -> Move | None:
         """Return the decision by which another attempt is current; None if there was none."""
-        key = pointer_key_of(prefix)
-        if self.found.get(key) == prefix:
+        pointer = self.pointer_of(prefix)
+        if pointer is None or pointer.attempt_prefix == prefix:
             return None
-        moves = reversed(self.moves.get(key, ()))
-        return next((one for one in moves if one.replaced == prefix), None)
+        return next((one for one in reversed(pointer.moves) if one.replaced == prefix), None)
 
     def is_behind(self, given: InputRecord) -> bool | None:
         """Say whether another version than the given one is current by now; None if unknown."""
         prefix = self.makers.get(given.address)
-        current = self.found.get(pointer_key_of(prefix)) if prefix else None
-        return None if current is None else current != prefix
+        if not prefix or pointer_key_of(prefix) not in self.found:
+            return None
+        return not self.is_current(prefix)
+
+
+def _read(store: Store, keys: Iterable[str]) -> Mapping[str, Pointer | None]:
+    asked = list(dict.fromkeys(keys))[:_LOOKED_AT]
+    read = in_parallel(lambda key: current_at(store, key), asked)
+    return {key: one.pointer for key, one in zip(asked, read, strict=True) if one}
 
 
 def _makers(store: Store, records: Iterable[Record]) -> Iterator[tuple[str, str]]:

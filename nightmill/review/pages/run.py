@@ -26,6 +26,7 @@ from nightmill.review.pages.live import (
     live_of_run,
     seen_of,
 )
+from nightmill.review.pages.no_longer import NoLonger, no_longer_of
 from nightmill.review.pages.notes import NotesView, notes_of_run
 from nightmill.review.pages.now_current import NowCurrent
 from nightmill.review.pages.run_findings import (
@@ -34,13 +35,11 @@ from nightmill.review.pages.run_findings import (
     FailureFact,
     PoolCost,
     Remark,
-    TakenBack,
     amendments_of,
     costs_of,
     failures_of,
     remarks_of,
     span_of,
-    taken_back_of,
 )
 from nightmill.review.pages.run_graph import RunGraph
 from nightmill.review.pages.run_lines import RunState, gravest
@@ -87,7 +86,9 @@ class RunPage(Filtered):
     decisions: tuple[DecisionView, ...]
     remarks: tuple[Remark, ...]
     amendments: tuple[AmendmentFact, ...]
-    taken_back: tuple[TakenBack, ...]
+    taken_back: tuple[NoLonger, ...]
+    replaced: tuple[NoLonger, ...]
+    replaced_left_out: int
     left_out: tuple[str, ...]
     is_behind: bool | None
     cards: tuple[StepCard, ...]
@@ -216,11 +217,25 @@ def _sections(visit: Visit, found: _Found, only: str) -> dict[str, object]:
     told = [record for records in shown.values() for record in records]
     now = NowCurrent.of(visit, told)
     return {
-        "taken_back": taken_back_of(visit, told, now)[:MOST],
+        **_not_current(visit, found, told, now),
         "sections": tuple(section_of(visit, one, now, shown=shown[one.step]) for one in steps),
         "only": only,
         "earlier_page": page and page.before,
         "later_page": page and page.after,
+    }
+
+
+def _not_current(
+    visit: Visit, found: _Found, told: Sequence[Record], now: NowCurrent
+) -> dict[str, object]:
+    """Tell what a person has taken back; else of the newest attempts, what others replaced."""
+    every = no_longer_of(visit, told, now)
+    newest = {(one.label, one.attempt) for one in found.newest}
+    replaced = [one for one in every if not one.kind and (one.label, one.attempt) in newest]
+    return {
+        "taken_back": tuple(one for one in every if one.kind)[:MOST],
+        "replaced": tuple(replaced[:MOST]),
+        "replaced_left_out": max(len(replaced) - MOST, 0),
     }
 
 

@@ -12,13 +12,11 @@ from pydantic import AwareDatetime
 from nightmill.causes import SUMMARY
 from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact, line, text
-from nightmill.review.pages.now_current import NowCurrent
 from nightmill.review.visit import Visit
 from nightmill.spec.record import AttemptState, Failure, Record
 from nightmill.spec.retry import NO_ATTEMPTS_LEFT, Retry, outlook
 from nightmill.spec.words import plain
 from nightmill.store.history import prefix_of
-from nightmill.store.keys import pointer_key_of
 
 MOST = 10
 """How many failures, reviews, warnings or amendments a page tells; the others are counted."""
@@ -68,18 +66,6 @@ class AmendmentFact(Fact):
     now: str
 
 
-class TakenBack(Fact):
-    """A version that was current until somebody decided otherwise; `now` leads to what is now."""
-
-    label: str
-    attempt: int
-    kind: str
-    by: str
-    at: AwareDatetime
-    reason: str
-    now: str
-
-
 class PoolCost(Fact):
     """What attempts have taken of one pool; `untimed` ones left no duration."""
 
@@ -106,24 +92,6 @@ def remarks_of(visit: Visit, records: Iterable[Record]) -> tuple[Remark, ...]:
         )
         for record in records
         for warning in record.warnings
-    )
-
-
-def taken_back_of(
-    visit: Visit, records: Iterable[Record], now: NowCurrent
-) -> tuple[TakenBack, ...]:
-    """Tell which attempts a person has taken back, of those that were looked at."""
-    found = [(one, move) for one in records if (move := now.taken_back(prefix_of(one)))]
-    return tuple(
-        TakenBack(
-            **move.model_dump(include={"kind", "at"}),
-            label=record.label,
-            attempt=record.attempt,
-            by=text(move.by),
-            reason=text(move.reason),
-            now=visit.links.attempt(RUNS, now.found[pointer_key_of(prefix_of(record))]),
-        )
-        for record, move in found
     )
 
 
