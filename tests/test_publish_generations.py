@@ -232,15 +232,6 @@ def test_nothing_is_withdrawn_that_was_never_published(store, declare):
     assert list(store.list("data")) == []
 
 
-def test_an_output_that_has_moved_to_another_step_stays(store, declare):
-    """The step that makes it now has not run for that partition: the other's version counts."""
-    run(store, declare(), 1, "")
-    commit(store, current(store).model_copy(update={"step": "old"}))
-    decide(store, 2, OTHERS)
-    assert publish(store, declare(), "") == []
-    assert rows(store) == [("", 1)]
-
-
 OTHER_DAY = "2013-03-02"
 
 

@@ -4,6 +4,9 @@ pipeline.yaml says which members a step has, and it changes. What members have c
 has no more, or the step while it had none, must not stand beside what is current: a reader would
 take both for data. Nor may an attempt with an older pipeline.yaml take away what a newer one made.
 So the newer run decides: runs are ordered by their creation, as for the pointer itself.
+
+It also says which step makes an output, and a step may be renamed. What the former one committed is
+still what inputs mean (`store.meant`), so it is what stands there.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from nightmill.store.current import pointers_of_partition
 from nightmill.store.interface import Store
 from nightmill.store.keys import encode, pointer_key, pointers_prefix
+from nightmill.store.meant import other_steps
 from nightmill.store.pointer import Pointer, read_current, read_pointer
 
 Others = Mapping[str, Pointer]
@@ -45,6 +49,29 @@ class Place:
         """Read what is current here."""
         names = (self.pipeline, self.step, self.partition)
         return read_pointer(self.store, *names, member=self.member)
+
+    def meant(self, output: str) -> Pointer | None:
+        """Read what is current of an output: another step's where this one has committed without.
+
+        Of several that which was committed last. As of this step's own run, if that is the newer
+        one: so it also replaces what an own version has left that was taken back.
+        """
+        own = self.read()
+        if own is not None and output in own.outputs:
+            return own
+        found = self._former(output)
+        if found is None:
+            return own
+        is_newer = own is not None and found.token < own.token
+        return found.model_copy(update={"token": own.token}) if own and is_newer else found
+
+    def _former(self, output: str) -> Pointer | None:
+        each = (
+            read_pointer(self.store, self.pipeline, step, self.partition, member=self.member)
+            for step in other_steps(self.store, self.pipeline, self.step)
+        )
+        found = (one for one in each if one is not None and output in one.outputs)
+        return max(found, key=lambda one: one.committed_at, default=None)
 
     def others(self) -> Others:
         """Read what is current of members that pipeline.yaml does not have, or of none."""

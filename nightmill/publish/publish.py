@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -21,6 +22,7 @@ from nightmill.publish.target import State, Target, bring_up_to_date, look
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.store.interface import Store
 from nightmill.store.keys import decode, pointers_prefix
+from nightmill.store.meant import other_steps
 from nightmill.store.pointer import read_current
 
 if TYPE_CHECKING:
@@ -104,8 +106,9 @@ def repair(
 ) -> Iterator[Published]:
     """Compare what is committed of a pipeline with what is published, and publish what is behind.
 
-    Tables are compared with the files that are there. Yields every output of every partition, or of
-    one; with `dry_run` nothing is changed. Raises StoreError if the pointers cannot be listed.
+    Also what an output has of the time when another step made it. Tables are compared with the
+    files that are there. Yields every output of every partition, or of one; with `dry_run` nothing
+    is changed. Raises StoreError if the pointers cannot be listed.
     """
     publisher = _Publisher(store, spec, dry_run=dry_run, doubts=True)
     for step in publisher.steps:
@@ -150,20 +153,30 @@ class _Publisher:
         ]
 
     def places(self, step: str, partition: str | None) -> Iterator[_Place]:
-        """List the partitions and members that have committed, or those of one partition."""
+        """List the partitions and members that may have something to publish for a step.
+
+        Those that have committed, whichever step they have: it may have been renamed; or those of
+        one partition.
+        """
         if partition is not None:
             members = self._spec.steps[step].members or ("",)
             yield from (_Place(step, partition, one) for one in members)
             return
+        steps = [step, *other_steps(self._store, self._spec.pipeline, step)]
+        found = chain.from_iterable(map(self._committed, steps))
+        yield from (_Place(step, *names) for names in dict.fromkeys(found))
+
+    def _committed(self, step: str) -> Iterator[tuple[str, str]]:
+        """List the partitions and members of a step."""
         prefix = pointers_prefix(self._spec.pipeline, step)
         for entry in self._store.list(prefix):
             inner = entry.key.removeprefix(f"{prefix}/").removesuffix(".json")
             name, _slash, member = inner.partition("/")
             pointer = read_current(self._store, entry.key).pointer if "~~" in inner else None
             if pointer is not None:  # a key shortened a long name
-                yield _Place(step, pointer.partition, pointer.member)
+                yield pointer.partition, pointer.member
             else:
-                yield _Place(step, decode(name), decode(member))
+                yield decode(name), decode(member)
 
     def publish_all(self, places: Iterable[_Place]) -> Iterator[Published]:
         """Publish several at once; yields in the order of the places."""
@@ -187,7 +200,7 @@ class _Publisher:
         place = Place(self._store, self._spec.pipeline, *named, members)
         target = self._target(place, output)
         names = (output, place.partition, place.member, target.address)
-        is_file, read = isinstance(target, PlainFile), place.read
+        is_file, read = isinstance(target, PlainFile), partial(place.meant, output)
         try:
             with nullcontext() if is_file else self._one_table_at_a_time:
                 state = look(target, read) if self._dry_run else bring_up_to_date(target, read)

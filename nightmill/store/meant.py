@@ -36,7 +36,7 @@ def meant_pointers(store: Store, source: InputSource, partition: str) -> dict[st
     if has_own and _is_newest(own, source, partition):
         return own
     found = [own] if has_own else []
-    for step in _other_steps(store, source):
+    for step in other_steps(store, source.pipeline, source.step):
         versions = _newest_first(store, replace(source, step=step), partition)
         few = islice(versions, 1 if has_own else _LOOKED_BACK)
         found += islice((one for one in few if has_output(one, source)), 1)
@@ -46,6 +46,12 @@ def meant_pointers(store: Store, source: InputSource, partition: str) -> dict[st
 def has_output(pointers: Mapping[str, Pointer], source: InputSource) -> bool:
     """Tell whether every member has committed, and the output that is wanted is among it."""
     return bool(pointers) and all(source.output in one.outputs for one in pointers.values())
+
+
+def other_steps(store: Store, pipeline: str, step: str) -> list[str]:
+    """Name the steps of a pipeline that have ever committed, without one of them."""
+    names = store.children(f"current/{encode(pipeline)}")
+    return [decode(name) for name in names if name != encode(step)]
 
 
 def whole_partition(
@@ -111,11 +117,6 @@ def _is_newest(own: Mapping[str, Pointer], source: InputSource, partition: str) 
             return not source.dated
         case _:
             return True
-
-
-def _other_steps(store: Store, source: InputSource) -> list[str]:
-    names = store.children(f"current/{encode(source.pipeline)}")
-    return [decode(name) for name in names if name != encode(source.step)]
 
 
 def _newest_first(
