@@ -6,6 +6,7 @@ import datetime as dt
 import io
 from decimal import Decimal
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -145,6 +146,54 @@ def test_a_type_that_delta_lacks_is_told(here, load_spec):
     """A time of day has no type in Delta: the error names the column."""
     found = nights(here, load_spec, arrow([1], pa.time64("us")))
     assert "column `x` is TIME, and Delta has no such type" in found.problem
+
+
+MICROSECONDS = pa.duration("us")
+DURATIONS = {
+    "seconds": (arrow([5], pa.duration("s")), "is a duration"),
+    "nanoseconds": (arrow([5], pa.duration("ns")), "is a duration"),
+    "nulls": (arrow([None], MICROSECONDS), "is a duration"),
+    "in lists": (arrow([[5]], pa.list_(MICROSECONDS)), "has durations inside"),
+    "in fields": (arrow([None], pa.struct({"b": MICROSECONDS})), "has durations inside"),
+    "categories": (arrow([5], MICROSECONDS).dictionary_encode(), "is a duration"),
+}
+
+
+@pytest.mark.parametrize("evolution", EVOLUTIONS)
+@pytest.mark.parametrize(("column", "how"), DURATIONS.values(), ids=DURATIONS)
+def test_a_duration_does_not_become_a_bare_number(here, load_spec, column, how, evolution):
+    """Parquet and Delta have no such type: it is told, also where the table has a number."""
+    for earlier in ([], [[7]]):
+        found = nights(here, load_spec, *earlier, column, evolution=evolution)
+        assert found.state is State.FAILED
+        assert f"column `x` {how}, and Delta has no such type" in found.problem
+        assert "write it as a number in the notebook" in found.problem
+    assert table(here)["x"].to_pylist() == [7]
+
+
+def test_a_duration_of_pandas_is_found_in_any_part(here, load_spec):
+    """The one file of a folder that has such a column is enough."""
+    late = pd.DataFrame({"id": [1], "late": pd.to_timedelta([90], unit="s")})
+    numbers = parquet({"id": [1], "late": arrow([90], "int64")})
+    add_version(here, 1, files={"scores": {"a.pq": numbers, "b.pq": late.to_parquet()}})
+    (found,) = publish_current(here, spec_with(load_spec, "{path: s/, format: delta}"), **PLACE)
+    assert "column `late` is a duration" in found.problem
+
+
+def test_a_file_whose_arrow_schema_is_broken_is_read_by_its_parquet_types(here, load_spec):
+    """Whoever wrote odd metadata is not kept from publishing."""
+    for order, text in enumerate((b"", b"?", b"AAAA", b"/////wABAAAQAAAA"), start=1):
+        odd, file = pa.table({"x": [order]}), io.BytesIO()
+        with pq.ParquetWriter(file, odd.schema, store_schema=False) as writer:
+            writer.write_table(odd)
+            writer.add_key_value_metadata({"ARROW:schema": text})
+        assert b"ARROW:schema" in file.getvalue()
+        commit_scores(here, order, file.getvalue())
+        (found,) = publish_current(
+            here, spec_with(load_spec, "{path: s.pq, format: delta}"), **PLACE
+        )
+        assert found.problem == ""
+        assert table(here)["x"].to_pylist() == [order]
 
 
 def test_new_columns_come_in_and_old_ones_stay_strict(here, load_spec):

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 import duckdb
 
 from nightmill.publish.columns import fit
+from nightmill.publish.durations import refuse_durations
 from nightmill.publish.names import Columns, require_own_names
 from nightmill.publish.target import PublishError
 from nightmill.spec.outputs import PARQUET
@@ -60,6 +61,7 @@ def open_rows(
             try:
                 opened.execute("SET enable_progress_bar = false")
                 require_own_names(opened, listed, output=output.name)
+                refuse_durations(opened, listed, output=output.name)
                 read = opened.sql(f"SELECT * FROM {source}")
                 _refuse_constants(read.columns, output, constants)
                 theirs = {name: kind for name, kind in table.items() if name not in constants}
