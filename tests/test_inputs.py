@@ -345,6 +345,31 @@ def test_members_of_two_steps_are_never_mixed(store):
     assert {one.pointer.step for one in found.versions.values()} == {"fit"}
 
 
+@pytest.mark.parametrize("former", ["train", "former"], ids=["same", "renamed"])
+@pytest.mark.parametrize(
+    ("had", "has", "is_meant"),
+    [
+        (("north", "south"), ("north",), True),
+        (("north",), ("north", "south"), False),
+        (("north", "south"), (), False),
+        ((), ("north",), False),
+    ],
+)
+def test_a_version_has_every_member_of_today(store, former, had, has, is_meant):
+    """One that lacks some is none, since a notebook would take a part for the whole.
+
+    It does not matter whether the step was renamed as well.
+    """
+    for member in had or ("",):
+        make(store, "2013-01-05", member=member, step=former)
+    for version, days in (("same_partition", 0), ("previous_partition", 1), ("latest", 0),
+                          ("latest_before_partition", 2),
+                          ("latest_before_partition", 9)):  # fmt: skip
+        wanted = source(version, inclusive=False, members=has, optional=True)
+        found = resolve_input(store, wanted, f"2013-01-{5 + days:02}")
+        assert set(found.versions if found else ()) == (set(has) if is_meant else set())
+
+
 def test_text_partitions_of_a_renamed_step(store):
     """By name, and as the last commit as long as the step of today has none."""
     make(store, "v9")

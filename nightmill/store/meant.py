@@ -3,7 +3,10 @@
 A step may be renamed, and an output may move to another step. What was committed before stays
 current, as `nightmill where` says. So it is looked for below the pipeline's other steps as well,
 where the step that makes the output now has none, or only one of an older partition. Where it has
-one of the same partition, that counts. A version is of one step, never a mixture of members.
+one of the same partition, that counts. A version is of one step, never a mixture of members, and
+has every member that there is now: a notebook would take a part of them for the whole. So what was
+committed without one of them, or in the other form, with members or without, is not found, whether
+the step was renamed or not. Such partitions have to be made again.
 """
 
 from __future__ import annotations
