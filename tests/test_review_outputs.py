@@ -5,6 +5,8 @@ import re
 import shlex
 import subprocess
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nightmill.review.html import HERE
@@ -326,6 +328,21 @@ def test_where_it_is(pages, filled):
     lines = {one["purpose"]: one["text"] for one in chosen["reads"]}
     assert lines["pandas"] == f"import pandas as pd; df = pd.read_csv({filled.address(below)!r})"
     assert set(lines) == {"pandas", "polars", "DuckDB"}
+
+
+def test_what_the_file_says_of_its_columns(tmp_path):
+    """A preview tells a column's own name beside that of the checks, and the unit of durations."""
+    table = pa.Table.from_arrays(
+        [pa.array([1]), pa.array([2]), pa.array([90], pa.duration("s"))], names=["a", "A<", "A<"]
+    )
+    pq.write_table(table, tmp_path / "s.parquet")
+    store = open_store("store", base=tmp_path)
+    add(store, Night(files={"it": {"s.parquet": (tmp_path / "s.parquet").read_bytes()}}))
+    text = open_client(store).get("/outputs/flights/it/2013-03-01").text
+    assert "<bdi>A&lt;_1</bdi> " in text
+    assert "in the file <bdi>A&lt;</bdi>" in text
+    assert "durations, written in s" in text
+    assert "<bdi>00:01:30</bdi>" in text
 
 
 def test_folders(pages):

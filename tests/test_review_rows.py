@@ -1,14 +1,20 @@
 """The first rows of a table, and the look into a stored file: what is shown, and what cannot be."""
 
+import base64
 import gzip
 import json
 import threading
 import zlib
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nightmill.review import rows
+from nightmill.review.arrow_schema import durations
 from nightmill.review.preview import preview
 from nightmill.review.rows import UnreadableRowsError, first_rows, is_table
 from nightmill.store.open import open_store
@@ -273,3 +279,120 @@ def test_the_answer_is_json(local):
     assert json.loads(look(local, {"a.csv": b"a\n1\n"}).model_dump_json())["rows"]["rows"] == [
         ["1"]
     ]
+
+
+# -- what DuckDB alone would not tell -----------------------------------------------------------
+
+
+def arrow(path, **columns):
+    """Write a table as pandas and polars do, by Arrow."""
+    target = path / "made.parquet"
+    pq.write_table(pa.table(columns), target)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("value", "type_", "text"),
+    [
+        ("0.10", "DECIMAL(2, 2)", "0.10"),
+        ("-0.10", "DECIMAL(2, 2)", "-0.10"),
+        ("0.1", "DECIMAL(38, 38)", f"0.1{'0' * 37}"),
+        ("1.10", "DECIMAL(3, 2)", "1.10"),
+        ("0.10", "DOUBLE", "0.1"),
+    ],
+)
+def test_a_number_has_a_digit_before_its_point(tmp_path, value, type_, text):
+    """No decimal begins with its point, as DuckDB writes those that have no place before it."""
+    found = first_rows(parquet(tmp_path, f"SELECT '{value}'::{type_} AS x"), "x.parquet")
+    assert found.rows == ((text,),)
+
+
+@pytest.mark.parametrize(
+    ("unit", "second"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)]
+)
+def test_durations(tmp_path, unit, second):
+    """Durations of pandas and polars are shown as such, and not as bare numbers."""
+    spans = pa.array([5400 * second, -second, 90_000 * second, None], pa.duration(unit))
+    found = first_rows(arrow(tmp_path, n=pa.array([1, 2, 3, 4]), d=spans), "x.parquet")
+    assert [(one.name, one.type, one.unit) for one in found.columns] == [
+        ("n", "BIGINT", ""), ("d", "BIGINT", unit)
+    ]  # fmt: skip
+    assert [row[1] for row in found.rows] == ["01:30:00", "-00:00:01", "25:00:00", None]
+    assert [row[0] for row in found.rows] == ["1", "2", "3", "4"]
+
+
+def test_durations_that_no_interval_can_hold(tmp_path):
+    """Nanoseconds are not cut off, and a span of ages spoils no page: both have their unit."""
+    file = arrow(
+        tmp_path, a=pa.array([1_000_001], pa.duration("ns")), b=pa.array([2**62], pa.duration("s"))
+    )
+    assert first_rows(file, "x.parquet").rows == (("1000001 ns", f"{2**62} s"),)
+
+
+def test_durations_among_other_columns(tmp_path):
+    """The place of a column counts also behind others that hold several."""
+    pair = pa.array([{"a": 1, "b": [2]}])
+    day = pa.array([86_400], pa.duration("s"))
+    found = first_rows(arrow(tmp_path, pair=pair, day=day, text=pa.array(["x"])), "x.parquet")
+    assert [one.unit for one in found.columns] == ["", "s", ""]
+    assert found.rows[0][1:] == ("24:00:00", "x")
+
+
+def test_a_schema_of_more_columns_than_there_are(tmp_path):
+    """A wrong schema in a file spoils no page, and makes no duration of a text."""
+    wrong = schema_of(*[pa.duration("s")] * 3).decode()
+    options = f"FORMAT parquet, KV_METADATA {{'ARROW:schema': '{wrong}'}}"
+    duckdb.sql(f"COPY (SELECT 'x' AS text, 5::BIGINT AS n) TO '{tmp_path / 'f'}' ({options})")
+    found = first_rows(tmp_path / "f", "x.parquet")
+    assert [one.unit for one in found.columns] == ["", "s"]
+
+
+def schema_of(*types):
+    """Return the schema that Arrow adds to a file with columns of these types."""
+    fields = [pa.field(f"c{number}", type_) for number, type_ in enumerate(types)]
+    return base64.b64encode(pa.schema(fields).serialize().to_pybytes())
+
+
+def test_the_schema_of_arrow():
+    """The units come by the place of their column, of so many columns."""
+    units = ("s", "ms", "us", "ns")
+    schema = schema_of(*(pa.duration(unit) for unit in units), pa.int64(), pa.duration("us"))
+    assert durations(schema, 9) == {**dict(enumerate(units)), 5: "us"}
+    assert durations(schema, 2) == {0: "s", 1: "ms"}
+    assert durations(schema_of(), 9) == {}
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.binary(max_size=80), st.integers(0, 400), st.integers(0, 8))
+def test_a_schema_of_a_stranger(junk, place, cut):
+    """Whatever stands there instead of a schema ends as one without durations, or with some."""
+    whole = base64.b64decode(schema_of(pa.duration("s"), pa.string(), pa.duration("ns")))
+    changed = whole[:place] + junk + whole[place + cut :]
+    for data in (changed, base64.b64encode(changed)):
+        assert set(durations(data, 3)) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "own"),
+    [
+        ("x.csv", b"a,A,a_1\n1,2,3\n", {"a": "", "A_1": "A", "a_1_1": "a_1"}),
+        ("x.tsv", b"a\ta\n1\t2\n", {"a": "", "a_1": "a"}),
+        ("x.csv.gz", gzip.compress(b'"x\ny","x\ny"\n1,2\n'), {"x\ny": "", "x\ny_1": "x\ny"}),
+        ("x.csv", b"a,a_1\n1,2\n", {"a": "", "a_1": ""}),
+        ("x.csv", b",a\n1,2\n", {"column0": "", "a": ""}),
+    ],
+)
+def test_names_that_are_there_twice(tmp_path, name, data, own):
+    """Beside a name that checks have for a column stands the one in the file, if it differs."""
+    found = first_rows(written(tmp_path, data), name)
+    assert {one.name: one.own_name for one in found.columns} == own
+
+
+def test_names_that_are_there_twice_in_parquet(tmp_path):
+    """So it is with Parquet, also behind a column that holds several."""
+    pair = pa.array([{"a": 1, "A": [2]}])
+    arrays = [pair, pa.array([1]), pa.array([2]), pa.array([3])]
+    pq.write_table(pa.Table.from_arrays(arrays, names=["p", "a", "A", "a"]), tmp_path / "f")
+    found = first_rows(tmp_path / "f", "x.parquet")
+    assert [one.own_name for one in found.columns] == ["", "", "A", "a"]
+    assert found.rows[0][1:] == ("1", "2", "3")

@@ -14,7 +14,7 @@ DuckDB takes `*?[` in a path for a pattern: it is shown a link with a plain name
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import BoundedSemaphore, Event, Thread
@@ -26,17 +26,24 @@ from pydantic import BaseModel, ConfigDict
 from nightmill.audit.csv_options import csv_fault, csv_source, has_header
 from nightmill.audit.text_types import json_source
 from nightmill.errors import NightmillError
+from nightmill.review.own_facts import (
+    as_duration,
+    durations_in_parquet,
+    names_in_parquet,
+    names_in_text,
+)
 from nightmill.spec.checks import COMPRESSED
 from nightmill.spec.sql import literal, quoted
 from nightmill.spec.words import one_line, shortened
 
 PARQUET = (".parquet", ".pq")
-DELIMITED = (".csv", ".tsv")
+DELIMITED = {".csv": ",", ".tsv": "\t"}
 JSON = (".json", ".jsonl", ".ndjson")
 
 ROWS, COLUMNS, CHARACTERS = 20, 100, 200
 """How many rows, columns, and characters of a value are read."""
 
+_NOTHING: Mapping[Any, str] = {}
 _MOST_S = 5.0
 _AGAIN_S = 0.1  # between two queries there is nothing to interrupt
 _WAIT_S = 10.0
@@ -57,12 +64,18 @@ class UnreadableRowsError(NightmillError):
 
 
 class Column(BaseModel):
-    """A column, with DuckDB's name of its type."""
+    """A column, with DuckDB's name of its type, and the name that checks have for it.
+
+    `own_name` is the one in the file, where that is another. Whole numbers that are durations have
+    a `unit`: s, ms, us or ns.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     type: str
+    own_name: str = ""
+    unit: str = ""
 
 
 class Rows(BaseModel):
@@ -121,13 +134,18 @@ def _lock(connection: duckdb.DuckDBPyConnection, link: Path, zone: str) -> None:
 
 
 def _first(connection: duckdb.DuckDBPyConnection, link: Path) -> Rows:
-    if link.suffixes[0] not in DELIMITED:
-        return _select(connection, _source(connection, link))
     file, suffix = literal(str(link)), link.suffixes[0]
+    if suffix in PARQUET:
+        table = connection.sql(f"FROM {_source(connection, link)}")
+        units = durations_in_parquet(connection, file, COLUMNS)
+        return _select(table, names_in_parquet(connection, file, table.columns), units)
+    if suffix not in DELIMITED:
+        return _select(connection.sql(f"FROM {_source(connection, link)}"))
     try:
         if not has_header(connection, file):
             raise UnreadableRowsError("cannot be read: there is no header in the first line")
-        return _select(connection, csv_source(connection, file, suffix))
+        table = connection.sql(f"FROM {csv_source(connection, file, suffix)}")
+        return _select(table, names_in_text(connection, file, DELIMITED[suffix], table.columns))
     except duckdb.InvalidInputException as error:
         fault = csv_fault(connection, file, suffix, error)
         if fault is None:
@@ -135,26 +153,40 @@ def _first(connection: duckdb.DuckDBPyConnection, link: Path) -> Rows:
         raise UnreadableRowsError(f"cannot be read: {fault}") from error
 
 
-def _select(connection: duckdb.DuckDBPyConnection, source: str) -> Rows:
-    table = connection.sql(f"FROM {source}")
+def _select(
+    table: duckdb.DuckDBPyRelation,
+    own_names: Mapping[str, str] = _NOTHING,
+    units: Mapping[int, str] = _NOTHING,
+) -> Rows:
+    """Read the first rows; `units` are those of durations, by the place of their column."""
     types = [shortened(str(one).strip('"'), CHARACTERS) for one in table.types]
-    columns = [Column(name=n, type=t) for n, t in zip(table.columns, types, strict=True)]
-    kept = columns[:COLUMNS]
+    kept = list(zip(table.columns, types, strict=True))[:COLUMNS]
+    spans = {
+        n: units[n] for n, (_name, type_) in enumerate(kept) if type_ == "BIGINT" and n in units
+    }
+    texts = [_as_text(name, type_, spans.get(n, "")) for n, (name, type_) in enumerate(kept)]
     counted = table.aggregate("count(*)").fetchall()  # first: of text, a look at every line
-    found = table.limit(ROWS).project(", ".join(map(_as_text, kept))).fetchall()
+    found = table.limit(ROWS).project(", ".join(texts)).fetchall()
     return Rows(
-        columns=tuple(kept),
-        columns_left_out=len(columns) - len(kept),
+        columns=tuple(
+            Column(name=name, type=type_, own_name=own_names.get(name, ""), unit=spans.get(n, ""))
+            for n, (name, type_) in enumerate(kept)
+        ),
+        columns_left_out=len(types) - len(kept),
         rows=tuple(tuple(map(_cut, row)) for row in found),
         count=counted[0][0],
     )
 
 
-def _as_text(column: Column) -> str:
-    name = quoted(column.name)
-    if column.type == "BLOB":
-        return f"format('{{:,}} bytes', octet_length({name}))"
-    return f"left(CAST({name} AS VARCHAR), {CHARACTERS + 1})"
+def _as_text(name: str, type_: str, unit: str) -> str:
+    """Return the SQL for a value as text; `unit` is that of a duration."""
+    value = quoted(name)
+    if type_ == "BLOB":
+        return f"format('{{:,}} bytes', octet_length({value}))"
+    text = as_duration(value, unit) if unit else f"CAST({value} AS VARCHAR)"
+    if type_.startswith("DECIMAL("):  # of one without digits before the point DuckDB writes .10
+        text = rf"regexp_replace({text}, '^(-?)\.', '\10.')"
+    return f"left({text}, {CHARACTERS + 1})"
 
 
 def _cut(value: str | None) -> str | None:
