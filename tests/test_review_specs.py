@@ -113,20 +113,20 @@ def test_a_project_with_a_broken_pipeline(store, tmp_path):
     assert zones(Specs(store, tmp_path / "missing")) == {}
 
 
-def test_what_is_gone_from_a_project(store, tmp_path):
-    """A pipeline is gone where the project is there without it; without a project nobody knows."""
+def test_what_is_not_in_a_project(store, tmp_path):
+    """A pipeline is elsewhere where a project is there without it; without one nobody knows."""
     project(tmp_path, p="Asia/Tokyo")
     specs = Specs(store, tmp_path)
-    assert (specs.is_gone("p"), specs.is_gone("q")) == (False, True)
-    assert not Specs(store, None).is_gone("q")
-    assert not Specs(store, tmp_path / "missing").is_gone("q")
+    assert (specs.is_elsewhere("p"), specs.is_elsewhere("q")) == (False, True)
+    assert not Specs(store, None).is_elsewhere("q")
+    assert not Specs(store, tmp_path / "missing").is_elsewhere("q")
 
 
 def test_why_a_pipeline_is_broken(store, tmp_path):
-    """It is told in one line, and the folder of the project is not; none is gone meanwhile."""
+    """It is told in one line, and the folder of the project is not; none is elsewhere meanwhile."""
     project(tmp_path, p="Asia/Tokyo", q="Nowhere/At_All")
     specs = Specs(store, tmp_path)
     assert list(specs.broken()) == ["q"]
     assert specs.broken()["q"].startswith("notebooks/q/pipeline.yaml:2: timezone: ")
-    assert not specs.is_gone("other")
+    assert not specs.is_elsewhere("other")
     assert Specs(store, None).broken() == {}

@@ -13,6 +13,7 @@ from tests.review_client import Viewer, get
 
 OWNED = "owner: mobility"
 HOURLY = "expect_by: 1h"
+SCORED = nightly(HOURLY).replace("score.ipynb}", "score.ipynb, outputs: {o: o.csv}}")
 TEXT = "partition: text\nsteps:\n  score: {notebook: score.ipynb}\n"
 HOSTILE = "<script>alert(1)</script> & \u202e"
 
@@ -297,8 +298,8 @@ def file_of(made, name):
     return made.root / "notebooks" / name / "pipeline.yaml"
 
 
-def test_a_pipeline_taken_out_of_the_project_is_not_late(kept):
-    """Nothing is due of it, its page says why, and its owner is still known; code alone is not so.
+def test_a_pipeline_that_is_not_in_the_project_is_not_late(kept):
+    """Nothing is due of it, and its owner is still known; code alone is not so.
 
     Where no project is there, the code that runs kept tells what is due.
     """
@@ -310,8 +311,26 @@ def test_a_pipeline_taken_out_of_the_project_is_not_late(kept):
     (row,) = (row for row in get(pages, "/")["rows"] if row["pipeline"] == "p")
     assert (row["owner"], row["next_due"]) == ("mobility", None)
     page = get(pages, "/pipelines/p")
-    assert (page["schedule"], page["next_due"], page["expected"]) == ("by hand", None, "")
-    assert page["description"] == "Taken out of the project: nothing of it is due. Scores flights"
+    assert (page["schedule"], page["next_due"], page["expected"]) == ("", None, "")
+    assert page["description"] == "Scores flights"
+
+
+def test_a_store_of_several_projects(kept):
+    """Another project's pipeline is not called taken out or run by hand: it is not in this one."""
+    run_night(kept, "other", 0, "ingest", "score", bundle=kept.pipeline("other", SCORED))
+    file_of(kept, "other").unlink()
+    pages = kept.pages()
+    found = get(pages, "/")
+    assert [need["pipeline"] for need in found["needs"]] == ["p"]
+    elsewhere = {row["pipeline"]: row["is_elsewhere"] for row in found["rows"]}
+    assert elsewhere == {"p": False, "good": False, "other": True}
+    assert pages.get("/").text.count("not in this project") == 1
+    assert "Not in this project: it is another project's" in pages.get("/pipelines/other").text
+    for address in ("/", "/pipelines/other", "/outputs/other/o"):
+        text = pages.get(address).text
+        assert "by hand" not in text
+        assert "Taken out" not in text
+    assert get(pages, "/pipelines/other")["partitions"][0]["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("text", ["pipeline: p\nsteps: [\n", "pipeline: p\nsteps: {}\n"])

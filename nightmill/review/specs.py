@@ -68,10 +68,10 @@ class Specs:
         """Say by name, in a line, why a pipeline.yaml of the project gives no pipeline."""
         return self._found().broken
 
-    def is_gone(self, pipeline: str) -> bool:
+    def is_elsewhere(self, pipeline: str) -> bool:
         """Say whether the project is there and has no such pipeline.
 
-        While a pipeline.yaml is broken none is gone: one that cannot be read is known by its folder
+        While a pipeline.yaml is broken none is: one that cannot be read is known by its folder
         only, and may be of any pipeline.
         """
         found = self._found()

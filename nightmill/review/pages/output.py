@@ -132,13 +132,14 @@ def build(visit: Visit) -> OutputPage:
     keys = made.keys()
     page = page_of(visit, keys, _ROWS)
     figure = _figure(made, spec) if keys else None
+    is_elsewhere = visit.site.specs.is_elsewhere(pipeline)
     return OutputPage(
         pipeline=pipeline,
         output=output,
         step=step,
         step_address=visit.links.page("metrics", pipeline, step) if keys else None,
         path=meant.path if meant else "",
-        schedule=schedule_in_words(spec) if spec else "",
+        schedule=schedule_in_words(spec) if spec and not is_elsewhere else "",
         zone=catalog.zone(pipeline),
         noun=made.nights.noun,
         has_members=any(made.nights.members),

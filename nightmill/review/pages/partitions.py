@@ -1,8 +1,8 @@
 """How the partitions of a pipeline stand: by all that ran of them, and by when they were due.
 
-A partition is told by the newest attempt of each step, whichever run that belongs to: a step that
-failed at night and was run again by hand is done. Steps that have not run at all make a partition
-unfinished, and late once its time is over. What ran and is not in the index stands as that.
+A partition is told by the newest attempt of each step, of whichever run: one that failed at night
+and was run again by hand is done. Steps that have not run at all make a partition unfinished, and
+late once its time is over. What ran and is not in the index stands as that.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ _WORDS = {"held": "held for review", "silent": "no sign of life"}
 
 @dataclass(frozen=True)
 class Course:
-    """A pipeline and its newest partitions, the newest first.
+    """A pipeline and its newest partitions, the newest first; one elsewhere is in no project here.
 
     `are_days` says that they are dates; then they are in the order of the calendar.
     """
@@ -126,6 +126,7 @@ class Course:
     pipeline: str
     spec: PipelineSpec | None
     partitions: Mapping[str, Partition]
+    is_elsewhere: bool = False
 
     @property
     def zone(self) -> str:
@@ -195,7 +196,8 @@ def course_of(site: Site, pipeline: str, window: Window) -> Course:
         grace=grace_of(spec, ran.values()) if spec and due else None,
         unindexed=unindexed,
     )
-    return Course(pipeline, spec, {name: facts.partition(name) for name in names})
+    stand = {name: facts.partition(name) for name in names}
+    return Course(pipeline, spec, stand, site.specs.is_elsewhere(pipeline))
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,13 @@ class StepRow(Fact):
 class PipelinePage(Fact):
     """A pipeline. `expected` says how long after it is due a partition may take, and why.
 
-    `has_spec` is false where no pipeline.yaml of it was found.
+    `has_spec` is false where no pipeline.yaml of it was found. With `is_elsewhere` the project has
+    none, and what is told is as its newest run had it; `schedule` is empty then.
     """
 
     pipeline: str
     has_spec: bool
+    is_elsewhere: bool
     owner: str
     description: str
     tags: tuple[str, ...]
@@ -89,10 +91,11 @@ def build(visit: Visit) -> PipelinePage:
     return PipelinePage(
         pipeline=name,
         has_spec=spec is not None,
+        is_elsewhere=course.is_elsewhere,
         owner=course.owner,
         description=spec.description[:_TEXT] if spec else "",
         tags=spec.tags if spec else (),
-        schedule=schedule_in_words(spec) if spec else "",
+        schedule=schedule_in_words(spec) if spec and not course.is_elsewhere else "",
         zone=course.zone,
         next_due=course.next_due(now),
         expected=next(

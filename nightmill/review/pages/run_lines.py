@@ -204,8 +204,8 @@ def unindexed_of(
 def spec_of(site: Site, pipeline: str, lines: Iterable[Line]) -> PipelineSpec | None:
     """Find a pipeline as it is now: in the project, else as its newest run had it.
 
-    Of one that was taken out of the project nothing is due. None where no code was kept. Raises
-    StoreError.
+    Of one that is not in the project nothing is due here: it is another project's, or was taken
+    out, and nobody knows which. None where no code was kept. Raises StoreError.
     """
     if pipeline in site.specs.now():
         return site.specs.now()[pipeline]
@@ -214,14 +214,13 @@ def spec_of(site: Site, pipeline: str, lines: Iterable[Line]) -> PipelineSpec | 
     bundles = [summaries[line.prefix].bundle for line in ended if line.prefix in summaries]
     found = (site.specs.ran(pipeline, bundle) for bundle in dict.fromkeys(bundles))
     spec = next((spec for spec in found if spec), None)
-    return _taken_out(spec) if spec and site.specs.is_gone(pipeline) else spec
+    return _not_due(spec) if spec and site.specs.is_elsewhere(pipeline) else spec
 
 
-def _taken_out(spec: PipelineSpec) -> PipelineSpec:
+def _not_due(spec: PipelineSpec) -> PipelineSpec:
     """Return what a pipeline was, without what would make it due."""
-    said = f"Taken out of the project: nothing of it is due. {spec.description}".rstrip()
     nothing = dict.fromkeys(("schedule", "start", "end", "expect_by"))
-    return spec.model_copy(update={**nothing, "after": (), "description": said})
+    return spec.model_copy(update={**nothing, "after": ()})
 
 
 def _seconds(line: Line, now: datetime) -> float:

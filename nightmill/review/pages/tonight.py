@@ -42,6 +42,7 @@ class Row(Fact):
     """A pipeline in the grid: a cell for each column, None where there is nothing to say.
 
     `cells` of a pipeline whose partitions are no days are its newest ones, whatever the columns.
+    `is_elsewhere` says that the project has no such pipeline.
     """
 
     pipeline: str
@@ -49,6 +50,7 @@ class Row(Fact):
     zone: str
     address: str
     is_quiet: bool
+    is_elsewhere: bool
     next_due: AwareDatetime | None
     cells: tuple[Cell | None, ...]
 
@@ -222,6 +224,7 @@ def _row(visit: Visit, course: Course, columns: Sequence[Column] | None, now: da
         zone=course.zone,
         address=visit.links.page("pipelines", course.pipeline),
         is_quiet=all(one is None or (one.state in _QUIET and not one.warnings) for one in shown),
+        is_elsewhere=course.is_elsewhere,
         next_due=course.next_due(now),
         cells=tuple(one and Cell.of(visit, one) for one in shown),
     )
