@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from kubernetes import client
 from urllib3.exceptions import ProtocolError
 
-from nightmill.airflow import cluster_api
+from nightmill.airflow import cluster_api, trigger
 from nightmill.airflow.cluster_api import is_passing, patiently, plain
 from nightmill.airflow.links import notebook_link
 from nightmill.airflow.operator import pod_operator_kind
@@ -273,26 +273,40 @@ def test_a_trigger_survives_the_database():
     assert fields["trigger_kwargs"] == TRIGGER["trigger_kwargs"]
 
 
+class Hook:
+    """The triggerer's way to a cluster where the pod runs."""
+
+    async def get_pod(self, name, _namespace):
+        """Read it."""
+        return client.V1Pod(
+            metadata=client.V1ObjectMeta(name=name),
+            spec=client.V1PodSpec(containers=[], node_name="n1"),
+            status=client.V1PodStatus(phase="Running"),
+        )
+
+
+async def first_event(**changes):
+    """Return what the trigger tells of its pod, which is late from the beginning."""
+    event = await anext(StepPodTrigger(**TRIGGER | changes).run())
+    return event.payload
+
+
 def test_a_trigger_does_not_wait_for_ever(monkeypatch):
     """After Airflow's own time limit a pod that runs on is told as late."""
-    running = client.V1Pod(
-        metadata=client.V1ObjectMeta(name="p"),
-        spec=client.V1PodSpec(containers=[], node_name="n1"),
-        status=client.V1PodStatus(phase="Running"),
-    )
-
-    class Hook:
-        async def get_pod(self, _name, _namespace):
-            return running
-
     monkeypatch.setattr(StepPodTrigger, "hook", Hook())
-
-    async def first():
-        return await anext(StepPodTrigger(**TRIGGER).run())
-
-    payload = asyncio.run(first()).payload
+    payload = asyncio.run(first_event())
     assert payload["result"]["cause"] == "deadline"
     assert (payload["name"], payload["namespace"]) == ("p", "nightmill")
+
+
+def test_an_end_is_told_when_the_worker_has_left(monkeypatch):
+    """The end of the worker that deferred counts as the try's, if the step goes on by then."""
+    monkeypatch.setattr(StepPodTrigger, "hook", Hook())
+    monkeypatch.setattr(trigger, "MARGIN_S", 0.5)
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "1")
+    begun = datetime.now(UTC)
+    asyncio.run(first_event(trigger_start_time=begun))
+    assert datetime.now(UTC) - begun >= timedelta(seconds=1.5)
 
 
 # -- the API server -------------------------------------------------------------------------------

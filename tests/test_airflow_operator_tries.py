@@ -34,8 +34,10 @@ class Cluster:
         self.end = end
         self.created, self.pods = [], {}
 
-    def list_namespaced_pod(self, _namespace, **_options):
-        """List what is there."""
+    def list_namespaced_pod(self, *_namespace, watch=False, **_options):
+        """List what is there; of what was it tells nothing."""
+        if watch:
+            raise client.ApiException(status=410)
         return SimpleNamespace(items=list(self.pods.values()))
 
     def create_namespaced_pod(self, _namespace, body, **_options):
@@ -50,7 +52,7 @@ class Cluster:
             reason=status.get("pod_reason"),
             container_statuses=[client.V1ContainerStatus(name="base", state=ended, **one)],
         )
-        body.spec.node_name = "n1"
+        body.spec.node_name, body.metadata.resource_version = "n1", "1"
         self.created.append(body)
         self.pods[body.metadata.name] = body
         return body
@@ -135,6 +137,7 @@ def run_deferred(root, cluster, now, **fields):
         patch.setattr(StepPodTrigger, "hook", AsyncHook(cluster))
         kind, values = deferred.value.trigger.serialize()
         assert kind.endswith(".StepPodTrigger")
+        values["trigger_start_time"] = BEGUN  # the worker has left long ago
 
         async def event():
             return await anext(StepPodTrigger(**values).run())

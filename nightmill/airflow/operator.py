@@ -4,7 +4,7 @@ Airflow's operator brings the access to the cluster and builds the pod from our 
 differs in what happens around the pod:
 
     one pod a try       a pod of this very try is taken up again; one of an earlier try is deleted
-                        first, and could not commit anyway (see store.pointer)
+                        first and its end written down; it could not commit (see store.pointer)
     nothing twice       what this run has committed already is returned without a pod
     nothing for nothing an input that is missing is waited for, or told, without a pod
     the log, in words   what a pending pod waits for; on failure the pod's events
@@ -31,6 +31,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 
 from nightmill.airflow import pod_status
 from nightmill.airflow.cluster_api import plain
+from nightmill.airflow.earlier_tries import GONE_S, POLL_S, clear_away
 from nightmill.airflow.evidence import pod_evidence
 from nightmill.airflow.inputs import missing_inputs
 from nightmill.airflow.links import NotebookLink
@@ -45,9 +46,6 @@ from nightmill.causes import Cause
 from nightmill.cluster.platform import Platform
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.steprun import StepRun
-
-POLL_S = 2.0
-GONE_S = 90.0  # for a pod of an earlier try to end: its grace, and a little
 
 
 class StepPodOperator(StepRunFields, KubernetesPodOperator):
@@ -130,7 +128,7 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         An earlier try may have committed it, or be held for review; or an input is missing.
         """
         run = self.make_step_run(context)
-        self._clear_away(run)
+        clear_away(self._pods(run), self._stage.limits, self._outcome, self.tell)
         done = self._outcome(run).committed() if run.attempt > 1 else None
         if done is not None:
             what = "waits for a review" if done["held"] else "has committed this"
@@ -140,19 +138,6 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         if done is None:
             self._choose_stage(context, run)
         return run, done
-
-    def _clear_away(self, run: StepRun) -> None:
-        """Delete the pods of earlier tries and see them gone, so that only one is at work."""
-        pods, deadline = self._pods(run), time.monotonic() + GONE_S
-        while stale := [pod for pod in pods.find() if not pods.of_this_try(pod)]:
-            for pod in stale:
-                if pod.metadata.deletion_timestamp is None:
-                    self.log.info("Deleting the pod of an earlier try: %s", pod.metadata.name)
-                    pods.delete(pod.metadata.name)
-            if time.monotonic() > deadline:
-                self.log.warning("It does not go. Should it still run, it is fenced off.")
-                return
-            time.sleep(POLL_S)
 
     def _choose_stage(self, context: Any, run: StepRun) -> None:
         times = self._outcome(run).times_short_of_memory() if run.attempt > 1 else 0

@@ -4,16 +4,21 @@ Adds to Airflow's trigger what the operator does as well: patience with an API s
 a log that says what a pending pod waits for, and the result taken from the pod's status as soon as
 it is there, or from its history where it went between two looks. It keeps nothing in memory that
 matters; a restarted triggerer goes on where it was.
+
+It never tells an end before the worker that deferred the step has left: Airflow 3.3 takes the end
+of that first process for the end of the try, if it hears of it only when the second one runs, and
+fails the try (apache/airflow#72716). A worker's end is noticed up to `min_heartbeat_interval` late.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
+from airflow.configuration import conf
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.triggers.base import TriggerEvent
 from kubernetes_asyncio.client import ApiException, CoreV1Api
@@ -24,6 +29,8 @@ from nightmill.airflow.cluster_api import patiently_async, plain
 from nightmill.airflow.evidence import pod_evidence
 from nightmill.airflow.pod_watch import Limits, look, result_of_gone
 from nightmill.airflow.steprun_operator import late
+
+MARGIN_S = 5.0  # for a worker to say that it defers, and for the scheduler to hear that it left
 
 
 class StepPodTrigger(KubernetesPodTrigger):
@@ -55,6 +62,7 @@ class StepPodTrigger(KubernetesPodTrigger):
             if view.is_over or self._is_late():
                 self._fired_event = True  # from here on the pod is the operator's to delete
                 guess = result_of_gone(last) if view.is_over else late()
+                await asyncio.sleep(self._worker_stays_s())
                 yield self._event(view.result or guess, pod_evidence(last))
                 return
             await asyncio.sleep(self.poll_interval)
@@ -68,6 +76,12 @@ class StepPodTrigger(KubernetesPodTrigger):
     def _is_late(self) -> bool:
         deadline = self.trigger_kwargs["deadline"]
         return deadline is not None and datetime.now(UTC).timestamp() > deadline
+
+    def _worker_stays_s(self) -> float:
+        """Say for how long the worker that deferred the step may still count as at work."""
+        stays_s = conf.getint("workers", "min_heartbeat_interval") + MARGIN_S
+        left_at = self.trigger_start_time + timedelta(seconds=stays_s)
+        return max(0.0, (left_at - datetime.now(UTC)).total_seconds())
 
     async def _read(self) -> dict[str, Any] | None:
         try:

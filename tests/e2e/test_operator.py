@@ -13,6 +13,7 @@ import signal
 import textwrap
 import threading
 import time
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import psutil
@@ -165,6 +166,7 @@ def run_deferred(pad: Launchpad, one: Try, *, between=lambda: None, **fields) ->
     between()
     kind, values = deferred.value.trigger.serialize()
     assert kind == "nightmill.airflow.trigger.StepPodTrigger"
+    values["trigger_start_time"] = datetime.fromtimestamp(0, UTC)  # no worker that could leave late
     again = type(deferred.value.trigger)(**values)
     again._log = Lines()
 
@@ -264,7 +266,8 @@ def test_the_same_try_takes_its_pod_up(pad):
 def test_a_pool_that_comes_later(pad, own_node, own_pool):
     """A pod without a node says why in plain words, goes with its try, and runs when a node comes.
 
-    The one that an earlier try left pending is gone before the retry's: one commit in all.
+    The one that an earlier try left pending is gone before the retry's, and its end is written
+    down: one commit in all.
     """
     one = Try("afar")
     gone = pad.operator("afar")
@@ -278,7 +281,8 @@ def test_a_pool_that_comes_later(pad, own_node, own_pool):
     assert background.finish() is None, log.text
     assert f"Deleting the pod of an earlier try: {stale}" in log.text
     assert f"running on {own_pool}" in log.text
-    assert pad.attempts("afar", one.run) == ["2"]
+    assert pad.attempts("afar", one.run) == ["1", "2"]
+    assert pad.record("afar", one.run, 1)["failure"]["cause"] == "terminated"
     pad.wait_for_no_pod()
 
 
