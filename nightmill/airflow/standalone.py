@@ -68,6 +68,8 @@ class StandaloneAirflow:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": str(os.cpu_count() or 1),
+            # After 5 s, which is SQLite's own patience, a busy machine gets "Database error".
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
         }
         addresses = {
             "AIRFLOW_HOME": str(self.home),

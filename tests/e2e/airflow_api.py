@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,12 +12,6 @@ import pytest
 from nightmill.airflow.standalone import USER, StandaloneAirflow
 
 DEADLINE_S = 480
-
-
-def have_patience(patch: pytest.MonkeyPatch, home: Path) -> None:
-    """Let an Airflow wait a minute for its SQLite file: after 5 s a busy machine gets errors."""
-    database = f"sqlite:///{home}/airflow.db?timeout=60"
-    patch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", database)
 
 
 class Client:

@@ -23,7 +23,7 @@ from nightmill.spec.remarks import make_decision
 from nightmill.store.approval import approve, reject
 from nightmill.store.history import prefix_of
 from nightmill.store.open import open_store
-from tests.e2e.airflow_api import Client, eventually, have_patience
+from tests.e2e.airflow_api import Client, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -75,7 +75,6 @@ def client(files):
             patch.delenv(name)  # those of the tests that need no running Airflow
         patch.setenv("NIGHTMILL_KERNELS", files.env["NIGHTMILL_KERNELS"])
         patch.setenv("NIGHTMILL_ENV", "")
-        have_patience(patch, files.root / ".nightmill" / "airflow")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

@@ -21,7 +21,7 @@ import pytest
 
 from nightmill.airflow.housekeeping import DAG_ID
 from nightmill.airflow.standalone import StandaloneAirflow
-from tests.e2e.airflow_api import Client, eventually, have_patience
+from tests.e2e.airflow_api import Client, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -164,7 +164,6 @@ def airflow(files):
         patch.setenv("PYTHONPATH", str(files.root / "plugins"))
         patch.setenv("NOTES_FILE", str(files.root / "notes.txt"))
         patch.setenv("NIGHTMILL_ENV", "")
-        have_patience(patch, files.root / ".nightmill" / "airflow")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

@@ -22,7 +22,7 @@ import pytest
 
 from nightmill.airflow.standalone import StandaloneAirflow
 from nightmill.store.keys import encode
-from tests.e2e.airflow_api import Client, eventually, have_patience
+from tests.e2e.airflow_api import Client, eventually
 from tests.e2e.cluster import REPOSITORY
 from tests.e2e.launchpad import PARTITION, Launchpad, launchpad, mounts
 
@@ -126,7 +126,6 @@ def airflow(pad):
             "AIRFLOW__CORE__PARALLELISM": "4",
         }.items():
             patch.setenv(name, value)
-        have_patience(patch, pad.root / ".nightmill" / "airflow")
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()

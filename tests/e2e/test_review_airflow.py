@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from nightmill.airflow.standalone import USER, StandaloneAirflow
-from tests.e2e.airflow_api import Client, eventually, have_patience
+from tests.e2e.airflow_api import Client, eventually
 from tests.e2e.browser import keep_picture, open_page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -51,7 +51,6 @@ def airflow(files):
             patch.delenv(name)  # those of the tests that need no running Airflow
         patch.setenv("NIGHTMILL_KERNELS", files.env["NIGHTMILL_KERNELS"])
         patch.setenv("NIGHTMILL_ENV", "")
-        have_patience(patch, files.root / ".nightmill" / "airflow")
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
