@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from nightmill.causes import Cause
 from nightmill.review.access import OwnerAccess
 from nightmill.review.site import Site
 from nightmill.store.index import Index
@@ -98,6 +99,71 @@ def test_damaged_entries_are_counted(morning):
     assert shlex.split(told["command"])[:3] == ["nightmill", "reindex", "--all"]
     list(reindex(store, anew=True))
     assert get(morning.pages(), "/metrics")["unindexed"] is None
+
+
+def damage(store, prefix, name):
+    """Write over what has a name below a prefix; return how many there were."""
+    keys = [entry.key for entry in store.list(prefix) if name in entry.key]
+    for key in keys:
+        store.write(key, b"{x")
+    return len(keys)
+
+
+@pytest.mark.parametrize("address", ["/", "/pipelines/flights"])
+def test_what_needs_somebody_says_where_the_index_is_damaged(morning, address):
+    """A cause that cannot be told is missing for a reason: the entry is named, with its attempt."""
+    morning.attempt("flights", night(0), "score", fails=Cause.OUT_OF_MEMORY, cell=3, run="again")
+    assert damage(morning.store, "index/flights", "again") == 1
+    pages = morning.pages()
+    told = get(pages, address)["unindexed"]
+    attempt = f"/runs/flights/{night(0)}/again/score/1"
+    (entry,) = told["entries"]
+    assert (told["damaged"], entry["step"], entry["address"]) == (1, "score", attempt)
+    text = pages.get(address).text
+    assert "1 entry of the index is damaged" in text
+    assert f'<a href="{attempt}"><bdi>flights</bdi> <bdi>{night(0)}</bdi>' in text
+    list(reindex(morning.store, anew=True))
+    assert get(morning.pages(), address)["unindexed"] is None
+
+
+def test_of_many_damaged_entries_five_are_named(morning):
+    """The others are counted, and one that two parts of a page need counts once."""
+    for number in range(8):
+        step = f"s{number}"
+        morning.attempt("flights", night(0), step, began=DUE, facts={"metrics": {"auc": 0.5}})
+    damage(morning.store, "index/flights", "")
+    pages = morning.pages()
+    told = get(pages, "/outputs")["unindexed"]
+    assert (told["damaged"], len(told["entries"])) == (10, 5)
+    assert "and 5 more." in pages.get("/outputs").text
+
+
+@pytest.mark.parametrize("address", ["/", "/pipelines/flights", "/runs"])
+def test_records_of_which_no_index_can_be_made(morning, address):
+    """Where `nightmill reindex` will not help the page says which records are damaged."""
+    forget(morning.store, "index/flights")
+    assert damage(morning.store, f"runs/flights/{night(0)}", "score/1/record.json") == 1
+    pages = morning.pages()
+    record = f"runs/flights/{night(0)}/run-{night(0)}/score/1/record.json"
+    address = f"{address}?pipeline=flights" if address == "/runs" else address
+    assert get(pages, address)["unindexed"]["unreadable"] == [morning.store.address(record)]
+    assert "The index cannot be made of it." in pages.get(address).text
+
+
+def test_a_lost_index_has_few_records_read(tmp_path):
+    """However much there is: some of the last partitions of some pipelines."""
+    made = Morning.at(tmp_path)
+    for name in range(7):
+        for back in range(5):
+            for step in range(7):
+                made.attempt(f"p{name}", night(back), f"s{step}", began=DUE)
+    forget(made.store)
+    asked = Asked(made.store)
+    pages = open_client(asked, root=made.root)
+    assert len(get(pages, "/")["unindexed"]["pipelines"]) == 7
+    read = [key for name, key in asked.calls if name == "read" and key.startswith("runs/")]
+    assert len(read) == 5 * 3 * 5
+    assert not any(night(back) in key for key in read for back in (3, 4))
 
 
 @pytest.mark.parametrize("address", ["/metrics/flights/score", "/outputs/flights/o/2013-03-01"])

@@ -61,8 +61,8 @@ class Reader(Fact):
 class Catalog:
     """The pipeline.yaml of each pipeline, the lines of each step, and its newest attempt.
 
-    `left_out` counts pipelines that were not looked at, as there are more than 500, and `damaged`
-    the entries of the index that should tell of a step's newest attempt.
+    `left_out` counts pipelines that were not looked at, as there are more than 500. Of those in
+    `damaged` the index should tell, as a step's newest attempts, and does not.
     """
 
     visit: Visit
@@ -70,7 +70,7 @@ class Catalog:
     specs: Mapping[str, PipelineSpec | None]
     newest: Mapping[Key, tuple[Line, Summary]]
     left_out: int
-    damaged: int
+    damaged: tuple[Line, ...]
 
     @classmethod
     def of(cls, visit: Visit) -> Catalog:

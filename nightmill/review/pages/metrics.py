@@ -184,7 +184,7 @@ def build_step(visit: Visit) -> StepMetrics:
     )
 
 
-def _damaged(visit: Visit, asked: _Asked) -> int:
+def _damaged(visit: Visit, asked: _Asked) -> tuple[Line, ...]:
     return damaged_of(visit, asked.nights.lines.values(), asked.summaries)
 
 

@@ -14,6 +14,7 @@ from nightmill.review.links import RUNS
 from nightmill.review.pages.fact import Fact
 from nightmill.review.pages.lateness import day_in_words
 from nightmill.review.pages.partitions import FOR_PEOPLE, Course, Partition, PartitionState
+from nightmill.review.pages.unindexed import damaged_of
 from nightmill.review.visit import Visit
 from nightmill.review.words import moment
 from nightmill.spec.names import label
@@ -71,8 +72,19 @@ def broken_of(visit: Visit, known: Collection[str]) -> tuple[Broken, ...]:
     )
 
 
-def needs_of(visit: Visit, course: Course, since: datetime) -> tuple[Need, ...]:
-    """Find what of a pipeline needs a person, the gravest first; raises StoreError.
+@dataclass(frozen=True)
+class Needs:
+    """What of a pipeline needs a person, the gravest first.
+
+    Of the attempts in `damaged` the index should tell why, and does not.
+    """
+
+    told: tuple[Need, ...]
+    damaged: tuple[Line, ...]
+
+
+def needs_of(visit: Visit, course: Course, since: datetime) -> Needs:
+    """Find what of a pipeline needs a person; raises StoreError.
 
     What failed before that time is history; what is held or silent waits until somebody comes.
     """
@@ -84,7 +96,8 @@ def needs_of(visit: Visit, course: Course, since: datetime) -> tuple[Need, ...]:
     lines = [one.ran.gravest for one in newest if one.ran]
     summaries = visit.site.index.summaries(lines)
     teller = _Teller(visit, course, summaries)
-    return tuple(teller.need(one, more=len(found[one.state]) - 1) for one in newest)
+    needs = tuple(teller.need(one, more=len(found[one.state]) - 1) for one in newest)
+    return Needs(needs, damaged_of(visit, lines, summaries))
 
 
 @dataclass(frozen=True)

@@ -132,14 +132,13 @@ def build(visit: Visit) -> OutputPage:
     keys = made.keys()
     page = page_of(visit, keys, _ROWS)
     figure = _figure(made, spec) if keys else None
-    is_elsewhere = visit.site.specs.is_elsewhere(pipeline)
     return OutputPage(
         pipeline=pipeline,
         output=output,
         step=step,
         step_address=visit.links.page("metrics", pipeline, step) if keys else None,
         path=meant.path if meant else "",
-        schedule=schedule_in_words(spec) if spec and not is_elsewhere else "",
+        schedule=_schedule(visit, pipeline, spec),
         zone=catalog.zone(pipeline),
         noun=made.nights.noun,
         has_members=any(made.nights.members),
@@ -157,8 +156,13 @@ def build(visit: Visit) -> OutputPage:
     )
 
 
-def _damaged(made: _Made, keys: Sequence[tuple[str, str]]) -> int:
-    """Count what the index should tell of these partitions and does not."""
+def _schedule(visit: Visit, pipeline: str, spec: PipelineSpec | None) -> str:
+    """Say when a pipeline runs; of one that is not in the project nobody knows here."""
+    return schedule_in_words(spec) if spec and not visit.site.specs.is_elsewhere(pipeline) else ""
+
+
+def _damaged(made: _Made, keys: Sequence[tuple[str, str]]) -> tuple[Line, ...]:
+    """Choose what the index should tell of these partitions and does not."""
     lines = [made.nights.lines[key] for key in keys]
     return damaged_of(made.visit, lines, made.visit.site.index.summaries(lines))
 

@@ -81,7 +81,7 @@ def build(visit: Visit) -> OutputList:
     unindexed = Unindexed.of_all(
         visit,
         (pipeline for (pipeline, step), one in steps.items() if not one.nights.partitions),
-        damaged_of(visit, wanted, summaries) + catalog.damaged,
+        (*damaged_of(visit, wanted, summaries), *catalog.damaged),
     )
     return OutputList(
         outputs=tuple(

@@ -88,6 +88,7 @@ def build(visit: Visit) -> PipelinePage:
     spec = course.spec
     if spec is None and not course.partitions:
         raise _unknown(visit, name)
+    needs = needs_of(visit, course, window.since)
     return PipelinePage(
         pipeline=name,
         has_spec=spec is not None,
@@ -98,11 +99,9 @@ def build(visit: Visit) -> PipelinePage:
         schedule=schedule_in_words(spec) if spec and not course.is_elsewhere else "",
         zone=course.zone,
         next_due=course.next_due(now),
-        expected=next(
-            (one.grace.in_words() for one in course.partitions.values() if one.grace), ""
-        ),
-        unindexed=Unindexed.of(visit, [name] if course.is_unindexed else []),
-        needs=needs_of(visit, course, window.since),
+        expected=_expected(course),
+        unindexed=Unindexed.of(visit, [name] if course.is_unindexed else [], needs.damaged),
+        needs=needs.told,
         last=window.most,
         columns=Column.all_of(course.partitions),
         partitions=tuple(Cell.of(visit, one) for one in course.partitions.values()),
@@ -110,6 +109,11 @@ def build(visit: Visit) -> PipelinePage:
         runs=rows_of(visit, all_runs(visit.site, [name])[:_RUNS]),
         runs_address=visit.links.page(RUNS, pipeline=name),
     )
+
+
+def _expected(course: Course) -> str:
+    """Say how long after it is due a partition may take; empty where none is due."""
+    return next((one.grace.in_words() for one in course.partitions.values() if one.grace), "")
 
 
 def _with_upstream(visit: Visit, name: str) -> set[str]:

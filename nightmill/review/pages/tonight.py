@@ -29,6 +29,7 @@ from nightmill.review.pages.unindexed import Unindexed
 from nightmill.review.views import View
 from nightmill.review.visit import Visit
 from nightmill.review.words import counted
+from nightmill.store.index_line import Line
 from nightmill.store.parallel import in_parallel
 
 _DAYS, _MOST_DAYS = 14, 92
@@ -100,10 +101,11 @@ class TonightPage(Filtered):
 
 @dataclass(frozen=True)
 class _Told:
-    """A pipeline, and what of it needs a person."""
+    """A pipeline, what of it needs a person, and of what the index should tell and does not."""
 
     course: Course
     needs: tuple[Need, ...]
+    damaged: tuple[Line, ...]
 
     @property
     def rank(self) -> int:
@@ -151,9 +153,7 @@ def build(visit: Visit) -> TonightPage:
         previous_page=page.before,
         next_page=page.after,
         pipelines=len(every) or len(broken),
-        unindexed=Unindexed.of(
-            visit, (one.course.pipeline for one in every if one.course.is_unindexed)
-        ),
+        unindexed=_unindexed(visit, every),
     )
 
 
@@ -175,9 +175,15 @@ def _told(visit: Visit, days: int, now: datetime) -> list[_Told]:
 
     def tell(name: str) -> _Told:
         course = course_of(visit.site, name, window)
-        return _Told(course, needs_of(visit, course, window.since))
+        needs = needs_of(visit, course, window.since)
+        return _Told(course, needs.told, needs.damaged)
 
     return in_parallel(tell, sorted({*planned, *lines, *visit.unindexed()}))
+
+
+def _unindexed(visit: Visit, every: Sequence[_Told]) -> Unindexed | None:
+    names = (one.course.pipeline for one in every if one.course.is_unindexed)
+    return Unindexed.of(visit, names, chain.from_iterable(one.damaged for one in every))
 
 
 def _broken(visit: Visit, filters: Filters, every: Iterable[_Told]) -> tuple[Broken, ...]:
