@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import selectors
 import sys
 import threading
 import time
@@ -191,6 +192,30 @@ def test_no_more_steps_run_at_once_than_workers(launcher):
 
     launcher(*(planned(name) for name in "abc"), workers=1).run(watch)
     assert max(most) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2], ids=["no worker is free", "one is free"])
+def test_four_times_the_steps_are_four_times_the_work(launcher, workers):
+    """What is looked at after an event grows as the plan does, not with its square."""
+    small, large = (calls_of_a_pass(launcher, steps, workers) for steps in (50, 200))
+    assert small > 50  # it is counted at all
+    assert large < 5 * small
+
+
+def calls_of_a_pass(launcher, steps: int, workers: int) -> int:
+    """Count the calls that a launcher makes to see what may begin, while nothing may."""
+    days = (planned(f"needs_{number}", "a") for number in range(steps))
+    made: Launcher = launcher(planned("a"), *days, workers=workers)
+    calls = []
+    with selectors.DefaultSelector() as selector:
+        made._block_and_start(selector)
+        before = sys.getprofile()
+        sys.setprofile(lambda _frame, event, _argument: calls.append(event))
+        made._block_and_start(selector)
+        sys.setprofile(before)
+    (process,) = made._running.values()
+    process.finish(stopped=False)
+    return calls.count("call")
 
 
 def test_what_a_held_step_keeps_waiting(launcher):

@@ -82,6 +82,7 @@ class Launcher:
     # -- what begins ------------------------------------------------------------------------------
 
     def _block_and_start(self, selector: selectors.BaseSelector) -> None:
+        alone = [one for one in self.statuses.values() if one.alone]
         for status in self.statuses.values():
             if status.state is not StepState.WAITING:
                 continue
@@ -92,7 +93,9 @@ class Launcher:
                 self._block(status, StepState.BLOCKED)
             elif self._lacks(status, WITHHELD) and self._is_ready(status):  # a failure says more
                 self._block(status, StepState.UNREVIEWED)
-            elif self._has_room(status) and self._is_ready(status) and self._may_begin(status):
+            elif (
+                self._has_room(status, alone) and self._is_ready(status) and self._may_begin(status)
+            ):
                 self._start(status, selector)
 
     def _lacks(self, status: StepStatus, ends: Collection[StepState]) -> bool:
@@ -119,16 +122,19 @@ class Launcher:
             self._observer(status, {"event": "awaiting"})
         return False
 
-    def _has_room(self, status: StepStatus) -> bool:
-        """Keep the machine free for a step that needs all of it."""
-        greedy = next((one for one in self.statuses.values() if self._claims_all(one)), None)
-        if greedy is None:
-            return len(self._running) < self._workers
-        return greedy is status and not self._running
+    def _has_room(self, status: StepStatus, alone: Iterable[StepStatus]) -> bool:
+        """Keep the machine free for a step that needs all of it, one of those that run `alone`.
+
+        It is asked for every step that waits, at every event: what is cheap to know comes first.
+        """
+        if len(self._running) >= self._workers:
+            return False
+        greedy = next((one for one in alone if self._claims_all(one)), None)
+        return greedy is None or (greedy is status and not self._running)
 
     def _claims_all(self, status: StepStatus) -> bool:
         is_due = status.state is StepState.WAITING and self._is_ready(status)
-        return status.alone and (is_due or status.state is StepState.RUNNING)
+        return is_due or status.state is StepState.RUNNING
 
     def _start(self, status: StepStatus, selector: selectors.BaseSelector) -> None:
         if status.retry_at is not None:
