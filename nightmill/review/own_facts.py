@@ -7,19 +7,19 @@ others `a_1`, `A_2`, ...; so do checks.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-
-import duckdb
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from nightmill.review.arrow_schema import durations
 from nightmill.spec.sql import literal
 
+Ask = Callable[[str], Sequence[tuple[Any, ...]]]
+"""Asks the database that reads the file, and returns all rows."""
+
 _SCHEMA_BYTES = 1 << 20
 
 
-def names_in_text(
-    connection: duckdb.DuckDBPyConnection, file: str, delimiter: str, names: Sequence[str]
-) -> Mapping[str, str]:
+def names_in_text(ask: Ask, file: str, delimiter: str, names: Sequence[str]) -> Mapping[str, str]:
     """Return the names in the header of a file, by those that DuckDB gives where they differ.
 
     `file` is the file's path, quoted for SQL.
@@ -28,31 +28,27 @@ def names_in_text(
         return {}
     columns = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(len(names)))
     options = f"delim='{delimiter}', quote='\"', escape='\"', comment='', skip=0, header=false"
-    header = connection.execute(
+    header = ask(
         f"FROM read_csv({file}, {options}, auto_detect=false, columns={{{columns}}},"
         " parallel=false) LIMIT 1"
-    ).fetchall()
+    )
     return _renamed(names, header[0]) if header else {}
 
 
-def names_in_parquet(
-    connection: duckdb.DuckDBPyConnection, file: str, names: Sequence[str]
-) -> Mapping[str, str]:
+def names_in_parquet(ask: Ask, file: str, names: Sequence[str]) -> Mapping[str, str]:
     """Return likewise those of a Parquet file."""
     if not _has_renamed(names):
         return {}
     asked = f"FROM parquet_schema({file}) SELECT name, coalesce(num_children, 0)"
-    return _renamed(names, list(_outermost(connection.execute(asked).fetchall())))
+    return _renamed(names, list(_outermost(ask(asked))))
 
 
-def durations_in_parquet(
-    connection: duckdb.DuckDBPyConnection, file: str, most: int
-) -> Mapping[int, str]:
+def durations_in_parquet(ask: Ask, file: str, most: int) -> Mapping[int, str]:
     """Return the unit of each of the first columns that holds durations, by its place."""
-    found = connection.execute(
+    found = ask(
         f"FROM parquet_kv_metadata({file}) SELECT value"
         f" WHERE key = 'ARROW:schema'::BLOB AND octet_length(value) <= {_SCHEMA_BYTES} LIMIT 1"
-    ).fetchall()
+    )
     return durations(found[0][0], most) if found else {}
 
 

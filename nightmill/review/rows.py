@@ -135,17 +135,21 @@ def _lock(connection: duckdb.DuckDBPyConnection, link: Path, zone: str) -> None:
 
 def _first(connection: duckdb.DuckDBPyConnection, link: Path) -> Rows:
     file, suffix = literal(str(link)), link.suffixes[0]
+
+    def ask(query: str) -> list[tuple[Any, ...]]:
+        return connection.execute(query).fetchall()
+
     if suffix in PARQUET:
         table = connection.sql(f"FROM {_source(connection, link)}")
-        units = durations_in_parquet(connection, file, COLUMNS)
-        return _select(table, names_in_parquet(connection, file, table.columns), units)
+        units = durations_in_parquet(ask, file, COLUMNS)
+        return _select(table, names_in_parquet(ask, file, table.columns), units)
     if suffix not in DELIMITED:
         return _select(connection.sql(f"FROM {_source(connection, link)}"))
     try:
         if not has_header(connection, file):
             raise UnreadableRowsError("cannot be read: there is no header in the first line")
         table = connection.sql(f"FROM {csv_source(connection, file, suffix)}")
-        return _select(table, names_in_text(connection, file, DELIMITED[suffix], table.columns))
+        return _select(table, names_in_text(ask, file, DELIMITED[suffix], table.columns))
     except duckdb.InvalidInputException as error:
         fault = csv_fault(connection, file, suffix, error)
         if fault is None:
