@@ -86,6 +86,22 @@ def test_success(operator, files, capfd):
     assert "cell 2: " in capfd.readouterr().out
 
 
+def test_what_has_committed_is_not_run_again(operator, files):
+    """A try that committed, and whose worker died before it could say so, needs no second one."""
+    now = run("twice")
+    operator().execute(now)
+    now["ti"].try_number += 1
+    again = operator(mode="bad")
+    again._cached_logger = Log()
+    again.execute(now)
+    result = now["pushed"]["result"]
+    assert (result["state"], result["committed"]) == ("succeeded", True)
+    assert result["record"].endswith("/s/3/record.json")
+    (told, *_) = again.log.told
+    assert told == ("info", f"An earlier try has committed this already: {result['record']}")
+    assert len(list(files.store.glob("runs/p/2013-03-01/twice.*/s/*"))) == 1
+
+
 def test_failure(operator):
     """A notebook's own error is not tried again; the log ends with its last words and the line."""
     task, now = operator(mode="bad"), run("bad")

@@ -74,7 +74,7 @@ class Cluster:
     def read_namespaced_pod_log(self, _name, _namespace, **_options):
         """Read its log."""
         lines = ("1/2 cell 1: Load", "WARNING a thread failed", "ERROR store: gone")
-        return [f"2013-03-02T00:00:0{n}Z {line}\n".encode() for n, line in enumerate(lines)]
+        return (f"2013-03-02T00:00:0{n}Z {line}\n".encode() for n, line in enumerate(lines))
 
     @property
     def asked(self):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -124,6 +124,25 @@ def test_text_partitions(load):
     with pytest.raises(UsageError, match="nothing tells the partition") as caught:
         decide_partition(pipeline, RunFacts(run_after=LATER, interval_end=NIGHT))
     assert "conf" in caught.value.advice
+
+
+def test_texts_have_no_order(load):
+    """Of several events about text partitions the last one counts: v10 came after v9."""
+    pipeline = load("pipeline: p\npartition: text\nsteps: {s: {notebook: s.ipynb}}\n")
+    events = [
+        SimpleNamespace(extra={"partition": text}, timestamp=LATER + timedelta(minutes=minutes))
+        for text, minutes in (("v10", 10), ("v9", 9), ("v8", 8))
+    ]
+    run = SimpleNamespace(
+        run_after=LATER,
+        logical_date=None,
+        data_interval_end=None,
+        consumed_asset_events=events,
+        conf=None,
+    )
+    facts = run_facts({"dag_run": run})
+    assert facts.event_partitions == ("v8", "v9", "v10")
+    assert decide_partition(pipeline, facts) == "v10"
 
 
 def test_facts_of_a_context():

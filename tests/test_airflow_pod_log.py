@@ -22,9 +22,20 @@ def _short_pauses(monkeypatch):
     monkeypatch.setattr(pod_log, "LAST_S", 60.0)
 
 
+class Raw(list):
+    """An open log; it has to be closed."""
+
+    is_closed = False
+
+    def close(self):
+        """Give the connection back."""
+        self.is_closed = True
+
+
 def read(*answers) -> tuple[list[str], list[int | None]]:
     """Follow a log whose openings give these answers; return its lines, and what was asked for."""
     asked: list[int | None] = []
+    opens: list[Raw] = []
     done = threading.Event()
 
     def opened(since_s):
@@ -34,12 +45,15 @@ def read(*answers) -> tuple[list[str], list[int | None]]:
             done.set()
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        opens.append(Raw(answer))
+        return opens[-1]
 
     log = PodLog(opened)
     log.start()
     assert done.wait(60)
-    return list(log.finish()), asked
+    lines = list(log.finish())
+    assert all(one.is_closed for one in opens)
+    return lines, asked
 
 
 def test_lines_lose_their_time():

@@ -22,11 +22,10 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from nightmill.airflow.inputs import missing_inputs
 from nightmill.airflow.links import NotebookLink
-from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.steprun_operator import StepRunFields, late, result_of_exit_code
+from nightmill.cluster.pod import GRACE_S
 from nightmill.spec.steprun import StepRun
 
-GRACE_S = 30.0  # the step interrupts its kernel, saves, uploads and writes its record
 _RESULT_VARIABLE = "NIGHTMILL_TERMINATION_LOG"
 
 
@@ -48,12 +47,15 @@ class LocalStepOperator(StepRunFields):
         """Run the step, its lines in the log; raises AirflowException with the cause."""
         run = self.make_step_run(context)
         try:
-            told = missing_inputs(context, run, Path(self.project)) or self._run(run)
+            told = (
+                self.done_before(run)
+                or missing_inputs(context, run, Path(self.project))
+                or self._run(run)
+            )
         except AirflowTaskTimeout:  # the step is stopped by now; its record knows only that
             told = late()
         if "record" not in told and told["state"] != "succeeded":  # killed before its last word
-            outcome = Outcome(run, Path(self.project), self.own_policy)
-            told = outcome.close(told, platform.node())
+            told = self.outcome(run).close(told, platform.node())
         self.finish(context, told)
 
     def _run(self, run: StepRun) -> dict[str, Any]:

@@ -35,7 +35,6 @@ from nightmill.airflow.earlier_tries import GONE_S, POLL_S, clear_away
 from nightmill.airflow.evidence import pod_evidence
 from nightmill.airflow.inputs import missing_inputs
 from nightmill.airflow.links import NotebookLink
-from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.pod_log import PodLog
 from nightmill.airflow.pod_watch import look, result_of_gone
 from nightmill.airflow.pods import Pods, attempt_labels, instance_labels
@@ -114,7 +113,7 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
     def more_memory(self, context: Any) -> str | None:
         """Say on which pool another try would have more memory; None after the last."""
         run = self._made or self.make_step_run(context)
-        times = self._outcome(run).times_short_of_memory()
+        times = self.outcome(run).times_short_of_memory()
         if times is None:  # the next try cannot count either, and so stays on the first pool
             return ""
         following = self.stages[times + 1 : times + 2]
@@ -128,11 +127,9 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         An earlier try may have committed it, or be held for review; or an input is missing.
         """
         run = self.make_step_run(context)
-        clear_away(self._pods(run), self._stage.limits, self._outcome, self.tell)
-        done = self._outcome(run).committed() if run.attempt > 1 else None
+        clear_away(self._pods(run), self._stage.limits, self.outcome, self.tell)
+        done = self.done_before(run)
         if done is not None:
-            what = "waits for a review" if done["held"] else "has committed this"
-            self.log.info("An earlier try %s already: %s", what, done["record"])
             return run, done
         done = missing_inputs(context, run, Path(self.project))
         if done is None:
@@ -140,7 +137,7 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         return run, done
 
     def _choose_stage(self, context: Any, run: StepRun) -> None:
-        times = self._outcome(run).times_short_of_memory() if run.attempt > 1 else 0
+        times = self.outcome(run).times_short_of_memory() if run.attempt > 1 else 0
         self._stage = self.stages[min(times or 0, len(self.stages) - 1)]
         if times:
             self.pod_template_dict = self.render_template(dict(self._stage.manifest), context)
@@ -216,9 +213,9 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
             name, self.pod = self.pod.metadata.name, None
             self._remove(self._pods(run), name, result)
         if result.get("state") != "succeeded":
-            result = self._outcome(run).close(result, name, evidence)
+            result = self.outcome(run).close(result, name, evidence)
         elif "record" not in result:  # the step itself could not speak
-            result = self._outcome(run).ended() or result
+            result = self.outcome(run).ended() or result
         self.finish(context, result)
 
     def _remove(self, pods: Pods, name: str, result: Mapping[str, Any]) -> None:
@@ -232,9 +229,6 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
             deadline = time.monotonic() + GONE_S
             while pods.read(name) is not None and time.monotonic() < deadline:
                 time.sleep(POLL_S)
-
-    def _outcome(self, run: StepRun) -> Outcome:
-        return Outcome(run, Path(self.project), self.own_policy)
 
     def _pods(self, run: StepRun) -> Pods:
         return Pods(lambda: self.client, self._refresh, str(self.namespace), run)

@@ -5,7 +5,7 @@ The first of these that the run has:
 ====  =========================  ===================================================================
  1    `partition` of the form    a manual run's form, `conf` of the REST API or of a backfill
  2    Airflow's partition key    what a run triggered by an output of Nightmill carries (from 3.2)
- 3    the asset event's extra    the same on older Airflow; of several events the latest partition
+ 3    the asset event's extra    the same on older Airflow; of several the latest day, or last text
  4    end of the data interval   its date in the pipeline's time zone
  5    the logical date           its date in the pipeline's time zone
  6    `run_after`                when the run was due or asked for: its date in that time zone
@@ -32,9 +32,9 @@ partition's day, and for text partitions the date of `run_after`; never the cloc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -49,7 +49,10 @@ PARTITION = "partition"
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What Airflow knows of a run, as plain values; every time has a zone."""
+    """What Airflow knows of a run, as plain values; every time has a zone.
+
+    `event_partitions` are in the order of their events, the oldest first.
+    """
 
     run_after: datetime
     logical_date: datetime | None = None
@@ -62,20 +65,22 @@ class RunFacts:
 def run_facts(context: Mapping[str, Any]) -> RunFacts:
     """Read the facts from a task's context; an older Airflow lacks some of them."""
     run = context["dag_run"]
-    events = [event.extra for event in getattr(run, "consumed_asset_events", None) or ()]
+    events = list(getattr(run, "consumed_asset_events", None) or ())
+    events.sort(key=_moment)
+    partitions = [event.extra[PARTITION] for event in events if PARTITION in event.extra]
     return RunFacts(
         run_after=run.run_after,
         logical_date=run.logical_date,
         interval_end=run.data_interval_end,
         partition_key=getattr(run, "partition_key", None),
-        event_partitions=tuple(str(extra[PARTITION]) for extra in events if PARTITION in extra),
+        event_partitions=tuple(map(str, partitions)),
         conf=run.conf or {},
     )
 
 
 def decide_partition(pipeline: Pipeline, facts: RunFacts) -> str:
     """Decide by the order above; raises UsageError for none, or one outside the pipeline."""
-    named = _named(facts)
+    named = _named(pipeline, facts)
     if named is None and pipeline.spec.partition == "text":
         raise UsageError(
             f"nothing tells the partition of this run of {pipeline.name}",
@@ -91,7 +96,7 @@ def decide_as_of(pipeline: Pipeline, facts: RunFacts, partition: str) -> str:
     return _local_date(pipeline, facts.run_after)
 
 
-def _named(facts: RunFacts) -> str | None:
+def _named(pipeline: Pipeline, facts: RunFacts) -> str | None:
     typed = facts.conf.get(PARTITION)
     if typed is not None and not isinstance(typed, str):
         raise UsageError(
@@ -99,7 +104,20 @@ def _named(facts: RunFacts) -> str | None:
             where="conf",
             advice=f'write it between quotes: {{"partition": {shown(typed)}}}',
         )
-    return typed or facts.partition_key or max(facts.event_partitions, default=None)
+    return typed or facts.partition_key or _of_events(pipeline, facts.event_partitions)
+
+
+def _of_events(pipeline: Pipeline, partitions: Sequence[str]) -> str | None:
+    """Choose among what several events tell: texts have no order (v9 is not after v10)."""
+    if not partitions:
+        return None
+    return max(partitions) if pipeline.spec.partition == "date" else partitions[-1]
+
+
+def _moment(event: Any) -> datetime:
+    """Say when an event was; those without a time keep their place before all others."""
+    moment: datetime | None = getattr(event, "timestamp", None)
+    return moment or datetime.min.replace(tzinfo=UTC)
 
 
 def _day(pipeline: Pipeline, facts: RunFacts) -> str:

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 MAX_BYTES = 10 * 2**20  # of one pod; Airflow keeps and shows logs whole
@@ -62,7 +63,8 @@ class PodLog:
         while True:
             was_stopped = self._stopped.is_set()
             try:
-                self._read(self._open(self._since_s()))
+                with closing(self._open(self._since_s())) as raw:
+                    self._read(raw)
             except Exception as error:  # noqa: BLE001 - a log that cannot be read fails no step
                 if was_stopped:
                     self._lines.put(f"(the pod's log could not be read: {type(error).__name__})")

@@ -22,6 +22,7 @@ from typing import Self
 
 import psutil
 
+from nightmill.cluster.pod import GRACE_S
 from nightmill.errors import InterruptedRunError, NightmillError
 from nightmill.spec.project import find_root
 
@@ -35,7 +36,7 @@ COMPONENTS: Mapping[str, Sequence[str]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 START_S = 180.0
-STOP_S = 40.0  # running steps save their notebooks
+STOP_S = GRACE_S + 10.0  # running steps save their notebooks
 _PORT_VARIABLE = "NIGHTMILL_AIRFLOW_PORT"
 _LOG_TAIL = 3000
 

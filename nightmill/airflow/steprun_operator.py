@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow.sdk import BaseOperator
 
 from nightmill.airflow.assets import announce
+from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.params import overrides
 from nightmill.airflow.partition import decide_as_of, decide_partition, run_facts
 from nightmill.causes import SUMMARY, Cause
@@ -118,6 +119,18 @@ class StepRunFields(BaseOperator):
         announce(context, self.outlets, run, result)
         told, record = result.get("message"), result.get("record")
         self.log.info("%s of %s: %s; record: %s", self.step, self.pipeline, told, record)
+
+    def outcome(self, run: StepRun) -> Outcome:
+        """Return the store's view of a try."""
+        return Outcome(run, Path(self.project), self.own_policy)
+
+    def done_before(self, run: StepRun) -> dict[str, Any] | None:
+        """Return what an earlier try of this run has committed, or left held for review."""
+        done = self.outcome(run).committed() if run.attempt > 1 else None
+        if done is not None:
+            what = "waits for a review" if done["held"] else "has committed this"
+            self.log.info("An earlier try %s already: %s", what, done["record"])
+        return done
 
     def tell(self, lines: Iterable[str]) -> None:
         """Repeat lines of a step's own log, each at the level that it carries."""

@@ -34,7 +34,7 @@ def step(
     """Run one attempt at one step.
 
     This is what `nightmill run` and Airflow start. Exit codes: 0 committed, 2 wrong usage, and from
-    10 on one for each cause, in the order in which the README lists them.
+    10 on one for each cause, as docs/running.md lists them.
     """
     step_run = StepRun.checked(
         {

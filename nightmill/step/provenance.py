@@ -14,6 +14,7 @@ from nightmill.step.hashing import file_sha256
 
 _COMMIT_VARIABLE = "NIGHTMILL_GIT_COMMIT"
 _IMAGE_VARIABLE = "NIGHTMILL_IMAGE"
+_GIT_S = 10  # a folder on a network drive may hang, and nothing hears a stop meanwhile
 _DIRTY = "-dirty"  # as `git describe --dirty` writes it
 
 
@@ -53,8 +54,9 @@ def _git(root: Path, *arguments: str) -> str | None:
             check=True,
             capture_output=True,
             text=True,
+            timeout=_GIT_S,
         )
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
 
