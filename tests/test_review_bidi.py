@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import nightmill.review
+from nightmill import __version__
 from nightmill.store.open import open_store
 from tests.past_nights import DUE, Morning
 from tests.review_client import get, open_client
@@ -105,6 +106,12 @@ def test_odd_names_stand_apart(pages):
         assert beside.names, address
         found[address] = beside.found
     assert {address: texts for address, texts in found.items() if texts} == {}
+
+
+def test_every_page_says_which_nightmill_made_it(pages):
+    """Its last line has the version, whatever else the page calls by that name."""
+    for address in addresses(pages):
+        assert f"· Nightmill {__version__}</p>" in pages.get(address).text, address
 
 
 def test_a_number_of_many_digits_is_short(pages):

@@ -341,7 +341,7 @@ def test_what_the_file_says_of_its_columns(tmp_path):
     text = open_client(store).get("/outputs/flights/it/2013-03-01").text
     assert "<bdi>A&lt;_1</bdi> " in text
     assert "in the file <bdi>A&lt;</bdi>" in text
-    assert "durations, written in <bdi>s</bdi>" in text
+    assert "durations in <bdi>s</bdi>" in text
     assert "<bdi>00:01:30</bdi>" in text
 
 
