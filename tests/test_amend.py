@@ -19,9 +19,9 @@ from nightmill.spec.record import AttemptState, CellRecord, CellState, Failure, 
 from nightmill.spec.retry import Retry
 from nightmill.spec.steprun import StepRun
 from nightmill.store.active import mark
-from nightmill.store.amend import DAMAGED, amend, read_record
+from nightmill.store.amend import amend, read_record
 from nightmill.store.history import prefix_of
-from nightmill.store.keys import active_key
+from nightmill.store.keys import DAMAGED, active_key
 from nightmill.store.open import open_store
 from nightmill.store.pointer import (
     CommittedFile,

@@ -6,7 +6,7 @@ import pytest
 
 from nightmill.spec.record import AttemptState, Record
 from nightmill.spec.steprun import StepRun
-from nightmill.store import history
+from nightmill.store import history, sweep
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.pointer import Pointer, Token, commit
 from tests.counting import Counting
@@ -92,6 +92,18 @@ def test_an_output_named_like_a_record_is_none(store):
     store.write(key.replace("record.json", "notebook.ipynb"), b"{}")
     found = history.records(store, "p é", "2013-03-01", "r1")
     assert (len(found.records), found.unreadable) == (1, ())
+
+
+@pytest.mark.parametrize("member", ["outputs", "spilled", "1", "record.json", "runs"])
+def test_any_member_is_seen(store, member):
+    """A member may have the name of a folder in an attempt, or be a number: it ran like others."""
+    key = write_record(store, step_run(member=member))
+    store.write(key.replace("record.json", "outputs/o/record.json"), b"{}")
+    found = history.records(store, "p é", "2013-03-01", "r1")
+    assert [one.member for one in found.records] == [member]
+    assert found.unreadable == ()
+    prefix = key.removesuffix("/record.json")
+    assert sweep.attempts(store, "p é", "2013-03-01", "r1") == [prefix]
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b"\xff", b'{"schema_version": 2}'])

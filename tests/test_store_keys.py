@@ -114,6 +114,37 @@ def test_hostile_names_stay_in_their_place(pipeline, step, partition):
     assert keys.check_key(key) == key
 
 
+parts = st.sampled_from([*keys.FILES, "outputs/o/record.json", "outputs/o/1/f", "spilled/1.html"])
+odd_names = st.sampled_from(["outputs", "spilled", "1", "record.json", "runs", "a/1"]) | short_names
+
+
+@given(st.lists(odd_names, min_size=4, max_size=5), st.integers(1, 20), parts)
+def test_an_object_tells_its_attempt(given_names, attempt, part):
+    """Whatever names are, an attempt's object tells the attempt, and which part of it it is."""
+    pipeline, partition, run, step, *member = given_names
+    prefix = keys.attempt_prefix(pipeline, partition, run, step, attempt, member="".join(member))
+    assert keys.attempt_of(f"{prefix}/{part}") == prefix
+    assert keys.part_of(f"{prefix}/{part}") == part.partition("/")[0]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "runs/p/d/r/s/1",
+        "runs/p/d/r/s/1/notes.txt",
+        "runs/p/d/r/s/1/outputs",
+        "runs/p/d/r/s/1/record.json/x",
+        "runs/p/d/r/1/record.json",
+        "runs/p/d/r/s/m/x/1/record.json",
+        "active/runs/p/d/r/s/1/record.json",
+    ],
+)
+def test_what_is_of_no_attempt(key):
+    """Other objects, below `runs/` or elsewhere, belong to no attempt."""
+    assert keys.attempt_of(key) is None
+    assert keys.part_of(key) == ""
+
+
 @pytest.mark.parametrize(
     "file", ["", "/etc/passwd", "../x", "a/../../x", "a//b", ".", "a\nb", "\ud800"]
 )

@@ -258,6 +258,24 @@ def test_inputs_are_noted_as_the_attempt_noted_them(store):
     assert made.inputs == {"before": f"{prefix_of(1)}#scores", "extra": "none"}
 
 
+def test_an_input_of_any_member_is_noted(folder):
+    """The note leads to the attempt that was read, also where a member is called `outputs`."""
+    source = add_version(folder, 1, member="outputs")
+    prefix = prefix_of(1, member="outputs")
+    found = {
+        "pipeline": PIPELINE,
+        "output": "scores",
+        "partition": DAY,
+        "run": source.run,
+        "attempt": 1,
+        "address": folder.address(f"{prefix}/outputs/scores"),
+        "files": source.outputs["scores"].files,
+    }
+    add_version(folder, 2, inputs={"before": found})
+    add_version(folder, 3)
+    assert go_back(folder, "run-2").inputs == {"before": f"{prefix}#scores"}
+
+
 def damage_gone(store, key):
     store.delete(key)
 

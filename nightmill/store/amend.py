@@ -27,11 +27,8 @@ from nightmill.store.active import unmark
 from nightmill.store.history import record_of
 from nightmill.store.index import note
 from nightmill.store.interface import Blob, Store
-from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, attempt_names
+from nightmill.store.keys import DAMAGED, NOTEBOOK, PROGRESS, RECORD, attempt_names
 from nightmill.store.pointer import Pointer, describe_outputs, read_pointer
-
-DAMAGED = f"{RECORD}.damaged"
-"""Where a record that cannot be read is kept when a new one takes its place."""
 
 _TRIES = 10
 _PAUSE_S = 0.05  # grows with each try: 2 s in all

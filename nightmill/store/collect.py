@@ -18,7 +18,15 @@ from nightmill.spec.retention import Keep
 from nightmill.store.active import marked_prefixes
 from nightmill.store.doomed import absolve, doom, doomed
 from nightmill.store.interface import Backend, Entry, Remnant
-from nightmill.store.keys import NOTEBOOK, RECORD, attempt_names, code_key, decode
+from nightmill.store.keys import (
+    NOTEBOOK,
+    RECORD,
+    attempt_names,
+    attempt_of,
+    code_key,
+    decode,
+    part_of,
+)
 from nightmill.store.orphans import orphans
 from nightmill.store.retention import (
     YOUNG,
@@ -29,7 +37,7 @@ from nightmill.store.retention import (
     judge,
     old_parts,
 )
-from nightmill.store.survey import Size, StoredAttempt, Survey, attempt_of, each, part_of, survey
+from nightmill.store.survey import Size, StoredAttempt, Survey, each, survey
 from nightmill.store.unowned import measure, unowned_data
 
 GRACE = timedelta(days=1)

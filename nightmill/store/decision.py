@@ -19,7 +19,7 @@ from nightmill.spec.record import AttemptState, CellState, Failure, FileRecord, 
 from nightmill.store.amend import amend
 from nightmill.store.doomed import refuse_doomed
 from nightmill.store.interface import Store, key_at
-from nightmill.store.keys import output_prefix
+from nightmill.store.keys import OUTPUTS, encode, output_prefix
 from nightmill.store.pointer import (
     CommittedFile,
     CommittedOutput,
@@ -228,7 +228,7 @@ def _input_notes(store: Store, record: Record) -> Iterable[tuple[str, str]]:
 
 def _note(store: Store, found: InputRecord) -> str:
     key = key_at(store, found.address) or found.address
-    prefix = key.partition("/outputs/")[0]
+    prefix = key.removesuffix(f"/{OUTPUTS}/{encode(found.output)}")
     return f"{prefix}#{found.output}"
 
 

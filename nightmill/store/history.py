@@ -16,9 +16,11 @@ from nightmill.store.keys import (
     RECORD,
     AttemptNames,
     attempt_names,
+    attempt_of,
     attempt_prefix,
     decode,
     encode,
+    part_of,
     pipeline_prefix,
     run_prefix,
 )
@@ -97,7 +99,8 @@ def records(store: Store, pipeline: str, partition: str, run: str) -> RunRecords
 
 def records_below(store: Store, prefix: str) -> RunRecords:
     """Read the record of every attempt of the run with this prefix, some at once."""
-    keys = [entry.key for entry in store.list(prefix) if _is_record(entry.key, prefix)]
+    attempts = [attempt_of(one.key) for one in store.list(prefix) if part_of(one.key) == RECORD]
+    keys = [f"{attempt}/{RECORD}" for attempt in attempts]
     found: list[Record] = []
     unreadable: list[str] = []
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -108,12 +111,6 @@ def records_below(store: Store, prefix: str) -> RunRecords:
             except ValueError:  # no JSON, or another shape: pydantic's error is one too
                 unreadable.append(store.address(key))
     return RunRecords(tuple(sorted(found, key=lambda one: one.started_at)), tuple(unreadable))
-
-
-def _is_record(key: str, prefix: str) -> bool:
-    below = key.removeprefix(f"{prefix}/")
-    # An output may have the name of a record.
-    return below.endswith(f"/{RECORD}") and "/outputs/" not in below
 
 
 def recent_records(

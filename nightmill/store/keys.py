@@ -23,6 +23,7 @@ not; ``~`` means nothing to any of them, so one address serves every library.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -31,7 +32,12 @@ from nightmill.errors import UsageError
 RECORD = "record.json"
 NOTEBOOK = "notebook.ipynb"
 PROGRESS = "progress.json"
+DAMAGED = f"{RECORD}.damaged"
+"""Where a record that cannot be read is kept when a new one takes its place."""
+OUTPUTS = "outputs"
 SPILLED = "spilled"
+FILES = (RECORD, NOTEBOOK, PROGRESS, DAMAGED)
+"""What lies beside these folders in an attempt."""
 
 RESERVED = ".nightmill"
 """Names that begin so are the store's own: probes, locks, unfinished files."""
@@ -40,6 +46,12 @@ _MAX_COMPONENT_BYTES = 200
 _MAX_KEY_BYTES = 1024  # what S3 allows
 _DIGEST_LENGTH = 32
 _SHORTENED = "~~"  # cannot occur in an escaped name, where two hex digits follow each ~
+
+# A name may be a number, or that of a folder in here: only what comes next tells the attempt's own.
+_OF_ATTEMPT = re.compile(
+    rf"(runs/(?:[^/]+/){{4,5}}?[0-9]+)/({'|'.join(map(re.escape, FILES))}|"
+    rf"(?:{OUTPUTS}|{SPILLED})/.+)"
+)
 
 
 def encode(part: str) -> str:
@@ -124,6 +136,18 @@ def attempt_names(prefix: str) -> AttemptNames:
     return AttemptNames(pipeline, partition, run, step, member, number)
 
 
+def attempt_of(key: str) -> str | None:
+    """Name the prefix of the attempt that an object belongs to; None for any other object."""
+    match = _OF_ATTEMPT.fullmatch(key)
+    return match[1] if match else None
+
+
+def part_of(key: str) -> str:
+    """Name the part of its attempt that an object is: a file, or a folder of files."""
+    match = _OF_ATTEMPT.fullmatch(key)
+    return match[2].partition("/")[0] if match else ""
+
+
 def active_key(attempt_prefix: str) -> str:
     """Name the mark of an attempt that runs."""
     return f"active/{attempt_prefix}.json"
@@ -156,7 +180,7 @@ def doomed_key(key: str) -> str:
 
 def output_prefix(attempt_prefix: str, output: str) -> str:
     """Name the prefix of an output's files."""
-    return f"{attempt_prefix}/outputs/{encode(output)}"
+    return f"{attempt_prefix}/{OUTPUTS}/{encode(output)}"
 
 
 def output_key(attempt_prefix: str, output: str, file: str) -> str:

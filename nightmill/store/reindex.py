@@ -16,8 +16,8 @@ from nightmill.spec.record import AttemptState
 from nightmill.store.history import record_of
 from nightmill.store.index import attempt_told, note
 from nightmill.store.interface import Store
-from nightmill.store.keys import RECORD, decode, index_prefix
-from nightmill.store.survey import attempt_of, each, part_of
+from nightmill.store.keys import RECORD, attempt_of, decode, index_prefix, part_of
+from nightmill.store.survey import each
 
 
 class Fate(StrEnum):

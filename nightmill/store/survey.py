@@ -16,16 +16,13 @@ from itertools import groupby, islice
 from typing import NamedTuple, TypeVar
 
 from nightmill.spec.record import AttemptState, Record
-from nightmill.store.amend import DAMAGED
 from nightmill.store.interface import Entry, Store
-from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, SPILLED
+from nightmill.store.keys import NOTEBOOK, RECORD, SPILLED, attempt_of, part_of
 
 THREADS = 16
 BATCH = 256
 
 _CLOCKS_DIFFER = timedelta(minutes=10)  # between this machine and the store, at most
-_FILES = "|".join(map(re.escape, (RECORD, NOTEBOOK, PROGRESS, DAMAGED)))
-_KEY = re.compile(rf"(runs/(?:[^/]+/){{4,5}}?[0-9]+)/({_FILES}|(?:outputs|{SPILLED})/.+)")
 _PINNED = re.compile(r"(?:.*/)?(runs/(?:[^/]+/){4,5}?[0-9]+)/outputs/[^/]+")
 _RUN_PARTS = 4
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -122,18 +119,6 @@ def survey(store: Store) -> Survey:
     for one in each(partial(_read, store), fresh):
         found.attempts[one.prefix] = one
     return found
-
-
-def attempt_of(key: str) -> str | None:
-    """Name the prefix of the attempt that an object belongs to; None for any other object."""
-    match = _KEY.fullmatch(key)
-    return match[1] if match else None
-
-
-def part_of(key: str) -> str:
-    """Name the part of its attempt that an object is: a file, or a folder of files."""
-    match = _KEY.fullmatch(key)
-    return match[2].partition("/")[0] if match else ""
 
 
 def each(do: Callable[[_Item], _Done], items: Iterable[_Item]) -> Iterator[_Done]:

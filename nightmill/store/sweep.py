@@ -6,7 +6,6 @@ store, so it may run every few minutes over years of runs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,11 +18,7 @@ from nightmill.store.active import MarkFacts, active, unmark
 from nightmill.store.amend import amend, read_progress, read_record
 from nightmill.store.index import note
 from nightmill.store.interface import Store
-from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, run_prefix
-
-_FILE_OF_ATTEMPT = re.compile(
-    rf"((?:[^/]+/){{1,2}}[0-9]+)/(?:{'|'.join(map(re.escape, (RECORD, NOTEBOOK, PROGRESS)))})"
-)
+from nightmill.store.keys import NOTEBOOK, PROGRESS, RECORD, attempt_of, part_of, run_prefix
 
 
 @dataclass(frozen=True)
@@ -92,10 +87,9 @@ def look(store: Store, prefix: str, facts: MarkFacts | None = None) -> Standing:
 
 def attempts(store: Store, pipeline: str, partition: str, run: str) -> list[str]:
     """Name the prefixes of a run's attempts, also of those whose record is missing."""
-    beginning = run_prefix(pipeline, partition, run)
-    keys = (entry.key.removeprefix(f"{beginning}/") for entry in store.list(beginning))
-    found = (_FILE_OF_ATTEMPT.fullmatch(key) for key in keys)
-    return list(dict.fromkeys(f"{beginning}/{match[1]}" for match in found if match))
+    keys = (entry.key for entry in store.list(run_prefix(pipeline, partition, run)))
+    found = (attempt_of(key) for key in keys if part_of(key) in (RECORD, NOTEBOOK, PROGRESS))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def sweep(

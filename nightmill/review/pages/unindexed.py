@@ -19,9 +19,8 @@ from nightmill.spec.summary import Summary
 from nightmill.store.history import record_of
 from nightmill.store.index_line import Line
 from nightmill.store.interface import Store
-from nightmill.store.keys import RECORD, encode, pipeline_prefix
+from nightmill.store.keys import RECORD, attempt_of, encode, part_of, pipeline_prefix
 from nightmill.store.parallel import in_parallel
-from nightmill.store.survey import attempt_of, part_of
 
 _NAMED = 5
 _PIPELINES, _PARTITIONS, _RECORDS = 5, 3, 5  # whose records are looked at, as the index has none
