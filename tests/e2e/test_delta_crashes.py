@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ import duckdb
 import pytest
 from deltalake.exceptions import TableNotFoundError
 
+from nightmill.errors import StoreError
 from nightmill.publish.publish import Published, complete, publish_current, repair
 from nightmill.publish.target import State as Done
 from nightmill.publish.upkeep import collect_from_tables
@@ -45,6 +47,7 @@ from tests.e2e.delta_cases import CASES, FIRST, NEW, NEWER, REPLACES, UPKEEP, WI
 from tests.e2e.mortal_publisher import Mortal, Order
 from tests.published import TABLE
 from tests.s3_proxy import Fault, Proxy, Request, run_proxy
+from tests.s3_server import ServerProcess, run_server_process
 from tests.stored_versions import PIPELINE, current
 from tests.test_publish_delta import open_table
 
@@ -53,6 +56,7 @@ pytestmark = pytest.mark.e2e
 LANES = 2
 READS = {"GET", "HEAD"}
 FAULTS = (Fault.LOSE_REPLY, Fault.CUT_REPLY, Fault.LOSE_REQUEST, Fault.DOUBLE, Fault.DELAY)
+MID_WRITE_S = 0.002  # a write to a server on this machine takes a little longer
 LOG = re.compile(r"\d{20}\.(json|checkpoint\.parquet)|_last_checkpoint")
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
 
@@ -354,6 +358,92 @@ def disturb(stage: Stage, proxy: Proxy, disturbance: Disturbance) -> tuple[Publi
     found = publish_current(store, stage.spec, **stage.case.place)
     stage.check(url, disturbance)
     return found
+
+
+@dataclass
+class Outage:
+    """Kills the server at one write to the table, and starts it again over the same data.
+
+    Within the write; or once it has taken effect, and whoever publishes still waits for the answer.
+    """
+
+    process: ServerProcess
+    number: int
+    is_within: bool
+    look: Callable[[], None]
+    caught: Request | None = None
+    seen: Iterator[int] = field(default_factory=count)
+    over: Future[None] = field(default_factory=Future)
+
+    def fault(self, request: Request) -> Fault | None:
+        """Count, and kill at the one that is meant."""
+        is_meant = request.command not in READS and "/data/" in unquote(request.path)
+        if not is_meant or next(self.seen) != self.number:
+            return None
+        self.caught = request
+        if not self.is_within:
+            return Fault.LOSE_REPLY
+        threading.Timer(MID_WRITE_S, self.happen, [request]).start()
+        return None
+
+    def happen(self, _request: Request) -> None:
+        """Kill, start again, and look at what there is."""
+        try:
+            self.process.kill()
+            self.process.start()
+            self.over.set_result(self.look())
+        except BaseException as error:  # noqa: BLE001 - the test's own thread raises it
+            self.over.set_exception(error)
+
+
+# The proxy leaves a socket to the collector where the server dies under a large part.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("case", "is_within"), [(REPLACES, False), (UPKEEP, True)], ids=["after", "within"]
+)
+def test_the_server_is_killed_at_any_write(case, is_within, tmp_path):
+    """It comes back with the old or the new version whole, and whoever comes next completes it."""
+    with (
+        run_server_process("127.0.0.1") as process,
+        run_proxy(process.server.endpoint) as proxy,
+        on_s3(case, process.server, tmp_path) as stage,
+    ):
+        for number in count():
+            url = stage.copy(stage.template)
+
+            def look(url: str = url) -> None:
+                settle(stage.template, url)
+                assert read(open_store(url, base=Path())) in (case.old(), case.new())
+
+            outage = Outage(process, number, is_within, look)
+            proxy.fault, proxy.served = outage.fault, outage.happen
+            store = open_store(behind(proxy, url), base=Path())
+            (found,) = publish_current(store, stage.spec, **case.place)
+            if outage.caught is None:
+                break
+            outage.over.result(timeout=120)
+            assert (found.state is Done.FAILED) == ("the store " in found.problem), found.problem
+            stage.check(url, outage.caught)
+    assert number > 3
+
+
+def settle(*urls: str) -> None:
+    """Wait until a restarted server has found all its data again; until then it refuses some."""
+    deadline = time.monotonic() + 60
+    for url in urls:
+        store = open_store(url, base=Path())
+        while True:
+            try:
+                for entry in store.list(""):
+                    store.read(entry.key)
+                break
+            except StoreError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)  # a poll with a deadline
 
 
 @pytest.mark.parametrize("case", [FIRST, REPLACES, WITHDRAWS], ids=lambda one: one.name)
