@@ -412,6 +412,16 @@ NOTEBOOK = "s3://bucket/prefix/runs/nightly/2013-03-01/manual__1/make/1/notebook
             "https://review.example/n/runs/nightly/2013-03-01/manual__1/make/1",
         ),
         ("", "https://review.example/n", ""),
+        # A pipeline, or the folder of the store, may be called `runs`.
+        *(
+            (f"s3://b/{place}/notebook.ipynb", "https://x", f"https://x/{place}")
+            for place in ("runs/runs/d/manual__1.5/make/m/1", "runs/runs/d/manual__1.5/make/1")
+        ),
+        (
+            "/a/runs/runs/runs/2013-03-01/manual__1.5/make/1/notebook.ipynb",
+            "https://x",
+            "https://x/runs/runs/2013-03-01/manual__1.5/make/1",
+        ),
     ],
 )
 def test_the_link_to_the_notebook(notebook, review, wanted):

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nightmill.errors import FencedError, StoreError, UsageError
+from nightmill.spec.amended import first_record
 from nightmill.spec.record import AttemptState, Code, FileRecord, InputRecord
 from nightmill.spec.retention import Keep
+from nightmill.spec.steprun import StepRun
 from nightmill.spec.units import parse_duration
 from nightmill.store.active import mark
 from nightmill.store.bundle import keep as keep_bundle
@@ -204,6 +206,40 @@ def test_another_pipelines_attempt_keeps_its_inputs_too(tmp_path):
     add_version(store, 2, **ENDED)  # ... and in this one nothing names it
     run_twice(store, 1000)
     assert prefix_of(1) in prefixes(store)
+
+
+@pytest.mark.parametrize("told_by", ["record", "pointer"])
+def test_what_was_read_of_a_pipeline_called_runs_stays(store, told_by):
+    """A pipeline may have the name of a folder of the store: what was read of it is kept too."""
+    made = [_of_runs(store, number) for number in (1, 2, 3)]
+    if told_by == "record":
+        add_version(store, 9, inputs=reading(store, made[0]), **ENDED)
+    else:
+        outputs = store_outputs(store, prefix_of(9), usual_files(9))
+        note = {"scores": f"{made[0]}#scores"}
+        commit(store, make_pointer(9, outputs=outputs, inputs=note))
+    for _ in range(2):
+        run_gc(store, 1000, rules={"runs": KEEP})
+    assert prefixes(store) - {prefix_of(9)} == {made[0], made[2]}
+
+
+def _of_runs(store, number: int) -> str:
+    """Leave a version of a member in a pipeline that is called `runs`; return its prefix."""
+    prefix = attempt_prefix("runs", DAY, f"run-{number}", "score", 1, member="m")
+    outputs = store_outputs(store, prefix, usual_files(number))
+    pointer = make_pointer(number, outputs=outputs, member="m")
+    commit(store, pointer.model_copy(update={"pipeline": "runs", "attempt_prefix": prefix}))
+    record = first_record(
+        StepRun(
+            pipeline="runs", step="score", partition=DAY, as_of=DAY, run=f"run-{number}",
+            order=number, member="m", store=store.url,
+        ),
+        store.url,
+        host="h",
+    )  # fmt: skip
+    facts = {"state": AttemptState.SUCCEEDED, "committed": True, **ENDED}
+    store.write(f"{prefix}/record.json", record.model_copy(update=facts).to_json())
+    return prefix
 
 
 @pytest.mark.parametrize(("days", "stays"), [(199, True), (201, False)])

@@ -127,6 +127,14 @@ def test_an_object_tells_its_attempt(given_names, attempt, part):
     assert keys.part_of(f"{prefix}/{part}") == part.partition("/")[0]
 
 
+@given(st.lists(odd_names, min_size=4, max_size=5), parts, st.lists(odd_names, max_size=3))
+def test_an_address_tells_its_attempt(given_names, part, place):
+    """Wherever a store lies, what lies there tells its attempt, whatever has the name `runs`."""
+    pipeline, partition, run, step, *member = given_names
+    prefix = keys.attempt_prefix(pipeline, partition, run, step, 1, member="".join(member))
+    assert prefix in keys.attempts_at("/".join([*place, prefix, part]))
+
+
 @pytest.mark.parametrize(
     "key",
     [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -10,10 +11,12 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 from nightmill.airflow.plugin import PREFIX, can_review
 from nightmill.airflow.steprun_operator import RESULT
+from nightmill.spec.names import check_name
+from nightmill.spec.problems import Faults
+from nightmill.store.keys import attempt_names, attempts_at
 
 MOUNTED = PREFIX.removeprefix("/")
 """Where the review pages are in Airflow's own, from its base: a link there is relative to that."""
-_ATTEMPT = re.compile(r".*/runs/(?P<place>(?:[^/]+/){4,5}\d+)/notebook\.ipynb")
 
 
 @attrs.define
@@ -32,5 +35,16 @@ class NotebookLink(BaseOperatorLink):
 
 def notebook_link(notebook: str, review_url: str) -> str:
     """Return what a browser opens for a notebook of the store."""
-    found = _ATTEMPT.fullmatch(notebook)
-    return f"{review_url}/runs/{found['place']}" if found and review_url else notebook
+    prefix = next(_attempts(notebook), "")
+    return f"{review_url}/{prefix}" if prefix and review_url else notebook
+
+
+def _attempts(notebook: str) -> Iterator[str]:
+    """Name the attempt of a notebook first: its step has a name that a run of Airflow never has.
+
+    Where the store's folder is called `runs`, the run would seem to be the step.
+    """
+    for prefix in attempts_at(notebook):
+        with suppress(Faults):
+            check_name(attempt_names(prefix).step)
+            yield prefix

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -146,6 +147,18 @@ def part_of(key: str) -> str:
     """Name the part of its attempt that an object is: a file, or a folder of files."""
     match = _OF_ATTEMPT.fullmatch(key)
     return match[2].partition("/")[0] if match else ""
+
+
+def attempts_at(address: str) -> Iterator[str]:
+    """Name the attempts that an object with this address may be of, in whatever store it lies.
+
+    Where a store's folder, a pipeline or another name is `runs`, there may be several.
+    """
+    parts = address.split("/")
+    for place, part in enumerate(parts):
+        prefix = attempt_of("/".join(parts[place:])) if part == "runs" else None
+        if prefix is not None:
+            yield prefix
 
 
 def active_key(attempt_prefix: str) -> str:

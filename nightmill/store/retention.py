@@ -6,21 +6,26 @@ deletes nothing; `collect` acts on it.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 
 from nightmill.errors import NightmillError
 from nightmill.spec.retention import Keep
 from nightmill.spec.units import SECONDS
 from nightmill.store.interface import Store
-from nightmill.store.keys import NOTEBOOK, SPILLED, attempt_names, pointer_key_of
+from nightmill.store.keys import (
+    NOTEBOOK,
+    OUTPUTS,
+    SPILLED,
+    attempt_names,
+    attempts_at,
+    pointer_key_of,
+)
 from nightmill.store.pointer import read_current
 from nightmill.store.survey import StoredAttempt, Told
-
-_NOTE = re.compile(r"(?:.*/)?(runs/(?:[^/]+/){4,5}?[0-9]+)#[^/]+")  # see inputs.version_notes
 
 YOUNG = timedelta(days=1)
 """What was written to within a day stays, whatever the rules say: somebody may be at work."""
@@ -156,9 +161,13 @@ def _noted(
             verdict.problems[key] = str(error)
             return None
         if pointer is not None and pointer.attempt_prefix == prefix:
-            notes = map(_NOTE.fullmatch, pointer.inputs.values())
-            found[prefix] = tuple(match[1] for match in notes if match)
+            found[prefix] = tuple(chain.from_iterable(map(_noted_in, pointer.inputs.values())))
     return found
+
+
+def _noted_in(note: str) -> Iterator[str]:
+    """Name the attempts that a line of a pointer may mean (see `inputs.version_notes`)."""
+    return attempts_at(note.replace("#", f"/{OUTPUTS}/"))
 
 
 def _hold_versions(attempts: Mapping[str, StoredAttempt], verdict: Verdict) -> None:

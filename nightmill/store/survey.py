@@ -6,24 +6,22 @@ or two kilobytes for an attempt, however many files it has and however large the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import NamedTuple, TypeVar
 
 from nightmill.spec.record import AttemptState, Record
 from nightmill.store.interface import Entry, Store
-from nightmill.store.keys import NOTEBOOK, RECORD, SPILLED, attempt_of, part_of
+from nightmill.store.keys import NOTEBOOK, RECORD, SPILLED, attempt_of, attempts_at, part_of
 
 THREADS = 16
 BATCH = 256
 
 _CLOCKS_DIFFER = timedelta(minutes=10)  # between this machine and the store, at most
-_PINNED = re.compile(r"(?:.*/)?(runs/(?:[^/]+/){4,5}?[0-9]+)/outputs/[^/]+")
 _RUN_PARTS = 4
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -168,13 +166,14 @@ def _told(data: bytes) -> Told | None:
     except (ValueError, RecursionError):
         return None
     # The address of an input, not its names: they lack the step. The store may have moved since.
-    pins = (_PINNED.fullmatch(one.address) for one in record.inputs.values() if one)
+    # Of several attempts that it may mean all are kept.
+    pins = (attempts_at(one.address) for one in record.inputs.values() if one)
     return Told(
         token=(record.order, record.attempt),
         has_ended=record.state is not AttemptState.RUNNING,
         committed=record.committed,
         is_held=record.is_held,
         ended_at=record.ended_at,
-        pins=tuple(sorted({match[1] for match in pins if match})),
+        pins=tuple(sorted(set(chain.from_iterable(pins)))),
         bundle=record.code.bundle if record.code else None,
     )
