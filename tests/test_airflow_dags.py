@@ -208,7 +208,7 @@ def _summary(dag, root: str) -> dict[str, object]:
 
 
 def test_broken_pipelines_are_told_apart(make_project):
-    """A broken pipeline takes no other with it, and its error names file, line and advice."""
+    """A broken pipeline takes no other with it, not even a reader; its error names the line."""
     made = make_project("broken")
     _add_dags(made)
     made.pipeline("good", "s: {notebook: s.ipynb}\n", s=["1"])
@@ -217,12 +217,21 @@ def test_broken_pipelines_are_told_apart(make_project):
     made.pipeline("alert", "s: {notebook: s.ipynb}\n", s=["1"])
     text = made.root / "notebooks/alert/pipeline.yaml"
     text.write_text(text.read_text() + "alerts: {failure: [{notifier: no.such.Thing}]}\n")
+    made.pipeline(
+        "reader",
+        "s: {notebook: s.ipynb, inputs: {x: yaml.x}}\nt: {notebook: t.ipynb, inputs: [y]}\n"
+        "u: {notebook: t.ipynb, outputs: {y: y.txt}}",
+        s=[("x: str = ''", "parameters")],
+        t=[("y: str = ''", "parameters")],
+    )
     bag = DagBag(dag_folder=made.root / "dags")
-    assert set(bag.dags) == {"good", DAG_ID}
+    assert set(bag.dags) == {"good", "reader", DAG_ID}
+    assert bag.dags["reader"].get_task("t").upstream_task_ids == {"u"}
     ((file, error),) = bag.import_errors.items()
     assert file.endswith("nightmill_errors.py")
     assert "notebooks/yaml/pipeline.yaml:3: steps.s.notbook: unknown key `notbook`" in error
     assert "did you mean `notebook`?" in error
+    assert "reader" not in error
     assert "contract/s.ipynb: x: the output `x` is not declared" in error
     assert "alert/pipeline.yaml:4: alerts.failure.0.notifier: there is no module `no.such`" in error
 

@@ -149,7 +149,7 @@ CROSS = {
     "after output": ({"p": chain("p", "a", top="after:\n- q.y"), "q": chain("q", "a->x")}, "p", 3,
                      "after.0", "makes no output `y`", "`x`"),
     "broken other": ({"p": chain("p", "a(q.x)"), "q": "pipeline: q\n"}, "p", 5,
-                     "steps.a.inputs.0", "the pipeline `q` has errors of its own", "mend"),
+                     "steps.a.inputs.0", "needs the pipeline `q`, which is broken: ", "mend"),
     "mixed kinds": ({"p": chain("p", "a") + "    inputs: {x: {from: q.x, version: same_partition}}",
                      "q": chain("q", "a->x", top="partition: text")}, "p", 5,
                     "steps.a.inputs.x.version", "cannot relate date partitions", "latest"),
@@ -253,6 +253,21 @@ def test_one_broken_file_hides_nothing(make):
         project.raise_errors()
     files = [Path(error.file).parent.name for error in each(caught.value)]
     assert files == ["q", "r", "s", "s", "s"]
+
+
+def test_a_broken_file_is_no_error_of_who_reads_it(make):
+    """Only the broken file has an error; readers keep their graph, and are told the cause once."""
+    text = chain("p", "b(x, q.y, q.z)", "a->x", top="after: [q.y]")
+    project = make(p=text, q=chain("q", "a->y", "b->z") + "    ouputs: {}\n")
+    assert [file.parent.name for file in project.errors] == ["q"]
+    assert project.step_order(project.pipelines["p"]) == ["a", "b"]
+    with pytest.raises(SpecError) as caught:
+        project.pipeline("p")
+    (error,) = each(caught.value)
+    cause = f"{project.root}/notebooks/q/pipeline.yaml:9: steps.b.ouputs: unknown key `ouputs`"
+    assert (error.line, error.key) == (2, "after.0")
+    assert error.problem == f"needs the pipeline `q`, which is broken: {cause}"
+    assert error.advice == "mend that first; did you mean `outputs`?"
 
 
 def test_unknown_pipeline(make):

@@ -42,6 +42,8 @@ def check(
         if _concerns(place, file, root)
         for error in some
     ]
+    if place not in _wholes(root):  # else the broken files themselves have told it
+        errors += [error for one in pipelines for error in project.blocked.get(one.file, ())]
     for pipeline in pipelines:
         errors += check_pipeline(pipeline)
     warnings = [one for pipeline in pipelines for one in _lint(project, pipeline)]
@@ -63,7 +65,12 @@ def check(
 
 def _concerns(place: Path, file: Path, root: Path) -> bool:
     """Whether a file belongs to what was asked for; the project's root asks for everything."""
-    return place in (root, root / "notebooks") or place == file or place in file.parents
+    return place in _wholes(root) or place == file or place in file.parents
+
+
+def _wholes(root: Path) -> tuple[Path, ...]:
+    """Name what asks for everything."""
+    return root, root / "notebooks"
 
 
 def _lint(project: Project, pipeline: Pipeline) -> Iterable[LintWarning]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 
 from nightmill.errors import SpecError
 from nightmill.spec import graph
@@ -15,7 +16,10 @@ _Sources = dict[str, tuple[graph.InputSource, ...]]
 def cross_errors(
     pipelines: Sequence[Pipeline], specs: graph.Specs, kernels: Collection[str]
 ) -> Iterator[tuple[Pipeline, SpecError]]:
-    """Find every error that takes more than one file to see, with the pipeline to blame."""
+    """Find every error that takes more than one file to see, with the pipeline to blame.
+
+    What only a broken file would tell is no error of the others; `unread` finds that.
+    """
     resolved: dict[str, _Sources] = {}
     for pipeline in pipelines:
         sources, errors = _resolve(pipeline, specs)
@@ -29,12 +33,25 @@ def cross_errors(
     yield from _pipeline_cycle(pipelines, resolved)
 
 
+def unread(pipeline: Pipeline, specs: graph.Specs) -> dict[str, KeyPath]:
+    """Name the broken pipelines that this one needs, each with the first key that says so."""
+    found: dict[str, KeyPath] = {}
+    for index, reference in enumerate(pipeline.spec.after):
+        name = reference.partition(".")[0]
+        if name in specs and specs[name] is None:
+            found.setdefault(name, ("after", index))
+    for step in pipeline.spec.steps:
+        with suppress(SpecError):  # told by `cross_errors`
+            pipeline.inputs(specs, step, unread=found)
+    return found
+
+
 def _resolve(pipeline: Pipeline, specs: graph.Specs) -> tuple[_Sources, list[SpecError]]:
     sources: _Sources = {}
     errors: list[SpecError] = []
     for name in pipeline.spec.steps:
         try:
-            sources[name] = pipeline.inputs(specs, name)
+            sources[name] = pipeline.inputs(specs, name, unread={})
         except SpecError as error:
             errors += each(error)
             sources[name] = ()
@@ -86,6 +103,8 @@ def _after_errors(pipeline: Pipeline, specs: graph.Specs) -> Iterator[SpecError]
                 advice = suggest(output, target.outputs, noun="its outputs")
                 problem = f"the pipeline {shown(name)} makes no output {shown(output)}"
                 raise Faults([Fault(problem, advice)])  # noqa: TRY301 - one way to place a fault
+        except graph.UnreadError:
+            continue
         except Faults as faults:
             yield from pipeline.errors(faults, ("after", index))
 

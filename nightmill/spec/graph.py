@@ -42,6 +42,15 @@ class InputSource:
     dated: bool = True
 
 
+class UnreadError(Faults):
+    """Only the file of another pipeline would tell, and that one is broken."""
+
+    def __init__(self, pipeline: str) -> None:
+        problem = f"the pipeline {shown(pipeline)} has errors of its own"
+        super().__init__([Fault(problem, "mend it first")])
+        self.pipeline = pipeline
+
+
 def resolve_input(
     pipelines: Specs, spec: PipelineSpec, parameter: str, given: InputSpec
 ) -> InputSource:
@@ -95,7 +104,7 @@ def find_spec(pipelines: Specs, name: str) -> PipelineSpec:
         raise Faults([Fault(f"unknown pipeline {shown(name)}", advice)])
     spec = pipelines[name]
     if spec is None:
-        raise Faults([Fault(f"the pipeline {shown(name)} has errors of its own", "mend it first")])
+        raise UnreadError(name)
     return spec
 
 

@@ -60,15 +60,25 @@ class Pipeline:
             for fault in faults.faults
         ]
 
-    def inputs(self, specs: graph.Specs, step: str) -> tuple[graph.InputSource, ...]:
-        """Resolve a step's inputs, in the order of the file; raises SpecError."""
+    def inputs(
+        self, specs: graph.Specs, step: str, *, unread: dict[str, KeyPath] | None = None
+    ) -> tuple[graph.InputSource, ...]:
+        """Resolve a step's inputs, in the order of the file; raises SpecError.
+
+        With `unread`, an input that a broken pipeline makes is no error. It is left out, and noted
+        there: where the first of each such pipeline is named.
+        """
         sources: list[graph.InputSource] = []
         errors: list[SpecError] = []
         for parameter, given in self.spec.steps[step].inputs.items():
             try:
                 sources.append(graph.resolve_input(specs, self.spec, parameter, given))
             except Faults as faults:
-                errors += self.errors(faults, self.input_path(step, parameter))
+                path = self.input_path(step, parameter)
+                if unread is not None and isinstance(faults, graph.UnreadError):
+                    unread.setdefault(faults.pipeline, path)
+                else:
+                    errors += self.errors(faults, path)
         if errors:
             raise gather(errors)
         return tuple(sources)

@@ -1,19 +1,21 @@
 """A project: the pipelines and kernels below one root folder.
 
 A broken pipeline.yaml hides nothing else: its errors wait in `Project.errors` until that pipeline
-is asked for. Notebooks are only looked for here; `check` reads them.
+is asked for. A sound pipeline that reads its outputs keeps its place, so that Airflow keeps its
+DAG; only whoever runs it is told why it cannot (`Project.blocked`). Notebooks are only looked for
+here; `check` reads them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightmill.errors import SpecError, UsageError
 from nightmill.spec import graph
-from nightmill.spec.crosscheck import cross_errors
+from nightmill.spec.crosscheck import cross_errors, unread
 from nightmill.spec.kernel import Kernel, find_kernel, load_kernels_kindly
 from nightmill.spec.pipeline import PipelineSpec, StepSpec
 from nightmill.spec.pipeline_file import FILE, Pipeline
@@ -24,13 +26,17 @@ from nightmill.spec.yaml_source import read_yaml
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """All pipelines and kernels; `broken` names the files that gave no pipeline."""
+    """All pipelines and kernels; `broken` names the files that gave no pipeline.
+
+    `blocked` are sound files whose pipelines need a broken one, with the faults of that.
+    """
 
     root: Path
     pipelines: Mapping[str, Pipeline]
     kernels: Mapping[str, Kernel]
     errors: Mapping[Path, tuple[SpecError, ...]]
     broken: Mapping[str, Path] = field(default_factory=dict)
+    blocked: Mapping[Path, tuple[SpecError, ...]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, root: Path) -> Project:
@@ -51,14 +57,16 @@ class Project:
             kernels=kernels,
             errors={file: tuple(errors[file]) for file in sorted(errors) if errors[file]},
             broken=broken,
+            blocked={p.file: some for p in found if (some := _blocked(p, specs, broken, errors))},
         )
 
     def pipeline(self, name: str) -> Pipeline:
-        """Find a pipeline by name; raises its errors, or UsageError for an unknown name."""
+        """Find a pipeline that can run; raises what is wrong, or UsageError for an unknown name."""
         pipeline = self.pipelines.get(name)
         file = pipeline.file if pipeline else self.broken.get(name)
-        if file is not None and file in self.errors:
-            raise gather(self.errors[file])
+        errors = self.errors.get(file) or self.blocked.get(file) if file else None
+        if errors:
+            raise gather(errors)
         if pipeline is None:
             advice = suggest(name, [*self.pipelines, *self.broken], noun="pipelines")
             raise UsageError(f"unknown pipeline {shown(name)}", advice=advice)
@@ -81,7 +89,8 @@ class Project:
 
     def upstream(self, pipeline: Pipeline, step: str) -> tuple[str, ...]:
         """Name the steps of the same pipeline that must be done before this one."""
-        return graph.upstream(pipeline.spec, self.inputs(pipeline, step))
+        specs = _specs(self.pipelines.values(), self.broken)
+        return graph.upstream(pipeline.spec, pipeline.inputs(specs, step, unread={}))
 
     def step_order(self, pipeline: Pipeline) -> list[str]:
         """Sort the steps so that each comes after those it needs, else as in the file."""
@@ -114,6 +123,22 @@ def _load_pipelines(
             errors[file] += each(error)
             broken[str(name)] = file
     return found, broken
+
+
+def _blocked(
+    pipeline: Pipeline,
+    specs: graph.Specs,
+    broken: Mapping[str, Path],
+    errors: Mapping[Path, Sequence[SpecError]],
+) -> tuple[SpecError, ...]:
+    """Say what stops a sound pipeline: the first fault of each broken one that it needs."""
+    found: list[SpecError] = []
+    for name, path in unread(pipeline, specs).items():
+        cause = errors[broken[name]][0]
+        problem = f"needs the pipeline {shown(name)}, which is broken: {cause.where}: "
+        advice = f"mend that first{f'; {cause.advice}' if cause.advice else ''}"
+        found.append(pipeline.error(problem + cause.problem, path, advice=advice))
+    return tuple(found)
 
 
 def _specs(pipelines: Iterable[Pipeline], broken: Mapping[str, Path]) -> graph.Specs:
