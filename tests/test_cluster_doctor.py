@@ -6,6 +6,7 @@ The real cluster is asked in tests/e2e; here are the answers that a healthy one 
 from __future__ import annotations
 
 import json
+import re
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
 
@@ -364,6 +365,23 @@ def test_files_come_first(doctor, project, api):
     assert "dags/platform.yaml:2: laucher: unknown key" in ended.out
     assert "dags/platform.yaml:3: namespace" in ended.out
     assert api.asked == []
+
+
+def test_without_a_platform_yaml_it_says_who_needs_one(doctor, project, cli):
+    """Both verbs name the file once, say that `run` needs none, and what is enough to begin."""
+    file = project / "dags" / "platform.yaml"
+    file.unlink()
+    ended, shown = doctor(), cli("pod", "p", "score", cwd=project)
+    said, advice, end = ended.out.splitlines()
+    assert said == "fail     dags/platform.yaml: cannot be read: No such file or directory"
+    assert "only Airflow and a cluster need one: `nightmill run` does without" in advice
+    assert end == "1 check: 1 failed, 0 warnings"
+    problem, same = shown.err.splitlines()
+    assert problem == "error: dags/platform.yaml: cannot be read: No such file or directory"
+    assert same.split("-> ")[1] == advice.split("-> ")[1]
+    line = re.search("the one line `(.*?)`", advice)[1]
+    file.write_text(f"{line}\n", encoding="utf-8")
+    assert doctor().code == 0
 
 
 def test_a_broken_pipeline_hides_no_other(doctor, project):

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from nightmill.cli.pod import DAGS
-from nightmill.cli.terminal import address, say
+from nightmill.cli.terminal import address, counted, say
 from nightmill.cluster.findings import Finding, Level, PlannedPod, fail, ok, warning
 from nightmill.cluster.platform import Platform, load_platform
 from nightmill.cluster.pod import place, pod_manifest
@@ -67,7 +67,8 @@ def doctor(
     wishes = Wishes(pipeline, env, image, starts_pod, timeout, acts_as, kubeconfig, context)
     levels = [_show(finding) for finding in _findings(find_root(Path.cwd()), wishes)]
     failed = levels.count(Level.FAIL)
-    say(f"{len(levels)} checks: {failed} failed, {levels.count(Level.WARNING)} warnings")
+    warned = counted(levels.count(Level.WARNING), "warning")
+    say(f"{counted(len(levels), 'check')}: {failed} failed, {warned}")
     raise typer.Exit(EXIT_FAILED if failed else 0)
 
 
@@ -160,7 +161,8 @@ def _ask_cluster(platform: Platform, pods: list[PlannedPod], wishes: Wishes) -> 
 def _told(error: SpecError) -> Iterator[Finding]:
     for one in each(error):
         place, _, rest = one.where.partition(":")
-        yield fail(f"{address(place)}:{rest}: {one.problem}", one.advice)
+        located = f"{address(place)}:{rest}" if rest else address(place)
+        yield fail(f"{located}: {one.problem}", one.advice)
 
 
 def _show(finding: Finding) -> Level:

@@ -35,6 +35,11 @@ NEVER = "never"
 SWEEP_LEAST = timedelta(minutes=1)
 SET_BY_US = ("HOME", "TMPDIR", "NIGHTMILL_SCRATCH", "NIGHTMILL_IMAGE", "NIGHTMILL_POOL")
 
+_BEGIN = (
+    "only Airflow and a cluster need one: `nightmill run` does without; "
+    "begin with the one line `store: .nightmill/store`, or with Nightmill's own dags/platform.yaml"
+)
+
 Launcher = Literal["local", "kubernetes", "eks"]
 DnsName = Annotated[str, AfterValidator(check_dns_name)]
 
@@ -219,11 +224,20 @@ def load_platform(folder: Path, env: str | None = None) -> Platform:
     `env` is $NIGHTMILL_ENV by default; empty text means no overlay. Raises SpecError with file
     and line.
     """
-    source: YamlSource = read_yaml(folder / FILE)
+    source: YamlSource = _read(folder / FILE)
     chosen = os.environ.get(ENVIRONMENT_VARIABLE, "") if env is None else env
     if chosen:
         source = overlay(source, read_yaml(_overlay_file(folder, chosen)))
     return validate(Platform, source)
+
+
+def _read(file: Path) -> YamlSource:
+    try:
+        return read_yaml(file)
+    except SpecError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            error.advice = _BEGIN
+        raise
 
 
 def _overlay_file(folder: Path, env: str) -> Path:
