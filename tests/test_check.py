@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nightmill.errors import SpecError
+from nightmill.spec.problems import each
 from tests.conftest import ProjectFiles
 
 METER = """\
@@ -55,3 +57,39 @@ def test_who_reads_of_a_broken_pipeline_is_told_its_fault(files, cli, verb):
         ended.err
     )
     assert "-> mend that first; did you mean `outputs`?" in ended.err
+
+
+SHAPES = {
+    "outputs as a list": ("    outputs: [band]", "`outputs: {band: band.<ending>}`"),
+    "outputs as files": ("    outputs: [band.csv, b.csv]", "`outputs: {band: band.csv}`"),
+    "outputs as a file": ("    outputs: band.csv", "`outputs: {band: band.csv}`"),
+    "inputs as text": ("    inputs: band", "`inputs: [output]`"),
+    "checks as a list": ("    checks: [band]", '`checks: {<output>: {rows: ">0"}}`'),
+    "a check as a list": ("    checks: {band: [rows]}", "known keys: `rows`, `columns`,"),
+    "columns as text": ("    checks: {band: {not_null: a}}", "`not_null: {<name>: ...}`"),
+    "parameters as a list": ("    parameters: [top]", "`parameters: {top: <value>}`"),
+    "members as text": ("    members: north", "`members: [north, south]`"),
+    "a step as text": ("  b: b.ipynb", "`{notebook: b.ipynb}`"),
+    "an address to alert": ("alerts: me@x.org", "`alerts: {failure: [{notifier: airflow."),
+    "an alert as text": ("alerts: {failure: [me@x.org]}", "notifier: `{notifier: airflow."),
+    "a tag without brackets": ("tags: night", "`[night]`"),
+}
+
+
+@pytest.mark.parametrize(("line", "advice"), SHAPES.values(), ids=SHAPES)
+def test_a_wrong_shape_is_told_with_the_right_one(load_spec, line, advice):
+    """Text or a list in place of keys and values, or of a list, comes with what to write."""
+    with pytest.raises(SpecError) as caught:
+        load_spec(f"pipeline: p\nsteps:\n  a:\n    notebook: a.ipynb\n{line}\n")
+    (error,) = each(caught.value)
+    assert error.line == 5
+    assert error.problem.startswith("expected ")
+    assert advice in error.advice
+
+
+@pytest.mark.parametrize("steps", ["[make.ipynb]", "make.ipynb"])
+def test_steps_without_names_are_told_with_them(load_spec, steps):
+    """A list of notebooks in place of steps comes with how a step is written."""
+    with pytest.raises(SpecError) as caught:
+        load_spec(f"pipeline: p\nsteps: {steps}\n")
+    assert caught.value.advice == "write `steps: {make: {notebook: make.ipynb}}`"

@@ -32,7 +32,8 @@ def _inputs_as_mapping(raw: Any) -> Any:
             for name, value in raw.items()
         }
     if not isinstance(raw, list):
-        raise Faults([Fault("expected a list of outputs, or names with `from:`")])
+        advice = "write `inputs: [output]`, or `inputs: {name: {from: pipeline.output}}`"
+        raise Faults([Fault("expected a list of outputs, or names with `from:`", advice)])
     found: dict[str, Any] = {}
     faults: list[Fault] = []
     for index, item in enumerate(raw):

@@ -94,7 +94,8 @@ def _members(raw: Any) -> Any:
             raise Faults([Fault(f"{raw} members, from 1 to {MAX_MEMBERS} are possible")])
         return tuple(str(number) for number in range(raw))
     if not isinstance(raw, list) or not raw:
-        raise Faults([Fault("expected a number of members or a list of their names")])
+        advice = "write `members: 4` or `members: [north, south]`"
+        raise Faults([Fault("expected a number of members or a list of their names", advice)])
     names = [str(name) for name in raw]
     fail_if(
         Fault(f"{shown(name)} is no name of a member", "use letters, digits, `_` and `-`", (index,))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from nightmill.spec.problems import Fault, Faults, KeyPath, gather, shown, suggest
+from nightmill.spec.shapes import advise_list, advise_mapping
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -58,7 +59,7 @@ def _faults(error: ErrorDetails, model: type[BaseModel], source: YamlSource) -> 
         advice = suggest(word, _keys_at(model, path[:-1]), noun="known keys")
         yield Fault(f"unknown key {shown(word)}", advice, path)
     else:
-        yield _plain(error, path)
+        yield _plain(error, model, path)
 
 
 def _written_path(loc: tuple[int | str, ...], source: YamlSource) -> KeyPath:
@@ -70,17 +71,27 @@ def _written_path(loc: tuple[int | str, ...], source: YamlSource) -> KeyPath:
     return path
 
 
-def _plain(error: ErrorDetails, path: KeyPath) -> Fault:
+def _plain(error: ErrorDetails, model: type[BaseModel], path: KeyPath) -> Fault:
     given = error["input"]
     if error["type"] == "literal_error":
         choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
         advice = suggest(str(given), choices, noun="possible")
         return Fault(f"{shown(given)} is not possible here", advice, path)
     if error["type"] in WANTED:
-        advice = "put it between quotes" if error["type"] == "string_type" else ""
-        advice = "" if given is None or isinstance(given, list | dict) else advice
-        return Fault(f"expected {WANTED[error['type']]}, found {describe(given)}", advice, path)
+        wanted = WANTED[error["type"]]
+        known = _keys_at(model, path) if error["type"] == "model_type" else []
+        problem = f"expected {wanted}, found {describe(given)}"
+        return Fault(problem, _advice(wanted, given, path, known), path)
     return Fault(f"{error['msg'].lower()}, found {describe(given)}", at=path)
+
+
+def _advice(wanted: str, given: Any, path: KeyPath, known: list[str]) -> str:
+    if wanted == "keys and values":
+        return advise_mapping(path, given, known)
+    if wanted == "a list":
+        return advise_list(path, given)
+    is_one = given is not None and not isinstance(given, list | dict)
+    return "put it between quotes" if wanted == "text" and is_one else ""
 
 
 def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
