@@ -339,6 +339,16 @@ def test_a_record_made_from_an_address(store, member):
     assert read_record(store, prefix) == record
 
 
+def test_what_committed_under_a_long_name_succeeded_without_its_record(store):
+    """The address of an attempt leads to its pointer also where names in it were cut."""
+    long = RUN.model_copy(update={"partition": "東" * 40})
+    prefix, token = prefix_of(long), Token(order=long.order, attempt=long.attempt)
+    names = {"pipeline": long.pipeline, "step": long.step, "partition": long.partition}
+    commit(store, Pointer(**names, run=long.run, token=token, attempt_prefix=prefix, outputs={}))
+    assert amend(store, prefix, LOST, by=BY).state is AttemptState.SUCCEEDED
+    assert read_record(store, prefix).committed
+
+
 @pytest.mark.parametrize("prefix", ["runs/p", "runs/p/d/r/s/x", "runs/a/b/c/d/1/e/2"])
 def test_what_is_no_address_of_an_attempt(tmp_path, prefix):
     """Nothing is written below a prefix that no attempt can have."""

@@ -9,6 +9,7 @@ from nightmill.spec.steprun import StepRun
 from nightmill.store import history, sweep
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.pointer import Pointer, Token, commit
+from nightmill.store.versions import partition_records
 from tests.counting import Counting
 
 START = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
@@ -72,6 +73,18 @@ def test_runs_are_listed_newest_first(store):
         ("r2", "eu [west]/é"),
         ("r1", "2013-03-02"),
     ]
+
+
+@pytest.mark.parametrize("long", ["東" * 24, "manual__" + ":" * 120])
+def test_what_is_listed_is_found_however_long_its_name(store, long):
+    """Names that are cut in keys lead from the list of runs to the records, and to the versions."""
+    run = step_run(run=long, partition=long)
+    write_record(store, run)
+    ((name, partition),) = history.runs(store, "p é")
+    (record,) = history.records(store, "p é", partition, name).records
+    assert (record.run, record.partition) == (long, long)
+    assert partition_records(store, "p é", long) == partition_records(store, "p é", partition)
+    assert partition_records(store, "p é", long) == [record]
 
 
 def test_records_come_in_the_order_of_their_start(store):

@@ -75,6 +75,21 @@ def test_a_long_name_is_shortened_and_still_recognized():
     assert re.fullmatch(r"(é){20,}~~[0-9a-f]{32}", keys.decode(component))
 
 
+@given(st.text("a.é東😀~\n/", min_size=1, max_size=300))
+def test_what_was_listed_is_found_again(name):
+    """What is left of a shortened name leads to the same key as the name."""
+    component = keys.encode(name)
+    assert keys.encode(keys.decode(component)) == component
+
+
+@pytest.mark.parametrize("head", ["a", "é" * 20, "a" * 154])
+def test_a_name_that_only_looks_shortened_is_a_name(head):
+    """A name that is not long may end like a shortened one, and comes back whole."""
+    name = f"{head}~~{'0' * 32}"
+    assert "~~" not in keys.encode(name)
+    assert keys.decode(keys.encode(name)) == name
+
+
 @pytest.mark.parametrize("length", [200, 201])
 def test_two_hundred_bytes_are_not_too_long(length):
     """A name of exactly 200 safe bytes is kept; one more is shortened to that."""

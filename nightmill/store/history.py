@@ -14,8 +14,6 @@ from nightmill.spec.steprun import StepRun
 from nightmill.store.interface import Store
 from nightmill.store.keys import (
     RECORD,
-    AttemptNames,
-    attempt_names,
     attempt_of,
     attempt_prefix,
     decode,
@@ -56,7 +54,7 @@ def record_of(data: bytes, prefix: str) -> Record:
     inputs = [one for one in record.inputs.values() if one]
     names = [name for one in inputs for name in (one.pipeline, one.output, one.partition, one.run)]
     try:
-        is_own = prefix == prefix_of(record) or _names(record) == attempt_names(prefix)
+        is_own = prefix == prefix_of(record)
         for name in (*record.outputs, *names):
             encode(name)
     except UsageError as error:
@@ -64,12 +62,6 @@ def record_of(data: bytes, prefix: str) -> Record:
     if not is_own:
         raise ValueError("it is of another attempt")
     return record
-
-
-def _names(record: Record) -> AttemptNames:
-    """Name an attempt as its address does: one whose record was made from that knows no more."""
-    names = (record.pipeline, record.partition, record.run, record.step, record.member)
-    return AttemptNames(*names, record.attempt)
 
 
 def pipelines(store: Store) -> list[str]:

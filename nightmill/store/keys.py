@@ -47,6 +47,8 @@ _MAX_COMPONENT_BYTES = 200
 _MAX_KEY_BYTES = 1024  # what S3 allows
 _DIGEST_LENGTH = 32
 _SHORTENED = "~~"  # cannot occur in an escaped name, where two hex digits follow each ~
+_CUT = re.compile(rf"(.+)({_SHORTENED}[0-9a-f]{{{_DIGEST_LENGTH}}})", re.DOTALL)
+_CHARACTER_BYTES = 12  # the most that one is escaped to, and so what a shortened name may lack
 
 # A name may be a number, or that of a folder in here: only what comes next tells the attempt's own.
 _OF_ATTEMPT = re.compile(
@@ -60,6 +62,7 @@ def encode(part: str) -> str:
 
     Letters, digits and ``_ = . -`` stay (but not a leading dot). Where the result would exceed 200
     bytes it is cut and closed with a hash of the whole; such a component cannot be decoded in full.
+    What `decode` makes of it has the same component again, so nothing is lost that was listed.
 
     Raises UsageError for text that is empty or not valid Unicode.
     """
@@ -68,6 +71,10 @@ def encode(part: str) -> str:
             "a name is empty", advice="give every pipeline, partition, run and step a name"
         )
     _require_unicode(part)
+    cut = _CUT.fullmatch(part)
+    known = _escape(cut[1]) + cut[2] if cut else ""
+    if _MAX_COMPONENT_BYTES - _CHARACTER_BYTES < len(known) <= _MAX_COMPONENT_BYTES:
+        return known
     escaped = _escape(part)
     if len(escaped) <= _MAX_COMPONENT_BYTES:
         return escaped

@@ -16,12 +16,7 @@ from nightmill.spec.problems import shown, suggest
 from nightmill.spec.record import OutputRecord, Record
 from nightmill.store import history
 from nightmill.store.interface import Store
-from nightmill.store.keys import (
-    decode,
-    partition_prefix,
-    pointer_key,
-    pointer_key_of,
-)
+from nightmill.store.keys import partition_prefix, pointer_key, pointer_key_of
 from nightmill.store.pointer import Current, Token, read_current
 
 PREVIOUS = "previous"
@@ -151,10 +146,9 @@ def find_versions(store: Store, pipeline: str, output: str, partition: str) -> l
 
 def partition_records(store: Store, pipeline: str, partition: str) -> list[Record]:
     """Read the records of all of a partition's attempts, the newest first."""
-    names = map(decode, store.children(partition_prefix(pipeline, partition)))
-    found = (
-        one for run in names for one in history.records(store, pipeline, partition, run).records
-    )
+    prefix = partition_prefix(pipeline, partition)
+    runs = (history.records_below(store, f"{prefix}/{run}") for run in store.children(prefix))
+    found = (one for run in runs for one in run.records)
     return sorted(found, key=lambda one: (one.order, one.attempt), reverse=True)
 
 
