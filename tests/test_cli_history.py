@@ -348,6 +348,52 @@ def test_several_attempts_are_told_apart(cli, history):
     assert "\nb\n  auc = 2\n" in shown
 
 
+RAISED = ["-----", "ZeroDivisionError    Traceback (most recent call last)"]
+IN_F = "\x1b[32mCell\x1b[39m In[4], line 3, in f(a)\n      2 def f(a):\n----> 3     return a / 0\n"
+LIBRARY = "File ~/lib/json/decoder.py:353, in decode(s)\n    352 try:\n--> 353     obj = scan(s)\n"
+LAST_LINES = {
+    "in the cell": (["Cell In[4], line 6\n      5 \n----> 6 f(x)\n      7 y = 1"], "line 6: f(x)"),
+    "in its function": (["Cell In[4], line 6\n----> 6 f(x)", IN_F], "line 3: return a / 0"),
+    "in another cell's function": (
+        ["Cell In[5], line 6\n----> 6 f(x)", IN_F],
+        "line 3 of another cell: return a / 0",
+    ),
+    "in a library": (
+        ["Cell In[4], line 3\n---> 13 json.loads(a)", LIBRARY],
+        "line 13: json.loads(a)",
+    ),
+    "while another was handled": (
+        [
+            "Cell In[4], line 2\n----> 2 1/0",
+            "During handling ...",
+            "Cell In[4], line 4\n----> 4 raise",
+        ],
+        "line 4: raise",
+    ),
+    "no Python": (
+        ["  Cell In[2], line 1\n    x = = 1\n        ^\nSyntaxError: x"],
+        "line 1: x = = 1",
+    ),
+    "of IPython 8.0": (["Input In [4], in <cell line: 6>()\n----> 6 f(x)"], "line 6: f(x)"),
+    "of IPython 7": (["<ipython-input-4-5bc39b1e4d1b> in <module>\n----> 6 f(x)"], "line 6: f(x)"),
+    "of nothing in the notebook": ([LIBRARY], ""),
+    "of no Python kernel": (["Error: boom"], ""),
+}
+
+
+@pytest.mark.parametrize(("frames", "line"), LAST_LINES.values(), ids=LAST_LINES)
+def test_show_names_the_line_that_failed(cli, history, frames, line):
+    """Below the message stands the notebook's last line in the traceback, where it has one."""
+    failure = Failure(
+        cause=Cause.NOTEBOOK_ERROR,
+        message="m",
+        traceback=(*RAISED, *frames, "ZeroDivisionError: b"),
+    )
+    history("r", state="failed", failure=failure)
+    said = cli("show", "r").out.splitlines()
+    assert said[said.index("  m") + 1 : -1] == ([f"  {line}"] if line else [])
+
+
 @pytest.mark.parametrize(
     ("cause", "words"),
     [

@@ -92,6 +92,13 @@ def test_a_run_with_a_failure_ends_with_1_and_says_why(ran):
     assert "\x1b" not in ran.out
 
 
+@pytest.mark.usefixtures("ran")
+def test_show_names_the_line_that_a_real_kernel_failed_at(demo, cli):
+    """The traceback of the kernel that is shipped is understood."""
+    shown = cli("show", demo.record("demo", "bad")["run"], cwd=demo.root).out
+    assert "\n  line 1: raise ValueError('\\x1b[2J[/no] é')\n" in shown
+
+
 def test_a_run_tells_each_change_on_a_line(ran):
     """Without a terminal a run is a log: partition, step and what changed."""
     lines = [line for line in ran.out.splitlines() if line.startswith(f"{DAY} good: ")]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
+from nightmill.cli.failing_line import failing_line
 from nightmill.cli.terminal import address, cell_text, duration, size, state_text
 from nightmill.spec.held import review_line, standing
 from nightmill.spec.progress import SILENT_AFTER, Progress
@@ -91,6 +92,7 @@ class AttemptView:
             yield Text(f"warning: {' '.join(warning.split())}", style="yellow")
         if record.failure:
             yield from record.failure.message.splitlines()
+            yield from filter(None, [failing_line(record.failure.traceback)])
             yield Text(outlook(record.failure.cause, record.failure.retry), style="dim")
         yield from (_amendment(one) for one in record.amendments)
 
