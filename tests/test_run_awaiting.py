@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import selectors
 import threading
 import time
 from dataclasses import replace
@@ -14,6 +15,7 @@ from nightmill.cli.display import LiveDisplay, PlainDisplay
 from nightmill.errors import StoreError
 from nightmill.run.aftermath import amend_death
 from nightmill.run.awaiting import Awaited
+from nightmill.run.bell import Bell
 from nightmill.run.launcher import Launcher
 from nightmill.run.plan import PlannedStep
 from nightmill.run.status import StepState, StepStatus
@@ -48,25 +50,40 @@ def states(statuses) -> dict[str, StepState]:
     return {one.planned.run.step: one.state for one in statuses}
 
 
+def look(awaited: Awaited, status: StepStatus) -> bool:
+    """Look as the launcher does, and once more when the store has answered."""
+    rung = threading.Event()
+    if awaited.are_there(status, rung.set):
+        return True
+    now = time.monotonic()
+    if status.wait is not None and status.wait.look_at > now:
+        return False  # not asked
+    assert rung.wait(30)
+    return awaited.are_there(status, rung.set)
+
+
 def test_a_step_begins_when_its_input_is_there(launcher, store):
     """Other steps run meanwhile, with one worker for all; what waited begins, then what needs it.
 
     The input is committed only when the other step is over, so that nobody may hold it up.
     """
-    awaited = Awaited(store, look_every_s=0.05)
+    awaited, looked = Awaited(store, look_every_s=0.05), threading.Event()
     steps = planned("waits", wait=SOON), planned("behind", "waits"), planned("aside")
     told = []
+
+    def has_inputs(status, ring):
+        return awaited.are_there(status, lambda: (looked.set(), ring()))
 
     def watch(status, event):
         told.append((status.planned.run.step, event["event"]))
         if told[-1] == ("aside", "over"):
+            assert looked.wait(30)
             make(store, "2013-01-01")
 
-    ended = launcher(*steps, workers=1, has_inputs=awaited.are_there).run(watch)
+    ended = launcher(*steps, workers=1, has_inputs=has_inputs).run(watch)
     assert set(states(ended).values()) == {StepState.SUCCEEDED}
-    names = [one for one in told if one[1] in ("awaiting", "started")]
-    expected = [("waits", "awaiting"), ("aside", "started"), ("waits", "started")]
-    assert names == [*expected, ("behind", "started")]
+    assert [step for step, event in told if event == "started"] == ["aside", "waits", "behind"]
+    assert told.index(("waits", "awaiting")) < told.index(("waits", "started"))
     assert ended[0].wait is None
 
 
@@ -133,11 +150,11 @@ def test_it_looks_now_and_then(store):
     """Between two looks the store is not asked, even when the input has come."""
     status = StepStatus(planned("waits", wait=timedelta(hours=2)))
     awaited = Awaited(store, look_every_s=600)
-    assert not awaited.are_there(status)
+    assert not look(awaited, status)
     make(store, DAY)
-    assert not awaited.are_there(status)
+    assert not look(awaited, status)
     status.wait = replace(status.wait, look_at=status.wait.look_at - 600)
-    assert awaited.are_there(status)
+    assert look(awaited, status)
     assert status.wait is None
 
 
@@ -154,10 +171,10 @@ def test_a_store_that_is_away_is_waited_for(minutes):
     """A store that cannot be asked ends no wait before its time, and then is the cause."""
     status = StepStatus(planned("waits", wait=timedelta(minutes=minutes)))
     awaited = Awaited(Gone())
-    assert not awaited.are_there(status)
+    assert not look(awaited, status)
     assert "nobody answers" in status.wait.lacking
     status.wait = replace(status.wait, since=status.wait.since - 600, look_at=0)
-    assert not awaited.are_there(status)
+    assert not look(awaited, status)
     if minutes < 10:
         assert (status.state, status.cause) == (StepState.FAILED, "store")
     else:
@@ -168,16 +185,16 @@ def test_a_long_wait_is_told_as_it_was_written(store):
     """Nobody wants to read that a step waited 7201 seconds."""
     status = StepStatus(planned("waits", wait=timedelta(hours=2)))
     awaited = Awaited(store)
-    assert not awaited.are_there(status)
+    assert not look(awaited, status)
     status.wait = replace(status.wait, since=status.wait.since - 7201, look_at=0)
-    assert not awaited.are_there(status)
+    assert not look(awaited, status)
     assert status.message.startswith("bad_parameters: waited 2 h: ")
 
 
 def test_people_see_what_a_step_waits_for(screen, store):
     """Live rows and plain lines name the input and the time that is left; once is enough."""
     status = StepStatus(planned("waits", wait=timedelta(hours=2)))
-    assert not Awaited(store).are_there(status)
+    assert not look(Awaited(store), status)
     plain = screen(width=300)
     PlainDisplay()(status, {"event": "awaiting"})
     line = "waiting up to 2 h 00 min: input model: m.model was never committed up to 2013-01-02"
@@ -191,6 +208,109 @@ def test_people_see_what_a_step_waits_for(screen, store):
 def test_the_launcher_asks_only_for_those_that_wait(launcher):
     """A step without `wait` begins without a question."""
     asked = []
-    made: Launcher = launcher(planned("a"), has_inputs=asked.append)
+    made: Launcher = launcher(planned("a"), has_inputs=lambda *question: asked.append(question))
     assert made.run(lambda _status, _event: None)[0].state is StepState.SUCCEEDED
     assert asked == []
+
+
+# -- a store that is slow, or hangs ----------------------------------------------------------------
+
+
+class Hanging:
+    """A store that has an object wherever it is asked, but answers only when it is let go."""
+
+    url = "/store"
+
+    def __init__(self):
+        self.go, self.asked, self.at_once = threading.Event(), [], []
+
+    def read(self, key):
+        """Wait, then fail."""
+        self.asked.append(key)
+        self.at_once.append(key)
+        assert self.at_once == [key]
+        assert self.go.wait(60)
+        self.at_once.remove(key)
+        raise StoreError("nobody answers", address=key, operation="read", advice="start it")
+
+
+@pytest.fixture
+def hanging():
+    """Return a store that hangs until the test is over."""
+    store = Hanging()
+    yield store
+    store.go.set()
+
+
+def test_a_store_that_hangs_holds_up_nobody(launcher, hanging):
+    """While it is asked for an input, other steps begin, are heard and end; so does the run."""
+    told = []
+
+    def watch(status, event):
+        told.append((status.planned.run.step, event["event"]))
+        if told[-1] == ("aside", "over"):
+            made.stop()
+
+    steps = planned("waits", wait=SOON), planned("aside")
+    made = launcher(*steps, has_inputs=Awaited(hanging).are_there)
+    begun = time.monotonic()
+    ended = made.run(watch)
+    assert time.monotonic() - begun < 20
+    assert ("aside", "step_ended") in told
+    assert states(ended) == {"waits": StepState.BLOCKED, "aside": StepState.SUCCEEDED}
+    assert len(hanging.asked) == 1
+
+
+def test_the_store_is_asked_one_question_at_a_time(hanging):
+    """Steps that lack the same share an answer, and another question waits for its turn."""
+    awaited, rung = Awaited(hanging, look_every_s=600), threading.Semaphore(0)
+    members = [with_run(planned("waits", wait=SOON), member=name) for name in "abc"]
+    other = with_run(planned("waits", wait=SOON), partition="2013-01-09")
+    statuses = [StepStatus(one) for one in (*members, other)]
+    for status in statuses * 2:
+        assert not awaited.are_there(status, rung.release)
+    assert [status.wait for status in statuses] == [None] * 4
+    hanging.go.set()
+    for _status in statuses:
+        assert rung.acquire(timeout=30)
+    for status in statuses:
+        assert not awaited.are_there(status, rung.release)
+        assert "nobody answers" in status.wait.lacking
+    assert [key[-15:-5] for key in hanging.asked] == [DAY, "2013-01-09"]
+
+
+def with_run(planned: PlannedStep, **changed: str) -> PlannedStep:
+    """Change whose step it is."""
+    return replace(planned, run=planned.run.model_copy(update=changed))
+
+
+def test_an_answer_wakes_the_launcher(launcher, store, monkeypatch):
+    """A step begins as soon as the store has said that its input is there."""
+    monkeypatch.setattr("nightmill.run.launcher._TICK_S", 25)
+    make(store, DAY)
+    begun = time.monotonic()
+    made = launcher(planned("goes", wait=SOON), has_inputs=Awaited(store).are_there)
+    assert states(made.run(lambda _status, _event: None)) == {"goes": StepState.SUCCEEDED}
+    assert time.monotonic() - begun < 20
+
+
+def test_what_nobody_foresaw_is_raised_where_people_see_it():
+    """An error of another kind ends the run; it does not die with a thread."""
+    status = StepStatus(planned("waits", wait=SOON))
+    with pytest.raises(AttributeError):
+        look(Awaited(object()), status)
+
+
+def test_a_bell_rings_for_whoever_listens():
+    """However often it is rung it is heard, silent once quieted, and harmless after its end."""
+    with selectors.DefaultSelector() as selector, Bell() as bell:
+        selector.register(bell.heard, selectors.EVENT_READ)
+        for _time in range(10_000):
+            bell.ring()
+        assert selector.select(30)
+        while selector.select(0):
+            bell.quiet()
+        bell.quiet()
+        bell.ring()
+        assert selector.select(30)
+    bell.ring()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nightmill.causes import Cause
+from nightmill.run.bell import Bell
 from nightmill.run.plan import Key, PlannedStep
 from nightmill.run.process import NIGHTMILL, StepProcess
 from nightmill.run.status import FAILURES, WITHHELD, StepState, StepStatus
@@ -33,7 +34,8 @@ class Launcher:
 
     `on_death` is told of each attempt that ended without its own last word, before it is decided
     what follows, and may know better how it ended. `has_inputs` says whether a step that may wait
-    for inputs can begin, or notes in its status what it waits for, or how it failed.
+    for inputs can begin, or notes in its status what it waits for, or how it failed. It must not
+    wait for the store, or nobody is heard meanwhile; it rings when it knows more.
     """
 
     def __init__(  # noqa: PLR0913 - what to run, how, and two questions for who knows the store
@@ -43,7 +45,7 @@ class Launcher:
         root: Path,
         workers: int,
         on_death: Callable[[StepStatus], None] = lambda _status: None,
-        has_inputs: Callable[[StepStatus], bool] = lambda _status: True,
+        has_inputs: Callable[[StepStatus, Callable[[], None]], bool] = lambda _status, _ring: True,
         program: Sequence[str] = NIGHTMILL,
     ) -> None:
         self.statuses: dict[Key, StepStatus] = {one.key: StepStatus(one) for one in planned}
@@ -60,6 +62,7 @@ class Launcher:
         self._program = program
         self._observer: Observer = lambda _status, _event: None
         self._running: dict[Key, StepProcess] = {}
+        self._ring: Callable[[], None] = lambda: None
 
     def stop(self) -> None:
         """Start nothing more and ask what runs to stop; asked again, it stops without grace."""
@@ -70,13 +73,18 @@ class Launcher:
     def run(self, observer: Observer) -> list[StepStatus]:
         """Run until every step is over; return all of them in the order of the plan."""
         self._observer = observer
-        with selectors.DefaultSelector() as selector:
+        with selectors.DefaultSelector() as selector, Bell() as bell:
+            self._ring = bell.ring
+            selector.register(bell.heard, selectors.EVENT_READ)
             while True:
                 self._block_and_start(selector)
-                if not self._running and not self._moments:
+                if all(one.is_over for one in self.statuses.values()):
                     break
                 for key, _mask in selector.select(self._pause_s()):
-                    self._follow(key.data, selector)
+                    if key.data is None:
+                        bell.quiet()
+                    else:
+                        self._follow(key.data, selector)
         return list(self.statuses.values())
 
     # -- what begins ------------------------------------------------------------------------------
@@ -113,7 +121,7 @@ class Launcher:
 
     def _may_begin(self, status: StepStatus) -> bool:
         before = status.wait.lacking if status.wait else ""
-        if not status.planned.awaits or self._has_inputs(status):
+        if not status.planned.awaits or self._has_inputs(status, self._ring):
             return True
         if status.state is StepState.FAILED:
             self._on_death(status)
