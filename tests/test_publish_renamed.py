@@ -7,7 +7,7 @@ import pytest
 from nightmill.publish.place import Place
 from nightmill.publish.publish import publish_current, repair
 from nightmill.publish.target import State
-from nightmill.store.keys import attempt_prefix
+from nightmill.store.keys import attempt_prefix, pointer_key
 from nightmill.store.open import open_store
 from nightmill.store.pointer import commit
 from tests.published import FILES, scores
@@ -108,6 +108,30 @@ def test_a_version_that_is_taken_back_gives_way_to_the_former_steps(store, decla
     assert rows(store) == [("", 4)]
 
 
+def test_a_step_that_has_its_former_name_again_has_its_versions_published(store, declare):
+    """A repair goes by pipeline.yaml: rows of a newer run of the other name give way."""
+    spec = declare()
+    commits(store, STEP, 1)
+    commits(store, FORMER, 5)
+    other = spec.model_copy(update={"steps": {FORMER: spec.steps[STEP]}})
+    assert published(store, other, step=FORMER) == [State.PUBLISHED]
+    assert repaired(store, spec) == [State.PUBLISHED]
+    assert rows(store) == [("", 1)]
+    commits(store, STEP, 6)
+    assert published(store, spec) == [State.PUBLISHED]
+    assert rows(store) == [("", 6)]
+
+
+def test_a_repair_goes_back_with_a_store_that_was_restored(store, declare):
+    """Where pointers are those of a backup, what was published after it is not up to date."""
+    commits(store, STEP, 5)
+    assert published(store, declare()) == [State.PUBLISHED]
+    store.delete(pointer_key(PIPELINE, STEP, DAY))
+    commits(store, STEP, 1)
+    assert repaired(store, declare()) == [State.PUBLISHED]
+    assert rows(store) == [("", 1)]
+
+
 def test_of_a_renamed_step_only_declared_members_are_published(store, declare):
     """Each by itself, as those of one step: with the new step's where that has committed."""
     for member in "xyz":
@@ -129,10 +153,11 @@ def test_other_steps_outputs_are_none_of_a_renamed_ones(store, declare):
     assert rows(store) == [("", 2)]
 
 
+@pytest.mark.parametrize("at", [1, 2], ids=["before it looks", "before it writes"])
 def test_what_the_present_step_commits_during_a_repair_has_the_last_word(
-    tmp_path, declare, monkeypatch
+    tmp_path, declare, monkeypatch, at
 ):
-    """Overtaken right before it writes, a repair leaves the new step's rows."""
+    """Overtaken by a publish of the new step, a repair of the former one's leaves its rows."""
     store, spec, reads = open_store("store", base=tmp_path), declare(), []
     commits(store, FORMER, 1)
     read = Place.read
@@ -140,14 +165,14 @@ def test_what_the_present_step_commits_during_a_repair_has_the_last_word(
     def overtaken(place):
         found = read(place)
         reads.append(found)
-        if len(reads) == 2:  # the last look before it writes
+        if len(reads) == at:
             commits(store, STEP, 2)
             published(store, spec)
         return found
 
     monkeypatch.setattr(Place, "read", overtaken)
     list(repair(store, spec))
-    assert len(reads) > 2
+    assert len(reads) > at
     assert rows(store) == [("", 2)]
 
 

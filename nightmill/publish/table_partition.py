@@ -32,12 +32,17 @@ class TablePartition:
         return self.table.address
 
     def look(self, pointer: Pointer) -> Replace | State:
-        """Ask the table which commit's rows it has of this partition, and of which members."""
+        """Ask the table which commit's rows it has of this partition, and of which members.
+
+        A newer commit's rows stay, except in a repair: the pointer is read once more before they
+        go, so they are of another step's time, or of a store that was restored from a backup.
+        """
         place, has_output = self.place, self.table.name in pointer.outputs
         name, number = f"nightmill/{place.partition}/{place.member}", _number(pointer.token)
         stated, members = self.table.transaction(name), self.table.members(place.partition)
+        has_rows = stated == number if self.table.is_doubted else stated >= number
         is_done = (
-            stated >= number and not self.table.is_damaged(pointer)
+            has_rows and not self.table.is_damaged(pointer)
             if has_output
             else place.member not in members
         )
@@ -57,7 +62,8 @@ class TablePartition:
         outdated = {one for one in strange if is_outdated(encode(one), pointer, others)}
         if is_done and not (outdated or misleads or former):
             return state
-        write = partial(self.table.overwrite, pointer, (name, max(number, stated)), outdated)
+        stating = number if has_output and self.table.is_doubted else max(number, stated)
+        write = partial(self.table.overwrite, pointer, (name, stating), outdated)
         mend = self.table.leave_out_statistics
         return partial(self._replace, mend if is_done and not outdated else write, former)
 
