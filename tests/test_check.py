@@ -87,6 +87,18 @@ def test_a_wrong_shape_is_told_with_the_right_one(load_spec, line, advice):
     assert advice in error.advice
 
 
+def test_unknown_keys_come_with_all_that_are_known(load_spec):
+    """Up to 15 keys are all named; of more the nearest, and the page that has them all."""
+    with pytest.raises(SpecError) as caught:
+        load_spec("pipeline: p\nzzz: 1\nsteps: {a: {notebook: a.ipynb, checks: {b: {zzz: 1}}}}\n")
+    top, check = (error.advice for error in each(caught.value))
+    assert top.startswith("known keys: ")
+    assert top.endswith(", ...; all of them are in docs/pipeline.md")
+    assert top.count("`") == 10
+    assert check.count("`") == 20
+    assert check.endswith("`sql`, `pandera`")
+
+
 @pytest.mark.parametrize("steps", ["[make.ipynb]", "make.ipynb"])
 def test_steps_without_names_are_told_with_them(load_spec, steps):
     """A list of notebooks in place of steps comes with how a step is written."""

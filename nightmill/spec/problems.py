@@ -16,7 +16,8 @@ from nightmill.errors import ContractError, SpecError
 KeyPath = tuple[str | int, ...]
 
 SHOWN_CHARACTERS = 60
-LISTED_NAMES = 12
+LISTED_NAMES = 15
+NEAREST_NAMES = 5  # of more than can be listed
 
 
 class Fault(NamedTuple):
@@ -94,15 +95,22 @@ def shown(value: object) -> str:
     return f"`{''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)}`"
 
 
-def suggest(word: str, known: Iterable[str], *, noun: str = "known") -> str:
-    """Say ``did you mean `x`?``, or list what is known when nothing comes close."""
+def suggest(word: str, known: Iterable[str], *, noun: str = "known", rest: str = "") -> str:
+    """Say ``did you mean `x`?``, or list what is known when nothing comes close.
+
+    Of very many only the nearest are listed; `rest` then says where all of them are.
+    """
     names = list(known)
     by_folded = {name.casefold(): name for name in names}
     # The comparison is quadratic, so a hostile word is cut before it.
-    close = difflib.get_close_matches(word[:100].casefold(), by_folded, n=1)
+    folded = word[:100].casefold()
+    close = difflib.get_close_matches(folded, by_folded, n=1)
     if close:
         return f"did you mean {shown(by_folded[close[0]])}?"
     if not names:
         return f"{noun}: none"
-    more = ", ..." if len(names) > LISTED_NAMES else ""
-    return f"{noun}: {', '.join(shown(name) for name in names[:LISTED_NAMES])}{more}"
+    if len(names) <= LISTED_NAMES:
+        return f"{noun}: {', '.join(map(shown, names))}"
+    near = difflib.get_close_matches(folded, by_folded, n=NEAREST_NAMES, cutoff=0)
+    listed = [by_folded[name] for name in near] if word else names[:NEAREST_NAMES]
+    return f"{noun}: {', '.join(map(shown, listed))}, ...{rest}"

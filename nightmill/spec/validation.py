@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
+DOCUMENTED = {"pipeline.yaml": "; all of them are in docs/pipeline.md"}
+
 WANTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -56,7 +58,8 @@ def _faults(error: ErrorDetails, model: type[BaseModel], source: YamlSource) -> 
         yield Fault(f"{shown(error['loc'][-1])} is missing", "add it", (*path, error["loc"][-1]))
     elif error["type"] == "extra_forbidden":
         word = str(error["loc"][-1])
-        advice = suggest(word, _keys_at(model, path[:-1]), noun="known keys")
+        rest = DOCUMENTED.get(source.file.name, "")
+        advice = suggest(word, _keys_at(model, path[:-1]), noun="known keys", rest=rest)
         yield Fault(f"unknown key {shown(word)}", advice, path)
     else:
         yield _plain(error, model, path)
