@@ -407,6 +407,21 @@ def test_why_nothing_is_tried_again_is_told(cli, history, cause, words):
     assert cli("show", "r").out.splitlines()[-1] == f"  {words}"
 
 
+@pytest.mark.parametrize(
+    ("message", "retry", "words"),
+    [
+        ("stopped by SIGTERM", Retry.BACKOFF, "the run was stopped from outside, as by Ctrl-C: "),
+        ("stopped by SIGTERM", Retry.NEVER, "no retry: pipeline.yaml says so"),
+        ("no sign of life", Retry.BACKOFF, "another attempt may help"),
+    ],
+)
+def test_what_was_stopped_is_not_told_as_what_broke(cli, history, message, retry, words):
+    """Of a signal it says what `run` said, and of a death without a word what may help."""
+    failure = Failure(cause=Cause.TERMINATED, message=f"terminated: {message}", retry=retry)
+    history("r", state="failed", failure=failure)
+    assert cli("show", "r").out.splitlines()[-1].startswith(f"  {words}")
+
+
 def test_what_a_running_notebook_says_is_shown_inert(cli, running):
     """A title and a last line are a notebook's own words: they are told, not obeyed."""
     facts = {"position": 1, "of": 2, "cell": 1, "cell_elapsed_s": 1.0, "elapsed_s": 1.0}

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
+from nightmill.causes import Cause
 from nightmill.cli.failing_line import failing_line
 from nightmill.cli.terminal import address, cell_text, duration, size, state_text
 from nightmill.spec.held import review_line, standing
 from nightmill.spec.progress import SILENT_AFTER, Progress
-from nightmill.spec.record import Amendment, AttemptState, CheckResult, CheckState, Record
-from nightmill.spec.retry import outlook
+from nightmill.spec.record import Amendment, AttemptState, CheckResult, CheckState, Failure, Record
+from nightmill.spec.retry import Retry, outlook
 from nightmill.spec.words import memory, shortened
 from nightmill.store.amend import read_progress
 from nightmill.store.history import prefix_of
@@ -93,7 +94,7 @@ class AttemptView:
         if record.failure:
             yield from record.failure.message.splitlines()
             yield from filter(None, [failing_line(record.failure.traceback)])
-            yield Text(outlook(record.failure.cause, record.failure.retry), style="dim")
+            yield Text(_outlook(record.failure), style="dim")
         yield from (_amendment(one) for one in record.amendments)
 
 
@@ -143,6 +144,14 @@ def _checks(results: Sequence[CheckResult]) -> Iterator[str | Text]:
         if one.state is not CheckState.PASSED:
             style = "bold red" if one.blocks else "yellow"
             yield Text(f"  {one.state}: {one.message}", style=style)
+
+
+def _outlook(failure: Failure) -> str:
+    """Say whether another attempt is worth it, in the words of `run` where it was interrupted."""
+    was_stopped = failure.cause is Cause.TERMINATED and "stopped by SIG" in failure.message
+    if was_stopped and failure.retry is Retry.BACKOFF:
+        return "the run was stopped from outside, as by Ctrl-C: it may simply run again"
+    return outlook(failure.cause, failure.retry)
 
 
 def _amendment(one: Amendment) -> Text:
