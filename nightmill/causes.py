@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+_USAGE = 2  # of a command that was used wrongly; `errors`, which names it, stands above
+_BY_SIGNAL = 128  # above it shells and container runtimes say "by a signal"; below 0 Python does
+
 
 class Cause(StrEnum):
     """Why an attempt failed; exactly one for each failure."""
@@ -30,6 +33,15 @@ class Cause(StrEnum):
     def exit_code(self) -> int:
         """The exit code of `nightmill step` for this cause: 10 and up, in the order above."""
         return 10 + list(Cause).index(self)
+
+    @staticmethod
+    def of_exit_code(code: int) -> Cause:
+        """Judge a failed step that left no word by the exit code of its process, or container."""
+        if code < 0 or code > _BY_SIGNAL:
+            return Cause.TERMINATED
+        if code == _USAGE:
+            return Cause.BAD_PARAMETERS
+        return next((cause for cause in Cause if cause.exit_code == code), Cause.NIGHTMILL_BUG)
 
 
 SUMMARY: dict[Cause, str] = {

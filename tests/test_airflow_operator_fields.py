@@ -312,6 +312,7 @@ CODES = {
     1: ("failed", "nightmill_bug"),
     2: ("failed", "bad_parameters"),
     137: ("failed", "terminated"),
+    143: ("failed", "terminated"),
     -9: ("failed", "terminated"),
 }
 

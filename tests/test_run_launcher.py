@@ -291,6 +291,8 @@ def test_what_is_committed_is_not_started(launcher, tmp_path):
         ("mute_1", "nightmill_bug", "exit code 1 and no word"),
         ("mute_2", "bad_parameters", "exit code 2 and no word"),
         ("mute_14", "out_of_memory", "exit code 14 and no word"),
+        ("mute_137", "terminated", "exit code 137 and no word"),
+        ("mute_143", "terminated", "exit code 143 and no word"),
         ("speaks", "store", "the store is gone"),
     ],
 )

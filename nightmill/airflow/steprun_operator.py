@@ -20,7 +20,7 @@ from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.params import overrides
 from nightmill.airflow.partition import decide_as_of, decide_partition, run_facts
 from nightmill.causes import SUMMARY, Cause
-from nightmill.errors import EXIT_USAGE, NightmillError
+from nightmill.errors import NightmillError
 from nightmill.spec import words
 from nightmill.spec.check import read_step_contract
 from nightmill.spec.parameters import check_given
@@ -220,12 +220,8 @@ def late() -> dict[str, Any]:
 
 def result_of_exit_code(code: int) -> dict[str, Any]:
     """Make the result of a step that left none, from the exit code of its process."""
-    cause = next((cause for cause in Cause if cause.exit_code == code), Cause.NIGHTMILL_BUG)
-    if code == EXIT_USAGE:
-        cause = Cause.BAD_PARAMETERS
-    if code < 0 or code > 128:  # noqa: PLR2004 - how shells and kernels say "by a signal"
-        cause = Cause.TERMINATED
     if code == 0:
         return {"state": "succeeded", "cause": None, "message": "succeeded"}
+    cause = Cause.of_exit_code(code)
     message = f"{SUMMARY[cause]} (exit code {code}, and no word)"
     return {"state": "failed", "cause": cause.value, "message": message}

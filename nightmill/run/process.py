@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from nightmill.causes import Cause
-from nightmill.errors import EXIT_USAGE
 from nightmill.run.status import StepState, StepStatus
 from nightmill.signals import signal_name
 from nightmill.spec import words
@@ -77,7 +76,7 @@ class StepProcess:
         status.state = done if code == 0 else StepState.FAILED
         if code and not status.cause:
             status.died = True
-            cause = _cause_of(code)
+            cause = Cause.of_exit_code(code)
             said = "stopped" if stopped else _last_words(stderr) or _silence(code)
             status.cause, status.message = cause.value, words.describe(cause, said)
 
@@ -90,10 +89,3 @@ def _silence(code: int) -> str:
     if code < 0:
         return f"the step's process was killed by {signal_name(-code)}"
     return f"the step's process ended with exit code {code} and no word"
-
-
-def _cause_of(code: int) -> Cause:
-    if code < 0:
-        return Cause.TERMINATED
-    known = {cause.exit_code: cause for cause in Cause}
-    return known.get(code, Cause.BAD_PARAMETERS if code == EXIT_USAGE else Cause.NIGHTMILL_BUG)
