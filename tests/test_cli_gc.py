@@ -81,6 +81,19 @@ def test_it_marks_then_deletes_and_says_when(cli, store, folder):
     assert third.out == "Nothing may go of .nightmill/store.\n"
 
 
+def test_where_nothing_may_go_it_counts_what_stays_and_why(cli, folder):
+    """Whoever expected something to go reads whether it is too young, or kept by another rule."""
+    opened = open_store(".nightmill/store", base=folder)
+    for number, age in ((1, timedelta(days=100)), (2, timedelta()), (3, timedelta(hours=23))):
+        add_version(opened, number, ended_at=datetime.now(UTC) - age)
+    assert cli("reindex").code == 0
+    said = cli("gc", "flights", "--older-than", "1s", "--keep-versions=3").out
+    assert said == (
+        "Nothing may go of .nightmill/store. Kept: 2 attempts younger than a day; 1 attempt "
+        "current, held for review, read by what stays, or kept by the rules.\n"
+    )
+
+
 @pytest.mark.usefixtures("store")
 def test_each_names_every_attempt_by_an_address_to_copy(cli):
     """With --each a line tells the fate, the thing and where it is."""

@@ -32,7 +32,9 @@ from nightmill.spec.retention import MAX_VERSIONS, Keep
 from nightmill.step.leftovers import Leftover, leftovers, remove, unchanged
 from nightmill.store import history
 from nightmill.store.collect import Collected, Fate, Order, collect
+from nightmill.store.index import Index
 from nightmill.store.interface import Store
+from nightmill.store.retention import YOUNG
 from nightmill.store.survey import Size
 
 _SCRATCH_AGE = timedelta(days=7)
@@ -129,11 +131,24 @@ def _print(store: Store, found: Iterable[Collected], order: Order, *, each: bool
             fate = Text(one.fate, style=_STYLES.get(one.fate, ""))
             say(fate, f"  {one.what}  {address(store.address(one.key))}  {one.why}")
     if not sums:
-        say(f"Nothing may go of {address(store.url)}.")
+        say(f"Nothing may go of {address(store.url)}.{_kept(store, order)}")
         return False
     _print_sums(sums)
     _print_end(sums, order)
     return any(fate is Fate.PROBLEM for _what, _pipeline, _why, fate in sums)
+
+
+def _kept(store: Store, order: Order) -> str:
+    """Say why nothing may go: how many attempts are too young, and what keeps the others."""
+    index = Index(store)
+    ends = [one.ended_at for name in order.rules for one in index.attempts(name)]
+    young = sum(end is None or order.now - end < YOUNG for end in ends)
+    kept = {
+        "younger than a day": young,
+        "current, held for review, read by what stays, or kept by the rules": len(ends) - young,
+    }
+    told = [f"{counted(count, 'attempt')} {why}" for why, count in kept.items() if count]
+    return f" Kept: {'; '.join(told)}." if told else ""
 
 
 def _print_sums(sums: Mapping[tuple[str, str, str, Fate], tuple[int, Size]]) -> None:
