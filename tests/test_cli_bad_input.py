@@ -115,7 +115,8 @@ BAD_ARGUMENTS = {
     "no partition": (["demo"], 2, "--partition"),
     "partition before the start": (["demo", "--partition=2012-12-31"], 2, "start 2013-01-01"),
     "partition after the end": (["demo", "--partition=2014-01-01"], 2, "end 2013-12-31"),
-    "partition that is no day": (["demo", "--partition=2013-02-30"], 2, "2013-03-01"),
+    "partition that is no day": (["demo", "--partition=2013-2-3"], 2, "2013-03-01"),
+    "a day that does not exist": (["demo", "--partition=2013-02-30"], 2, "2013-02 has 28 days"),
     "partition with a path in it": (["demo", "--partition=../../x"], 2, "is no date"),
     "empty partition": (["demo", "--partition="], 2, "is no date"),
     "range that leaves the pipeline's days": (

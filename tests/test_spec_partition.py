@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightmill.errors import UsageError
+from nightmill.errors import SpecError, UsageError
 from nightmill.spec.partition import (
     check_partition,
     date_range,
@@ -33,13 +33,35 @@ def pipeline(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "today", "20130301", "2013-3-1", "2013-02-30", "2013-W09-5", " 2013-03-01",
+    "text", ["", "today", "20130301", "2013-3-1", "2013-W09-5", " 2013-03-01",
              "2013-03-01T00:00", "\u0662\u0660\u0661\u0663-03-01"],
 )  # fmt: skip
 def test_bad_dates(text):
     """Only YYYY-MM-DD of a day that exists is a date: others would sort wrongly."""
     with pytest.raises(UsageError, match="is no date"):
         parse_partition(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("2013-02-30", "2013-02 has 28 days"),
+        ("2012-02-30", "2012-02 has 29 days"),
+        ("9999-12-32", "9999-12 has 31 days"),
+        ("2013-00-01", "write the year, the month and the day, like 2013-03-01"),
+        ("2013-13-01", "write the year, the month and the day, like 2013-03-01"),
+        ("0000-01-01", "write the year, the month and the day, like 2013-03-01"),
+    ],
+)
+def test_no_such_day(load_spec, text, advice):
+    """A day that is written rightly and does not exist is told as such, also in pipeline.yaml."""
+    with pytest.raises(UsageError, match="there is no day") as caught:
+        parse_partition(text)
+    assert caught.value.advice == advice
+    for written in (text, f'"{text}"'):
+        with pytest.raises(SpecError, match=f"there is no day `{text}`") as told:
+            load_spec(f"pipeline: p\nend: {written}\nsteps: {{s: {{notebook: s.ipynb}}}}\n")
+        assert told.value.advice == advice
 
 
 @pytest.mark.parametrize("text", ["eu-west", "caf\u00e9", "a/b", "2013-03-01", "x" * 128])

@@ -61,7 +61,7 @@ BROKEN = {
     "duplicate": ("a: 1\nb: 2\na: 3\n", 3, "second time, first in line 1", "keep one"),
     "key is a list": ("? [a, b]\n: 1\n", 1, "a key must be plain text", ""),
     "key is a mapping": ("ok: 1\n? {a: b}\n: 1\n", 2, "a key must be plain text", ""),
-    "impossible date": ("a: 1\nb: 2013-02-30\n", 2, "`2013-02-30` is no valid value", "quotes"),
+    "impossible date": ("a: 1\nb: 2013-02-30\n", 2, "there is no day `2013-02-30`", "quotes"),
     "python object": ("a: !!python/object:os.system {}\n", 1, "is not allowed here", ""),
     "python name": ("a: !!python/name:os.system x\n", 1, "no valid value", ""),
     "unknown tag": ("a: !vault text\n", 1, "no valid value", ""),

@@ -8,7 +8,7 @@ from nightmill.errors import UsageError
 from nightmill.spec.pipeline import PartitionKind
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.problems import shown
-from nightmill.spec.units import iso_date
+from nightmill.spec.units import iso_date, no_date
 
 MAX_LENGTH = 128
 MAX_RANGE = 20_000  # days; more than fifty years of nights is a slip of the keyboard
@@ -64,7 +64,8 @@ def _day(text: str) -> date:
     try:
         return iso_date(text)
     except ValueError:
-        raise UsageError(f"{shown(text)} is no date", advice="write it like 2013-03-01") from None
+        fault = no_date(text)
+        raise UsageError(fault.problem, advice=fault.advice) from None
 
 
 def _outside(pipeline: Pipeline, problem: str, key: str) -> UsageError:

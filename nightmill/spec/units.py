@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,8 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_MEMORY = 2**50
 MAX_CPU = 10_000
 MAX_DAYS = 36_600  # a hundred years; beyond, somebody's unit is wrong
+
+ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-[0-9]{2}")
 
 _NUMBER = r"(\d{1,16}(?:\.\d{1,9})?)"  # 16 digits hold every byte of the largest amount
 
@@ -67,16 +70,27 @@ def parse_date(value: Any) -> Any:
         try:
             return iso_date(value)
         except ValueError:
-            raise _fault(f"{shown(value)} is no date", "write it like 2013-03-01") from None
+            raise Faults([no_date(value)]) from None
     return value
 
 
 def iso_date(text: str) -> date:
     """Read YYYY-MM-DD and nothing else; raises ValueError."""
     # date.fromisoformat also takes 20130301 and 2013-W09-5, which sort and compare differently.
-    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+    if not ISO_DATE.fullmatch(text):
         raise ValueError(text)
     return date.fromisoformat(text)
+
+
+def no_date(text: str) -> Fault:
+    """Say why text is no date: it is written otherwise, or the calendar has no such day."""
+    if not (match := ISO_DATE.fullmatch(text)):
+        return Fault(f"{shown(text)} is no date", "write it like 2013-03-01")
+    year, month = int(match[1]), int(match[2])
+    problem = f"there is no day {shown(text)}"
+    if not (year and 1 <= month <= 12):  # noqa: PLR2004 - months
+        return Fault(problem, "write the year, the month and the day, like 2013-03-01")
+    return Fault(problem, f"{text[:7]} has {monthrange(year, month)[1]} days")
 
 
 def _match(pattern: str, value: Any) -> re.Match[str] | None:

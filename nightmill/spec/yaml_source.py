@@ -16,6 +16,7 @@ import yaml
 
 from nightmill.errors import SpecError
 from nightmill.spec.problems import KeyPath, gather, shown
+from nightmill.spec.units import ISO_DATE, no_date
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -219,6 +220,9 @@ class _Builder:
         try:
             return loader.construct_object(node)
         except (ValueError, yaml.YAMLError) as error:
+            if ISO_DATE.fullmatch(node.value):
+                fault = no_date(node.value)
+                raise self.error(node, fault.problem, advice=fault.advice) from error
             raise self.error(
                 node,
                 f"{shown(node.value)} is no valid value",
