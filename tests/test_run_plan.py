@@ -313,6 +313,19 @@ def test_a_run_goes_above_a_clock_that_was_wrong(planning):
     assert again.order > runs[-1][0]
 
 
+@pytest.mark.parametrize("order", [253_402_300_799_999_999, 1_764_162_000 * 10**9, 2**62])
+def test_a_run_goes_above_a_clock_past_the_year_9999(planning, order):
+    """No order is too wrong to be replaced, and names sort after those of all years."""
+    plan, store = planning
+    name = new_run(datetime.max.replace(tzinfo=UTC) - timedelta(seconds=1))[0]
+    for _ in range(2):
+        commit_step(store, "extract", DAY, "raw", order=order)
+        run = plan(CHAIN, DAY, rerun=True)[DAY, "extract"].run
+        assert run.order > order
+        assert run.run > name
+        name, order = run.run, run.order
+
+
 @pytest.mark.parametrize("ahead_s", [0, 300])
 def test_clocks_that_differ_a_little_change_no_order(planning, ahead_s):
     """What was committed up to some minutes from now leaves a new run its own time."""

@@ -171,7 +171,8 @@ def _above_wrong_clocks(planned: list[PlannedStep], past: _Past) -> list[Planned
     if not ahead:
         return planned
     own = planned[0].run.order
-    name, order = new_run(_EPOCH + timedelta(microseconds=max(ahead) + own // 1000 + 1))
+    order = max(ahead) + own // 1000 + 1
+    name = _run_name(order)
     return [
         replace(one, run=one.run.model_copy(update={"run": name, "order": order}))
         for one in planned
@@ -183,9 +184,16 @@ def new_run(created: datetime, offset: int = 0) -> tuple[str, int]:
 
     Names sort as their orders do, so that a listing by name is one by age.
     """
-    moment = created + timedelta(microseconds=offset)
-    order = (moment - _EPOCH) // timedelta(microseconds=1)
-    return f"{moment:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}", order
+    order = (created - _EPOCH) // timedelta(microseconds=1) + offset
+    return _run_name(order), order
+
+
+def _run_name(order: int) -> str:
+    try:
+        stamp = f"{_EPOCH + timedelta(microseconds=order):%Y%m%dT%H%M%S%f}"
+    except OverflowError:  # above a clock that counted in nanoseconds; letters sort after digits
+        stamp = f"past9999-{order:020}"
+    return f"{stamp}-{secrets.token_hex(3)}"
 
 
 def _chosen_steps(project: Project, request: Request) -> list[str]:
