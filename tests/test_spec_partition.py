@@ -61,7 +61,7 @@ def test_no_such_day(load_spec, text, advice):
     for written in (text, f'"{text}"'):
         with pytest.raises(SpecError, match=f"there is no day `{text}`") as told:
             load_spec(f"pipeline: p\nend: {written}\nsteps: {{s: {{notebook: s.ipynb}}}}\n")
-        assert told.value.advice == advice
+        assert told.value.advice.startswith(advice)
 
 
 @pytest.mark.parametrize("text", ["eu-west", "caf\u00e9", "a/b", "2013-03-01", "x" * 128])

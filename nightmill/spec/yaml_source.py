@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from nightmill.errors import SpecError
-from nightmill.spec.problems import KeyPath, gather, shown
+from nightmill.spec.problems import Fault, KeyPath, gather, shown
 from nightmill.spec.units import ISO_DATE, no_date
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -220,14 +220,12 @@ class _Builder:
         try:
             return loader.construct_object(node)
         except (ValueError, yaml.YAMLError) as error:
+            fault = Fault(f"{shown(node.value)} is no valid value", "put it between quotes")
             if ISO_DATE.fullmatch(node.value):
                 fault = no_date(node.value)
-                raise self.error(node, fault.problem, advice=fault.advice) from error
-            raise self.error(
-                node,
-                f"{shown(node.value)} is no valid value",
-                advice="put it between quotes if it is meant as text",
-            ) from error
+                fault = fault._replace(advice=f"{fault.advice}; put it between quotes")
+            advice = f"{fault.advice} if it is meant as text"
+            raise self.error(node, fault.problem, advice=advice) from error
         finally:
             loader.dispose()
 
