@@ -36,7 +36,10 @@ def replay(
         bool, typer.Option("--open", help="Open a copy in JupyterLab, and run nothing.")
     ] = False,
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="With --open: or only say where.")
+        bool,
+        typer.Option(
+            "--browser/--no-browser", help="With --open: or only serve it, and say where."
+        ),
     ] = True,
 ) -> None:
     """Run a past run again and compare.
