@@ -132,6 +132,15 @@ def test_every_verb_has_help(cli, verb):
         assert all(re.search(rf"^  {one}  +\S", ended.out, re.MULTILINE) for one in VERBS)
 
 
+def test_the_list_of_verbs_fits_a_narrow_terminal(cli, monkeypatch):
+    """In 80 columns each verb is one line, whose sentence is not cut."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = cli("--help").out.partition("Commands:\n")[2].splitlines()
+    assert sorted(line.split()[0] for line in lines) == VERBS
+    assert all(len(line) <= 80 and line.endswith(".") for line in lines)
+    assert not any(line.endswith("...") for line in lines)
+
+
 @pytest.fixture
 def reach_launcher(monkeypatch):
     """Stop a run where it would launch its steps; return the word that its error then has."""

@@ -81,7 +81,7 @@ def sweep(
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Find attempts whose heartbeat stopped, and write down that they ended.
+    """Write down the end of attempts whose heartbeat stopped.
 
     Reads the marks of attempts that run, and nothing else of the store: it may run every few
     minutes. Exit codes: 0 all is well or was amended, 1 an attempt could not be swept.

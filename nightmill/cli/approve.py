@@ -39,7 +39,7 @@ def approve(
     partition: PartitionOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Make current what a step of a run has made and a person has looked at.
+    """Make current what a step made that is held for review.
 
     Of a step that is held for review, all members together. A newer commit is never replaced. Exit
     codes: 0 it is current, 1 it is not, or could not be published.
@@ -69,7 +69,10 @@ def reject(
     partition: PartitionOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Refuse what a step of a run has made: it never becomes current, and nothing else changes."""
+    """Refuse what is held for review: it never becomes current.
+
+    Nothing else changes.
+    """
     opened = open_existing(store)
     decision = make_decision(approved=False, by=by or acting(), comment=comment)
     for record in _choose(opened, find_run(opened, run, pipeline, partition), step, member):

@@ -63,7 +63,10 @@ def doctor(
     ] = None,
     context: Annotated[str | None, typer.Option(help="Another of its contexts.")] = None,
 ) -> None:
-    """Try, by day, whatever would fail at night: files, cluster, rights, secrets, nodes, image."""
+    """Try, by day, whatever would fail at night.
+
+    Files, cluster, rights, secrets, nodes, image.
+    """
     wishes = Wishes(pipeline, env, image, starts_pod, timeout, acts_as, kubeconfig, context)
     levels = [_show(finding) for finding in _findings(find_root(Path.cwd()), wishes)]
     failed = levels.count(Level.FAIL)
@@ -73,7 +76,10 @@ def doctor(
 
 
 def probe(store: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")]) -> None:
-    """Write, read, list and delete a probe in a store (what `nightmill doctor` runs in a pod)."""
+    """Write, read, list and delete a probe in a store.
+
+    `nightmill doctor` runs it in a pod.
+    """
     open_store(store, base=Path.cwd()).preflight()
     say("the store can be read and written")
 

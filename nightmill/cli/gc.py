@@ -69,11 +69,12 @@ def gc(
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Find what nothing needs any more, and with --delete mark it, then delete it a day later.
+    """Find what nothing needs any more; --delete deletes it.
 
-    Kept are: what is current, what any kept attempt has read, what runs or is younger than a day,
-    and what `keep:` in pipeline.yaml asks for. A pipeline without a pipeline.yaml here keeps all,
-    unless it is named together with --older-than. Exit codes: 0 done, 1 something could not be.
+    It marks what may go, and deletes what has been marked for a day. Kept are: what is current,
+    what any kept attempt has read, what runs or is younger than a day, and what `keep:` in
+    pipeline.yaml asks for. A pipeline without a pipeline.yaml here keeps all, unless it is named
+    together with --older-than. Exit codes: 0 done, 1 something could not be.
     """
     span = read_span(older_than, "--older-than") if older_than else None
     if scratch:

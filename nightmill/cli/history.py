@@ -96,7 +96,7 @@ def show(
     partition: Annotated[str | None, typer.Option(help="Only a run for this partition.")] = None,
     store: StoreOption = None,
 ) -> None:
-    """Show a run: its steps, outputs, metrics, why it failed, and the notes on it."""
+    """Show a run: its steps, outputs, metrics, failures and notes."""
     opened = open_existing(store)
     pipeline, partition, name = find_run(opened, run, pipeline, partition)
     found = history.records(opened, pipeline, partition, name)

@@ -35,7 +35,10 @@ def pod(
     ] = None,
     image: Annotated[str | None, typer.Option(help="An image instead of platform.yaml's.")] = None,
 ) -> None:
-    """Print a step's pod; with --partition and --image it is one that kubectl can create."""
+    """Print the pod of a step.
+
+    With --partition and --image it is one that kubectl can create.
+    """
     root = find_root(Path.cwd())
     found = Project.load(root).pipeline(pipeline)
     if step not in found.spec.steps:

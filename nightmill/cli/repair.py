@@ -35,10 +35,10 @@ def repair(
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Publish what is committed and does not stand at its plain address, or in its Delta table.
+    """Publish what is committed and not at its plain address.
 
-    Compares every pointer with what is published; may be interrupted and repeated. Exit codes: 0
-    all is published (or would be), 1 something could not be.
+    Or not in its Delta table. Compares every pointer with what is published; may be interrupted
+    and repeated. Exit codes: 0 all is published (or would be), 1 something could not be.
     """
     opened = open_existing(store)
     project = Project.load(find_root(Path.cwd()))

@@ -43,9 +43,9 @@ def versions(
     member: MemberOption = None,
     store: StoreOption = None,
 ) -> None:
-    """List the versions of an output: which is current, which was, and where each one is.
+    """List the versions of an output, and which one is current.
 
-    Versions with the same digest have the same bytes.
+    It tells where each one is; versions with the same digest have the same bytes.
     """
     opened = open_existing(store)
     pipeline, name = split_output(opened, output)
@@ -92,9 +92,10 @@ def promote(
     member: MemberOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Make a version current that never was: its commit was lost, or a newer run was in its way.
+    """Make a version current that never was.
 
-    Only one that ran to its end and passed all checks. The whole step is promoted, as in rollback.
+    Its commit was lost, or a newer run was in its way; only one that ran to its end and passed all
+    checks. The whole step is promoted, as in rollback.
     """
     opened = open_existing(store)
     _decide("promotion", opened, output, partition, to=to, reason=reason, member=member)

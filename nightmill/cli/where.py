@@ -22,11 +22,11 @@ def where(
     member: MemberOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Print where the current version of an output is: one address, or one for each member.
+    """Print where the current version of an output is.
 
-    The bytes there never change. Who reads at this address sees one version whole, whatever is
-    committed meanwhile, in a folder as in S3. In a project only members that its step still has.
-    Exit codes: 0 printed, 2 nothing is current.
+    That is one address, or one for each member. The bytes there never change. Who reads at this
+    address sees one version whole, whatever is committed meanwhile, in a folder as in S3. In a
+    project only members that its step still has. Exit codes: 0 printed, 2 nothing is current.
     """
     opened = open_existing(store)
     pipeline, name = split_output(opened, output)
