@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightmill.errors import KernelError
-from nightmill.spec.kernel import Kernel
+from nightmill.spec.kernel import LOCK, REQUIREMENTS, Kernel
 
 _HOME_VARIABLE = "NIGHTMILL_KERNELS"
 _COMPLETE = "nightmill-complete"  # written last: an environment without it is rebuilt
@@ -119,17 +119,20 @@ def install(kernel: Kernel, root: Path, *, announce: bool = True) -> tuple[Kerne
 
 def _build(target: KernelEnvironment) -> None:
     shutil.rmtree(target.path, ignore_errors=True)
-    lock = target.kernel.folder / "requirements.txt"
-    _uv("venv", "--quiet", "--python", sys.executable, str(target.path), kernel=target.kernel)
+    lock, folder = target.kernel.lock, target.kernel.folder
+    advice = f"mend the lock (`nightmill kernels lock {folder.name}`) or the package index"
+    venv = ["venv", "--quiet", "--python", sys.executable, str(target.path)]
+    _uv(*venv, where=folder, advice=advice)
     # Compiled now, since a pod with a read-only disk would compile every import anew each night.
     sync = ["pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
     sync += ["--python", str(target.python)]
-    _uv(*sync, str(lock), kernel=target.kernel)
+    _uv(*sync, str(lock), where=folder, advice=advice)
     if not list(target.path.glob("lib/python*/site-packages/ipykernel_launcher.py")):
         raise KernelError(
             "the lock has no ipykernel, so no notebook can run in it",
             where=str(lock),
-            advice=f"add ipykernel to {lock.with_suffix('.in').name} and lock again",
+            advice=f"add the line `ipykernel` to {REQUIREMENTS}, then run "
+            f"`nightmill kernels lock {folder.name}`",
         )
     # ipykernel brings a kernelspec named python3; ours alone must be found in this folder.
     shutil.rmtree(target.jupyter_path / "kernels" / "python3", ignore_errors=True)
@@ -159,16 +162,22 @@ def _write_kernelspec(
         file.write_text(text, encoding="utf-8")
 
 
-def lock(kernel_folder: Path) -> None:
-    """Compile requirements.in to requirements.txt with hashes, for Python 3.11 and newer."""
+def lock(kernel_folder: Path) -> Path:
+    """Compile requirements.in to requirements.txt with hashes, for Python 3.11 and newer.
+
+    What an older lock pins stays as it is where it fits. Returns the lock; raises KernelError where
+    uv finds none.
+    """
     command = ["pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-    command += ["--generate-hashes", "--no-emit-index-url", "--no-header", "requirements.in"]
+    command += ["--generate-hashes", "--no-emit-index-url", "--no-header", REQUIREMENTS]
     if (kernel_folder / "overrides.txt").is_file():
         command += ["--override", "overrides.txt"]
-    _uv(*command, "--output-file", "requirements.txt", cwd=kernel_folder)
+    advice = f"correct {REQUIREMENTS}, or the file or the package index that uv names"
+    _uv(*command, "--output-file", LOCK, where=kernel_folder, advice=advice, cwd=kernel_folder)
+    return kernel_folder / LOCK
 
 
-def _uv(*arguments: str, kernel: Kernel | None = None, cwd: Path | None = None) -> None:
+def _uv(*arguments: str, where: Path, advice: str, cwd: Path | None = None) -> None:
     beside = Path(sys.executable).with_name("uv")
     program = str(beside) if beside.is_file() else shutil.which("uv")
     if program is None:
@@ -178,11 +187,8 @@ def _uv(*arguments: str, kernel: Kernel | None = None, cwd: Path | None = None) 
     )
     if done.returncode:
         tail = "\n".join(done.stderr.strip().splitlines()[-_LINES_OF_UV:])
-        raise KernelError(
-            f"uv could not do its part:\n{tail}",
-            where=str(kernel.folder if kernel else cwd),
-            advice="mend the lock (`nightmill kernels lock NAME`) or the package index",
-        )
+        problem = f"uv could not do its part:\n{tail}"
+        raise KernelError(problem, where=str(where), advice=advice)
 
 
 @contextmanager

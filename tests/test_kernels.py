@@ -65,6 +65,14 @@ def lock(wheels):
     return make_wheel(wheels, "ipykernel", FAKE)
 
 
+def asked(root, text: str, name: str = "tiny"):
+    """Write a kernel's requirements.in."""
+    folder = root / "kernels" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "requirements.in").write_text(text)
+    return folder
+
+
 def kernel(root, text: str, settings: str = "", name: str = "tiny"):
     """Write a kernel's folder and read it."""
     folder = root / "kernels" / name
@@ -181,4 +189,27 @@ def test_a_lock_that_cannot_be_installed(root, lock, text, words):
     with pytest.raises(KernelError, match=words) as caught:
         kernels.install(tiny, root)
     assert "kernels/tiny" in caught.value.where
+    assert "`nightmill kernels lock tiny`" in caught.value.advice
     assert not kernels.environment(tiny, root).installed
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "advice"),
+    [
+        ("ipykernel\nno-such-package\n", "no-such-package", "correct requirements.in, or"),
+    ],
+    ids=["unknown package"],
+)
+@pytest.mark.parametrize("before", ["ipykernel==1.0\n", None], ids=["old lock", "no lock"])
+def test_requirements_that_cannot_be_locked(root, lock, text, words, advice, before):
+    """They are what is to be corrected, and the lock stays as it was."""
+    assert lock
+    folder = asked(root, text)
+    if before:
+        (folder / "requirements.txt").write_text(before)
+    with pytest.raises(KernelError, match=words) as caught:
+        kernels.lock(folder)
+    assert caught.value.advice.startswith(advice)
+    assert "nightmill kernels lock" not in caught.value.advice
+    made = folder / "requirements.txt"
+    assert (made.read_text() if made.exists() else None) == before

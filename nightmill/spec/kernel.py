@@ -20,6 +20,7 @@ from nightmill.spec.validation import validate
 from nightmill.spec.yaml_source import read_yaml
 
 LOCK = "requirements.txt"
+REQUIREMENTS = "requirements.in"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)  # what Jupyter accepts
 
 
