@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from nightmill.spec.kernel import LOCK, REQUIREMENTS, Kernel
 _HOME_VARIABLE = "NIGHTMILL_KERNELS"
 _COMPLETE = "nightmill-complete"  # written last: an environment without it is rebuilt
 _LINES_OF_UV = 15
+_IPYKERNEL = re.compile(r"^ipykernel(?![\w.-])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -165,16 +167,25 @@ def _write_kernelspec(
 def lock(kernel_folder: Path) -> Path:
     """Compile requirements.in to requirements.txt with hashes, for Python 3.11 and newer.
 
-    What an older lock pins stays as it is where it fits. Returns the lock; raises KernelError where
-    uv finds none.
+    What an older lock pins stays as it is where it fits. Returns the lock; raises KernelError, and
+    leaves an older one as it was, where uv finds none or no notebook could run in it.
     """
+    made = kernel_folder / LOCK
+    before = made.read_bytes() if made.is_file() else None
     command = ["pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-emit-index-url", "--no-header", REQUIREMENTS]
     if (kernel_folder / "overrides.txt").is_file():
         command += ["--override", "overrides.txt"]
     advice = f"correct {REQUIREMENTS}, or the file or the package index that uv names"
     _uv(*command, "--output-file", LOCK, where=kernel_folder, advice=advice, cwd=kernel_folder)
-    return kernel_folder / LOCK
+    if not _IPYKERNEL.search(made.read_text(encoding="utf-8")):
+        made.unlink() if before is None else made.write_bytes(before)
+        raise KernelError(
+            "nothing in it brings ipykernel, so no notebook could run",
+            where=str(kernel_folder / REQUIREMENTS),
+            advice="add the line `ipykernel`, and lock again",
+        )
+    return made
 
 
 def _uv(*arguments: str, where: Path, advice: str, cwd: Path | None = None) -> None:

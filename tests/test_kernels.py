@@ -40,16 +40,17 @@ def wheels(tmp_path, monkeypatch):
     return folder
 
 
-def make_wheel(folder, name: str, module: str) -> str:
+def make_wheel(folder, name: str, module: str, needs: str = "") -> str:
     """Build a wheel of one module with nothing but the standard library; return its lock line."""
     import hashlib  # noqa: PLC0415 - only here
     import zipfile  # noqa: PLC0415 - only here
 
     path = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"
+    needed = f"Requires-Dist: {needs}\n" if needs else ""
     files = {
         f"{module}": "",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needed}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
@@ -193,17 +194,33 @@ def test_a_lock_that_cannot_be_installed(root, lock, text, words):
     assert not kernels.environment(tiny, root).installed
 
 
+def test_a_lock_holds_what_others_bring(root, lock, wheels):
+    """A lock has the hashes of all that is needed: ipykernel may come with another package."""
+    make_wheel(wheels, "notebooks", "notebooks.py", needs="ipykernel")
+    made = kernels.lock(asked(root, "notebooks\n"))
+    assert lock.split("--hash=")[1].strip() in made.read_text()
+    assert set(kernels.install(load_kernel(made.parent), root)[0].libraries()) == {
+        "ipykernel",
+        "notebooks",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "words", "advice"),
     [
         ("ipykernel\nno-such-package\n", "no-such-package", "correct requirements.in, or"),
+        ("extra\n", "brings ipykernel", "add the line `ipykernel`"),
+        ("", "brings ipykernel", "add the line `ipykernel`"),
+        ("ipykernel-kin\n", "brings ipykernel", "add the line `ipykernel`"),
     ],
-    ids=["unknown package"],
+    ids=["unknown package", "no ipykernel", "empty", "almost ipykernel"],
 )
 @pytest.mark.parametrize("before", ["ipykernel==1.0\n", None], ids=["old lock", "no lock"])
-def test_requirements_that_cannot_be_locked(root, lock, text, words, advice, before):
+def test_requirements_that_cannot_be_locked(root, lock, wheels, text, words, advice, before):
     """They are what is to be corrected, and the lock stays as it was."""
     assert lock
+    make_wheel(wheels, "extra", "extra.py")
+    make_wheel(wheels, "ipykernel_kin", "kin.py")
     folder = asked(root, text)
     if before:
         (folder / "requirements.txt").write_text(before)
