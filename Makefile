@@ -78,7 +78,7 @@ image: ## the image of all steps (needs docker; elsewhere see image/Dockerfile)
 	  --build-arg GIT_COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude='*') .
 
 lab: kernels ## JupyterLab with every kernel in its launcher
-	$(BIN)/jupyter lab --notebook-dir=notebooks \
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) \
 	  $(foreach kernel,$(KERNELS),--KernelSpecManager.allowed_kernelspecs=$(kernel))
 
 clean: ## remove environments, kernels and the local store

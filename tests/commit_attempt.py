@@ -42,7 +42,7 @@ from tests.faulty_store import Fault, FaultyStore
 from tests.stored_versions import store_outputs
 
 PIPELINE, STEP, DAY = "p", "make", "2013-01-01"
-STEPS = "make: {notebook: make.ipynb, outputs: {scores: scores.parquet, plots: plots/}}\n"
+STEPS = "make: {notebook: make.ipynb, outputs: {scores: scores.bin, plots: plots/}}\n"
 CELLS = [("scores: str = 's'\nplots: str = 'p'", "parameters"), "1"]
 
 OLD, NEW = 10, 20  # orders of the run that is current at first, and of the one that replaces it
@@ -153,7 +153,7 @@ def outputs_of(order: int, number: int) -> Outputs:
     """Make what an attempt leaves: bytes that no other attempt has."""
     text = f"{order}/{number} ".encode() * 400
     return {
-        "scores": {"scores.parquet": b"scores " + text},
+        "scores": {"scores.bin": b"scores " + text},
         "plots": {"a.png": b"a " + text, "city=1/b.png": b"b " + text},
     }
 
@@ -277,8 +277,8 @@ def check_whole(store: Store, pointer: Pointer) -> None:
 
 def check_published(store: Store, *makers: tuple[int, int]) -> None:
     """See that the plain address holds the whole file of one of these attempts, or nothing yet."""
-    blob = store.read(f"{data_partition_prefix(PIPELINE, 'scores', DAY)}/scores.parquet")
-    wholes = [outputs_of(*maker)["scores"]["scores.parquet"] for maker in makers]
+    blob = store.read(f"{data_partition_prefix(PIPELINE, 'scores', DAY)}/scores.bin")
+    wholes = [outputs_of(*maker)["scores"]["scores.bin"] for maker in makers]
     assert (blob is None and len(makers) > 1) or blob.data in wholes
 
 

@@ -54,7 +54,7 @@ from tests.faulty_store import Fault, FaultyStore
 REVIEWED = """\
 make:
   notebook: make.ipynb
-  outputs: {scores: {path: scores.parquet, review: required}, plots: plots/}
+  outputs: {scores: {path: scores.bin, review: required}, plots: plots/}
 """
 YES = make_decision(approved=True, by="ann", comment="fine")
 NO = make_decision(approved=False, by="ann", comment="too few rows")

@@ -29,7 +29,7 @@ from tests.commit_attempt import (
 )
 from tests.faulty_store import Fault
 
-FILE = f"data/{PIPELINE}/scores/partition={DAY}/scores.parquet"
+FILE = f"data/{PIPELINE}/scores/partition={DAY}/scores.bin"
 TO_PUBLISH = Fault(f"copy_if {FILE} #1", "before", "kill")
 KILLED = {"state": "failed", "cause": "terminated", "message": "killed"}
 

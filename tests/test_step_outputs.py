@@ -9,9 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nightmill.errors import StoreError
@@ -92,6 +95,49 @@ def test_a_file_that_no_store_can_hold_is_a_fault_of_the_output(tmp_path, name):
     output = declare(tmp_path, "d/", {f"d/{name}": b"1", "d/good": b"1"})
     with pytest.raises(OutputError, match="the file"):
         output.upload(open_store("store", base=tmp_path), PREFIX)
+
+
+def parquet() -> bytes:
+    """Make a small Parquet file."""
+    sink = BytesIO()
+    pq.write_table(pa.table({"id": [1, 2]}), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"id,p\n1,0.5\n2,0.25\n", r"begins with b'id,p\\n1,0.5"),
+        (b"PAR1", "begins with b'PAR1'"),
+        (parquet()[:-1], "begins with b'PAR1"),
+        (parquet()[:300], "begins with b'PAR1"),
+        (b"PAR1" + parquet()[-8:], "begins with b'PAR1"),  # a footer longer than the file
+    ],
+)
+@pytest.mark.parametrize("declared", ["s.parquet", "s.PQ", "d/"])
+def test_parquet_by_name_is_parquet(tmp_path, declared, content, words):
+    """A file that no reader could open is check_failed, whether it is no Parquet or cut off."""
+    name = "d/k=1/part-0.parquet" if declared == "d/" else declared
+    output = declare(tmp_path, declared, {name: content})
+    with pytest.raises(OutputError, match=words) as caught:
+        output.require_readable()
+    assert "to_parquet" in caught.value.advice
+    assert caught.value.where == "output scores"
+
+
+@pytest.mark.parametrize(
+    ("declared", "files"),
+    [
+        ("s.parquet", {"s.parquet": parquet()}),
+        ("s.parquet", {"s.parquet": b"PARE" + bytes(8) + b"PARE"}),  # its footer is encrypted
+        ("d/", {"d/a.parquet": parquet(), "d/_b.parquet": b"", "d/.a.parquet.crc": b"x"}),
+        ("s.csv", {"s.csv": b"id\n1\n"}),
+    ],
+)
+def test_what_a_reader_would_not_read_as_parquet_is_nobodys_fault(tmp_path, declared, files):
+    """Whole files, encrypted ones, other kinds, and what readers pass over are left alone."""
+    declare(tmp_path, declared, files).require_readable()
 
 
 def make_odd(kind: str, path: Path) -> None:

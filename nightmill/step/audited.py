@@ -21,8 +21,12 @@ def audit_outputs(
 ) -> tuple[CheckResult, ...]:
     """Make all checks of a step on what its notebook wrote; none where it has no checks.
 
-    Raises StoreError where the history cannot be read, InterruptedRunError when asked to stop.
+    Raises OutputError for an output without checks that nobody could read, StoreError where the
+    history cannot be read, InterruptedRunError when asked to stop.
     """
+    for output in prepared.outputs:
+        if output.name not in ground.spec.checks:
+            output.require_readable()
     if not ground.spec.checks:
         return ()
     from nightmill.audit.audit import audit  # noqa: PLC0415 - see above

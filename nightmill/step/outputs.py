@@ -13,6 +13,7 @@ folder that cannot be read.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ from nightmill.step.transfer import Listener, Transfer, move_each
 from nightmill.store.interface import Store
 from nightmill.store.keys import output_key, output_prefix
 from nightmill.store.pointer import CommittedFile, CommittedOutput
+
+_PARQUET = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
+_MAGIC = (b"PAR1", b"PARE")
+_LEAST_BYTES = 12  # the magic at both ends, and the length of the footer
+_SHOWN = 12
 
 
 class OutputError(NightmillError):
@@ -75,6 +81,18 @@ class DeclaredOutput:
             raise self._error(f"the notebook wrote no {self.declared}")
         self._require_file(self.address)
         return [self.address]
+
+    def require_readable(self) -> None:
+        """Raise OutputError for a Parquet file by name that is none, or is cut off."""
+        for file in self.files():
+            if _PARQUET.search(file.name) and _is_data(file) and not _is_parquet(file):
+                with file.open("rb") as stream:
+                    begin = stream.read(_SHOWN)
+                what = f"begins with {begin!r}" if begin else "is empty"
+                raise self._error(
+                    f"{self._path(file)!r} is no whole Parquet file ({what})",
+                    "write it by `to_parquet`, close what writes it, or name it as what it is",
+                )
 
     def upload(
         self, store: Store, attempt_prefix: str, *, listener: Listener = lambda _event: None
@@ -142,6 +160,21 @@ class DeclaredOutput:
     def _error(self, problem: str, advice: str = "") -> OutputError:
         advice = advice or f"write it to the address that `{self.name}` holds"
         return OutputError(problem, where=f"output {self.name}", advice=advice)
+
+
+def _is_parquet(file: Path) -> bool:
+    """Look at both ends: "PAR1" is there (PARE where the footer is encrypted), and a length.
+
+    Source: https://parquet.apache.org/docs/file-format
+    """
+    with file.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        if size < _LEAST_BYTES:
+            return False
+        stream.seek(-8, os.SEEK_END)
+        footer, end = int.from_bytes(stream.read(4), "little"), stream.read(4)
+        stream.seek(0)
+        return stream.read(4) == end and end in _MAGIC and footer + _LEAST_BYTES <= size
 
 
 def _is_data(file: Path) -> bool:
