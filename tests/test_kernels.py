@@ -194,6 +194,19 @@ def test_a_lock_that_cannot_be_installed(root, lock, text, words):
     assert not kernels.environment(tiny, root).installed
 
 
+@pytest.mark.parametrize("named", [["tiny"], []], ids=["by its name", "with all others"])
+@pytest.mark.usefixtures("lock")
+def test_a_new_kernel_needs_only_its_requirements(root, cli, named):
+    """From a folder with nothing but requirements.in, lock and install make a kernel."""
+    (root / "notebooks").mkdir()
+    asked(root, "ipykernel\n")
+    ended = cli("kernels", "lock", *named, cwd=root)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "kernel tiny locked: kernels/tiny/requirements.txt\n"
+    assert cli("kernels", "install", *named).code == 0
+    assert "tiny-py" in cli("kernels", "list").out
+
+
 def test_a_lock_holds_what_others_bring(root, lock, wheels):
     """A lock has the hashes of all that is needed: ipykernel may come with another package."""
     make_wheel(wheels, "notebooks", "notebooks.py", needs="ipykernel")

@@ -3,31 +3,65 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nightmill import kernels as environments
-from nightmill.cli.terminal import add_row, address, duration, new_table, print_table, say
-from nightmill.spec.kernel import Kernel, find_kernel, load_kernels
+from nightmill.cli.terminal import (
+    add_row,
+    address,
+    complain,
+    duration,
+    new_table,
+    print_table,
+    say,
+)
+from nightmill.errors import EXIT_FAILED, KernelError, UsageError
+from nightmill.spec.kernel import (
+    REQUIREMENTS,
+    Kernel,
+    check_name,
+    find_kernel,
+    kernel_folders,
+    load_kernels,
+    lockable_folders,
+    not_locked,
+    unlocked_folders,
+)
+from nightmill.spec.problems import shown, suggest
 from nightmill.spec.project import find_root
 
 app = typer.Typer(help="The locked environments that notebooks run in.", no_args_is_help=True)
 
 Names = Annotated[list[str] | None, typer.Argument(help="Kernels; all of them if none is named.")]
 
+_NEW = f"a new kernel begins with kernels/NAME/{REQUIREMENTS}"
+
 
 @app.command("list")
 def list_kernels() -> None:
     """List the kernels of kernels/ and where they are installed."""
     root = find_root(Path.cwd())
+    kernels, unlocked = load_kernels(root), unlocked_folders(root)
     table = new_table("kernel", "shown as", "lock", "installed in")
-    for kernel in load_kernels(root).values():
-        found = environments.environment(kernel, root)
-        place = address(str(found.path)) if found.installed else "not installed"
-        add_row(table, kernel.name, kernel.display_name, kernel.lock_sha256[:12], place)
-    print_table(table)
+    for name in sorted({*kernels, *unlocked}):
+        if name in unlocked:
+            add_row(table, name, "", "", f"not locked yet -> nightmill kernels lock {name}")
+        else:
+            add_row(table, *_row(kernels[name], root))
+    if kernels or unlocked:
+        print_table(table)
+    else:
+        say(f"no kernels: {_NEW}")
+
+
+def _row(kernel: Kernel, root: Path) -> Iterator[str]:
+    found = environments.environment(kernel, root)
+    yield from (kernel.name, kernel.display_name, kernel.lock_sha256[:12])
+    yield address(str(found.path)) if found.installed else "not installed"
 
 
 @app.command()
@@ -37,24 +71,53 @@ def install(names: Names = None) -> None:
     One that is there already is left alone, so this is quick the second time.
     """
     root = find_root(Path.cwd())
-    for kernel in _chosen(root, names):
-        begun = time.monotonic()
-        target, built = environments.install(kernel, root)
-        took = f"built in {duration(time.monotonic() - begun)}" if built else "is up to date"
-        say(f"kernel {kernel.name} {took}: {address(str(target.path))}")
+    known: dict[str, Kernel | Path] = {**load_kernels(root), **unlocked_folders(root)}
+    chosen = [find_kernel(known, name) for name in names or sorted(known)]
+    for one in chosen:
+        if isinstance(one, Kernel):
+            _install(one, root)
+    waiting = [one for one in chosen if not isinstance(one, Kernel)]
+    for folder in waiting:
+        complain(not_locked(folder))
+    if not chosen:
+        say(f"no kernels: {_NEW}")
+    raise typer.Exit(EXIT_FAILED if waiting else 0)
+
+
+def _install(kernel: Kernel, root: Path) -> None:
+    begun = time.monotonic()
+    target, built = environments.install(kernel, root)
+    took = f"built in {duration(time.monotonic() - begun)}" if built else "is up to date"
+    say(f"kernel {kernel.name} {took}: {address(str(target.path))}")
 
 
 @app.command()
 def lock(names: Names = None) -> None:
     """Compile requirements.in to a lock.
 
-    The lock holds hashes and no address of an index; making it needs one.
+    The lock holds hashes and no address of an index; making it needs one. Versions of an older
+    lock are kept where they fit; delete it to get the newest.
     """
-    for kernel in _chosen(find_root(Path.cwd()), names):
-        environments.lock(kernel.folder)
-        say(f"kernel {kernel.name} locked: {address(str(kernel.lock))}")
+    root = find_root(Path.cwd())
+    folders = _lockable(root, names)
+    for folder in folders:
+        say(f"kernel {folder.name} locked: {address(str(environments.lock(folder)))}")
+    if not folders:
+        say(f"no kernels: {_NEW}")
 
 
-def _chosen(root: Path, names: list[str] | None) -> list[Kernel]:
-    known = load_kernels(root)
-    return [find_kernel(known, name) for name in names] if names else list(known.values())
+def _lockable(root: Path, names: list[str] | None) -> list[Path]:
+    ready = {folder.name: folder for folder in lockable_folders(root)}
+    known = {folder.name: folder for folder in kernel_folders(root)} | ready
+    for name in names or ():
+        if name not in known:
+            advice = suggest(name, known, noun="kernels")
+            advice = advice if advice.endswith("?") else f"{advice}; {_NEW}"
+            raise UsageError(f"unknown kernel {shown(name)}", advice=advice)
+        if name not in ready:
+            problem = f"kernel {name} has no {REQUIREMENTS} to make a lock of"
+            raise KernelError(problem, where=str(known[name]), advice="write it, or keep the lock")
+    chosen = [ready[name] for name in names or sorted(ready)]
+    for folder in chosen:
+        check_name(folder)
+    return chosen

@@ -1,7 +1,7 @@
 """Kernels: a folder below kernels/ with a lock file is one.
 
-Installing them is the runner's work; this module only knows what there is, so that Airflow can
-check names without the runner's packages.
+A folder with only a requirements.in waits to be locked. Installing kernels is the runner's work;
+this module only knows what there is, so that Airflow can check names without the runner's packages.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +23,8 @@ from nightmill.spec.yaml_source import read_yaml
 LOCK = "requirements.txt"
 REQUIREMENTS = "requirements.in"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)  # what Jupyter accepts
+
+_Found = TypeVar("_Found")
 
 
 class KernelFile(BaseModel):
@@ -54,14 +57,36 @@ def kernel_folders(root: Path) -> list[Path]:
     return sorted(lock.parent for lock in (root / "kernels").glob(f"*/{LOCK}"))
 
 
-def load_kernel(folder: Path) -> Kernel:
-    """Read one kernel; raises SpecError for its kernel.yaml and KernelError for the rest."""
+def lockable_folders(root: Path) -> list[Path]:
+    """List the folders of kernels/ that hold a requirements.in, locked or not, by name."""
+    return sorted(file.parent for file in (root / "kernels").glob(f"*/{REQUIREMENTS}"))
+
+
+def unlocked_folders(root: Path) -> dict[str, Path]:
+    """Find the folders that hold a requirements.in and no lock, by name."""
+    folders = lockable_folders(root)
+    return {folder.name: folder for folder in folders if not (folder / LOCK).exists()}
+
+
+def not_locked(folder: Path) -> KernelError:
+    """Return the error of whoever needs a kernel that was never locked."""
+    advice = f"run `nightmill kernels lock {folder.name}`"
+    return KernelError(f"kernel {folder.name} is not locked yet", where=str(folder), advice=advice)
+
+
+def check_name(folder: Path) -> None:
+    """Raise KernelError if a kernel cannot be called as its folder is."""
     if not _NAME.fullmatch(folder.name):
         raise KernelError(
             f"{shown(folder.name)} is no valid name for a kernel",
             where=str(folder),
             advice="use at most 63 letters, digits, `_`, `-` and `.`",
         )
+
+
+def load_kernel(folder: Path) -> Kernel:
+    """Read one kernel; raises SpecError for its kernel.yaml and KernelError for the rest."""
+    check_name(folder)
     try:
         lock = (folder / LOCK).read_bytes()
     except OSError as error:
@@ -98,8 +123,8 @@ def load_kernels_kindly(root: Path) -> tuple[dict[str, Kernel], dict[Path, SpecE
     return kernels, errors
 
 
-def find_kernel(kernels: Mapping[str, Kernel], name: str) -> Kernel:
-    """Find a kernel by name; raises KernelError that tells what there is."""
+def find_kernel(kernels: Mapping[str, _Found], name: str) -> _Found:
+    """Find a kernel, or its folder, by name; raises KernelError that tells what there is."""
     if name not in kernels:
         raise KernelError(
             f"unknown kernel {shown(name)}", advice=suggest(name, kernels, noun="kernels")
