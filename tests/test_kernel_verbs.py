@@ -92,3 +92,12 @@ def test_without_any_kernel(cli, verb):
     ended = cli("kernels", verb)
     assert ended.code == 0
     assert ended.out == "no kernels: a new kernel begins with kernels/NAME/requirements.in\n"
+
+
+def test_list_tells_what_is_not_installed(add, root, cli, monkeypatch):
+    """A locked kernel without its environment is listed with what builds it."""
+    add("mine", "ipykernel\n", "ipykernel==1.0\n")
+    monkeypatch.setenv("NIGHTMILL_KERNELS", str(root / "elsewhere"))
+    head, mine = cli("kernels", "list").out.splitlines()
+    assert head.split("  ")[-2:] == ["SHA-256 of the lock", "environment"]
+    assert mine.endswith("not installed -> nightmill kernels install mine")

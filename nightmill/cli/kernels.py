@@ -43,10 +43,13 @@ _NEW = f"a new kernel begins with kernels/NAME/{REQUIREMENTS}"
 
 @app.command("list")
 def list_kernels() -> None:
-    """List the kernels of kernels/ and where they are installed."""
+    """List the kernels of kernels/, their locks and their environments.
+
+    An environment's folder ends in a hash of the lock and of Python's version.
+    """
     root = find_root(Path.cwd())
     kernels, unlocked = load_kernels(root), unlocked_folders(root)
-    table = new_table("kernel", "shown as", "lock", "installed in")
+    table = new_table("kernel", "shown as", "SHA-256 of the lock", "environment")
     for name in sorted({*kernels, *unlocked}):
         if name in unlocked:
             add_row(table, name, "", "", f"not locked yet -> nightmill kernels lock {name}")
@@ -60,8 +63,9 @@ def list_kernels() -> None:
 
 def _row(kernel: Kernel, root: Path) -> Iterator[str]:
     found = environments.environment(kernel, root)
+    missing = f"not installed -> nightmill kernels install {kernel.name}"
     yield from (kernel.name, kernel.display_name, kernel.lock_sha256[:12])
-    yield address(str(found.path)) if found.installed else "not installed"
+    yield address(str(found.path)) if found.installed else missing
 
 
 @app.command()
