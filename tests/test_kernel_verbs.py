@@ -101,3 +101,15 @@ def test_list_tells_what_is_not_installed(add, root, cli, monkeypatch):
     head, mine = cli("kernels", "list").out.splitlines()
     assert head.split("  ")[-2:] == ["SHA-256 of the lock", "environment"]
     assert mine.endswith("not installed -> nightmill kernels install mine")
+
+
+@pytest.mark.parametrize("verb", ["list", "install"])
+def test_requirements_that_changed_since(add, cli, verb):
+    """A line that the lock knows nothing of is told by day, with the command that locks it."""
+    add("mine", "ipykernel\npolars>=1  # new\n", "ipykernel==1.0\n")
+    add("tabular", "ipykernel\n", "ipykernel==1.0\n")
+    ended = cli("kernels", verb)
+    assert (ended.code, ended.err) == (0, "")
+    problem = "requirements.in has changed since it was locked, and asks for `polars>=1`"
+    assert f"\nwarning: kernel mine: {problem}\n   -> {ADVICE}\n" in ended.out
+    assert ended.out.count("warning") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from nightmill import kernels as environments
 from nightmill.cli.terminal import (
@@ -33,6 +34,7 @@ from nightmill.spec.kernel import (
 )
 from nightmill.spec.problems import shown, suggest
 from nightmill.spec.project import find_root
+from nightmill.spec.requirements import unmet
 
 app = typer.Typer(help="The locked environments that notebooks run in.", no_args_is_help=True)
 
@@ -59,6 +61,8 @@ def list_kernels() -> None:
         print_table(table)
     else:
         say(f"no kernels: {_NEW}")
+    for kernel in kernels.values():
+        _warn_of_changes(kernel)
 
 
 def _row(kernel: Kernel, root: Path) -> Iterator[str]:
@@ -93,6 +97,16 @@ def _install(kernel: Kernel, root: Path) -> None:
     target, built = environments.install(kernel, root)
     took = f"built in {duration(time.monotonic() - begun)}" if built else "is up to date"
     say(f"kernel {kernel.name} {took}: {address(str(target.path))}")
+    _warn_of_changes(kernel)
+
+
+def _warn_of_changes(kernel: Kernel) -> None:
+    """Say that requirements.in asks for what its lock does not hold; nobody locks unasked."""
+    asked = ", ".join(shown(each) for each in unmet(kernel.folder))
+    if asked:
+        problem = f"{REQUIREMENTS} has changed since it was locked, and asks for {asked}"
+        say(Text("warning: ", style="yellow"), f"kernel {kernel.name}: {problem}")
+        say(f"   -> nightmill kernels lock {kernel.name}")
 
 
 @app.command()
