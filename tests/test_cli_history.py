@@ -28,6 +28,7 @@ from nightmill.spec.retry import Retry
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.open import open_store
 
+MOVE = ["--partition=2013-03-01", "--to=r"]
 START = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
 
 
@@ -59,8 +60,20 @@ def rows(text: str) -> list[list[str]]:
 
 
 @pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("arguments", [["runs"], ["runs", "flights"]])
+def test_where_there_is_no_project_there_are_no_runs_to_come(cli, tmp_path, arguments):
+    """Outside of a project `runs` says what `run` says there; a store that is named needs none."""
+    ended = cli(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended == cli("run", "flights", "--partition=2013-03-01")
+    (tmp_path / "store").mkdir()
+    assert cli("runs", "--store=store").out == "No runs yet in store.\n"
+
+
+@pytest.mark.usefixtures("history")
 def test_a_new_store_has_no_runs(cli, tmp_path):
-    """Before the first run the list says so, and is no error."""
+    """Before the first run of a project the list says so, and is no error."""
+    (tmp_path / "notebooks").mkdir()
     ended = cli("runs")
     assert (ended.code, ended.out) == (0, "No runs yet in .nightmill/store.\n")
     assert not (tmp_path / ".nightmill").exists()  # looking changes nothing
@@ -109,6 +122,24 @@ def test_runs_of_an_unknown_pipeline_is_an_error(cli, history):
     assert ended.code == 2
     assert "no run of the pipeline `fligths` in .nightmill/store" in ended.err
     assert "did you mean `flights`?" in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["where"], ["versions"], ["rollback", *MOVE], ["promote", *MOVE]]
+)
+def test_an_output_that_was_mistyped_is_one_that_the_project_has(cli, history, tmp_path, arguments):
+    """A misspelt output gets a suggestion; of one that is declared, the advice is where to look."""
+    history("r")
+    spec = "pipeline: flights\nsteps: {a: {notebook: a.ipynb, outputs: {scores: s.csv}}}\n"
+    files = {"notebooks/flights/pipeline.yaml": spec, "notebooks/flights/a.ipynb": "{}"}
+    for name, text in {**files, "kernels/k/requirements.txt": ""}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    verb, *options = arguments
+    ended = cli(verb, "flights.scoers", *options)
+    assert ended.code == 2
+    assert ended.err.endswith("-> did you mean `scores`?\n")
+    assert "did you mean" not in cli(verb, "flights.scores", *options).err
 
 
 def test_show_tells_everything_about_a_run(cli, history):

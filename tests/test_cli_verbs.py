@@ -162,6 +162,18 @@ def test_a_pipeline_of_text_partitions_passes_the_checks_of_a_run(sound, cli, re
     assert reach_launcher in cli("run", "one", "--partition=eu west").err
 
 
+@pytest.mark.usefixtures("sound")
+@pytest.mark.parametrize(("given", "lacking"), [("--from", "--to"), ("--to", "--from")])
+def test_half_a_range_is_told_as_one(cli, given, lacking):
+    """Whoever gave one end of a range is told which one is missing."""
+    ended = cli("run", "one", f"{given}=2013-03-01")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.splitlines() == [
+        f"error: {given} is given without {lacking}",
+        f"   -> add {lacking} 2013-03-01",
+    ]
+
+
 # -- nightmill step -----------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,7 @@ from nightmill.cli.terminal import (
 )
 from nightmill.errors import UsageError
 from nightmill.spec.problems import shown, suggest
+from nightmill.spec.project import find_root
 from nightmill.store import history
 from nightmill.store.index import Index
 from nightmill.store.interface import Store
@@ -44,6 +46,8 @@ def runs(
     """List the newest runs."""
     opened = open_existing(store)
     known = history.pipelines(opened)
+    if not known and store is None:
+        find_root(Path.cwd())  # raises where there is no project: nothing will ever run here
     if pipeline is not None and pipeline not in known:
         advice = suggest(pipeline, known, noun="pipelines that ran")
         problem = f"no run of the pipeline {shown(pipeline)} in {address(opened.url)}"

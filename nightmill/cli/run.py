@@ -129,6 +129,9 @@ def _partitions(
         if pipeline.spec.partition != "date":
             raise UsageError("--from and --to need partitions that are days")
         return [check_partition(pipeline, day) for day in date_range(first, last)]
+    if first or last:
+        given, lacking = ("--from", "--to") if first else ("--to", "--from")
+        raise UsageError(f"{given} is given without {lacking}", advice=f"add {lacking} 2013-03-01")
     raise UsageError(
         "no partition is given",
         advice="add --partition 2013-03-01, or --from and --to for a range",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -49,7 +49,8 @@ def versions(
     """
     opened = open_existing(store)
     pipeline, name = split_output(opened, output)
-    found = _of_members(_find(opened, pipeline, name, partition), member)
+    with suggesting_outputs(pipeline, name):
+        found = _of_members(_find(opened, pipeline, name, partition), member)
     first = found[0].found[0].record
     say(Text(f"{pipeline}.{name} {first.partition}", style="bold"), f" of the step {first.step}")
     has = {
@@ -112,7 +113,8 @@ def _decide(
     member: str | None,
 ) -> None:
     pipeline, name = split_output(store, output)
-    found = _of_members(find_versions(store, pipeline, name, partition), member)
+    with suggesting_outputs(pipeline, name):
+        found = _of_members(find_versions(store, pipeline, name, partition), member)
     chosen = [(one, one.choose(to)) for one in found]
     move = Move(kind=kind, by=acting(), reason=reason)
     # All are prepared, and so known to be possible, before the first one is changed.
@@ -163,6 +165,21 @@ def split_output(store: Store, output: str) -> tuple[str, str]:
         problem = f"no run of the pipeline {shown(pipeline)} in {address(store.url)}"
         raise UsageError(problem, advice=suggest(pipeline, known, noun="pipelines that ran"))
     return pipeline, name
+
+
+@contextmanager
+def suggesting_outputs(pipeline: str, name: str) -> Iterator[None]:
+    """Have an error about an output that the project here does not declare say which was meant."""
+    try:
+        yield
+    except UsageError as error:
+        spec = spec_here(pipeline)
+        declared = (
+            [output for step in spec.steps.values() for output in step.outputs] if spec else ()
+        )
+        if declared and name not in declared:
+            error.advice = suggest(name, declared, noun=f"outputs of {pipeline}")
+        raise
 
 
 def _find(store: Store, pipeline: str, name: str, partition: str | None) -> list[Versions]:

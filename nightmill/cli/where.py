@@ -8,7 +8,7 @@ import typer
 
 from nightmill.cli.options import StoreOption, open_existing, spec_here
 from nightmill.cli.terminal import say
-from nightmill.cli.versions import MemberOption, OutputArgument, split_output
+from nightmill.cli.versions import MemberOption, OutputArgument, split_output, suggesting_outputs
 from nightmill.errors import UsageError
 from nightmill.spec.problems import shown, suggest
 from nightmill.store.current import current_pointers
@@ -32,7 +32,8 @@ def where(
     pipeline, name = split_output(opened, output)
     spec = spec_here(pipeline)
     members = {step: one.members for step, one in spec.steps.items()} if spec else None
-    found = current_pointers(opened, pipeline, name, partition, members=members)
+    with suggesting_outputs(pipeline, name):
+        found = current_pointers(opened, pipeline, name, partition, members=members)
     if member is not None:
         known = [one.member for one in found]
         found = [one for one in found if one.member == member]
