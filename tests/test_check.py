@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from nightmill.errors import SpecError
@@ -57,6 +59,18 @@ def test_who_reads_of_a_broken_pipeline_is_told_its_fault(files, cli, verb):
         ended.err
     )
     assert "-> mend that first; did you mean `outputs`?" in ended.err
+
+
+def test_a_script_is_read_with_jupytext_once(files, cli, monkeypatch):
+    """The second check of a script takes what the first has read, and loads nothing for it."""
+    change(files, "notebooks/meter/pipeline.yaml", "m.ipynb", "m.py")
+    script = '# %% tags=["parameters"]\nband: str = ""\n'
+    files.write("notebooks/meter/m.py", script)
+    assert cli("check", cwd=files.root).code == 0
+    monkeypatch.setitem(sys.modules, "jupytext", None)
+    assert cli("check", cwd=files.root).code == 0
+    files.write("notebooks/meter/m.py", f"{script}x = 1\n")
+    assert "needs jupytext" in cli("check", cwd=files.root).err
 
 
 SHAPES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
 
 import nbformat
@@ -257,3 +258,21 @@ def test_a_comment_in_a_script_stays_a_comment(tmp_path, line):
     assert comment.lstrip("# ") == line.lstrip("# ")
     assert comment.startswith("#")
     assert rest == ["x = 1", "%%time"]
+
+
+READS_A_SCRIPT = """
+import importlib.util, sys
+from pathlib import Path
+from nightmill.spec.notebook import read_notebook
+assert len(read_notebook(Path(sys.argv[1])).cells) == 1
+assert "jupytext" in sys.modules
+assert "lark" not in sys.modules, "the grammar of addresses was loaded"
+assert importlib.util.find_spec("rfc3987_syntax")
+"""
+
+
+def test_a_script_is_read_without_what_takes_long_to_import(save):
+    """What jupytext does not need takes no second of a check, and others can import it later."""
+    pytest.importorskip("rfc3987_syntax")
+    path = save("# %%\nx = 1\n", "a.py")
+    subprocess.run([sys.executable, "-c", READS_A_SCRIPT, str(path)], check=True, timeout=60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,9 @@ from rich.text import Text
 from nightmill.cli.terminal import address, complain, counted, say
 from nightmill.errors import EXIT_FAILED, KernelError, SpecError, UsageError
 from nightmill.spec.check import check_pipeline
+from nightmill.spec.contract import Contract, read_contract
 from nightmill.spec.lint import LintWarning, lint_notebook
-from nightmill.spec.notebook import read_notebook
+from nightmill.spec.notebook_index import INDEX, NotebookIndex
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.project import Project, find_root
 
@@ -44,9 +46,10 @@ def check(
     ]
     if place not in _wholes(root):  # else the broken files themselves have told it
         errors += [error for one in pipelines for error in project.blocked.get(one.file, ())]
+    index = NotebookIndex(root / INDEX)
     for pipeline in pipelines:
-        errors += check_pipeline(pipeline)
-    warnings = [one for pipeline in pipelines for one in _lint(project, pipeline)]
+        errors += check_pipeline(pipeline, partial(_contract, index))
+    warnings = [one for pipeline in pipelines for one in _lint(project, pipeline, index)]
     for error in errors:
         complain(error)
     faults = len(errors) + sum(one.level == "error" for one in warnings)
@@ -73,11 +76,15 @@ def _wholes(root: Path) -> tuple[Path, ...]:
     return root, root / "notebooks"
 
 
-def _lint(project: Project, pipeline: Pipeline) -> Iterable[LintWarning]:
+def _contract(index: NotebookIndex, pipeline: Pipeline, step: str) -> Contract:
+    return read_contract(index.read(pipeline.notebook(step)))
+
+
+def _lint(project: Project, pipeline: Pipeline, index: NotebookIndex) -> Iterable[LintWarning]:
     for step, spec in pipeline.spec.steps.items():
         try:
             kernel = project.kernel(spec).name
-            notebook = read_notebook(pipeline.notebook(step))
+            notebook = index.read(pipeline.notebook(step))
         except (SpecError, KernelError):
             continue  # reported as an error already
         for found in lint_notebook(notebook, kernel):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from nightmill.spec.problems import shown
 
 MAX_BYTES = 100 * 2**20
 VERSIONS = (3, 4)
+
+# By it jsonschema would check addresses, which no notebook has. It takes a second to import.
+_UNUSED = "rfc3987_syntax"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,8 @@ _NOTHING_RUN: dict[str, Any] = {"outputs": [], "execution_count": None}
 
 def _from_script(path: Path, text: str) -> dict[str, Any]:
     try:
-        import jupytext  # noqa: PLC0415 - Airflow's scheduler has no Jupyter
+        with _without(_UNUSED):
+            import jupytext  # noqa: PLC0415 - Airflow's scheduler has no Jupyter
     except ImportError as error:
         raise ContractError(
             "a text notebook needs jupytext, which is not installed",
@@ -188,6 +194,19 @@ def _from_script(path: Path, text: str) -> dict[str, Any]:
         cell["id"] = f"cell-{number}"  # jupytext's are random: the same file, the same notebook
     content["metadata"].pop("jupytext", None)
     return content
+
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Let a module seem not to be installed, for as long as others are imported."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # None: import refused
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
 
 
 def _without_format(text: str) -> str:
