@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -14,17 +15,19 @@ from nightmill.spec.retention import Keep
 from nightmill.spec.steprun import StepRun
 from nightmill.spec.units import parse_duration
 from nightmill.store.active import mark
+from nightmill.store.bundle import fetch, pack
 from nightmill.store.bundle import keep as keep_bundle
-from nightmill.store.bundle import pack
 from nightmill.store.collect import Collected, Fate, Order, collect
 from nightmill.store.decision import decide, prepare
 from nightmill.store.doomed import doom, doomed
+from nightmill.store.interface import Entry
 from nightmill.store.keys import attempt_prefix
 from nightmill.store.open import open_store
 from nightmill.store.pointer import Move, commit
 from nightmill.store.retention import in_days
+from nightmill.store.unnamed_code import batches
 from nightmill.store.versions import find_versions
-from tests.faulty_store import Fault, FaultyStore
+from tests.faulty_store import CALLS, Fault, FaultyStore
 from tests.stored_versions import (
     DAY,
     PIPELINE,
@@ -326,18 +329,9 @@ def test_a_commit_while_a_gc_is_at_work_keeps_its_bytes(store):
     run_gc(store, 2)
     pointer = make_pointer(1, outputs=outputs)
 
-    class Overtaken:
-        """A store on which somebody becomes current as soon as the marks were read."""
-
-        def __getattr__(self, name):
-            return getattr(store, name)
-
-        def list(self, prefix, **options):
-            yield from store.list(prefix, **options)
-            if prefix == "doomed":
-                store.write_if(pointer.key, pointer.to_json(), etag=None)
-
-    assert run_gc(Overtaken(), 2) == {prefix_of(1): Fate.LEFT}
+    commits = partial(store.write_if, pointer.key, pointer.to_json(), etag=None)
+    overtaken = Overtaken(store, commits, at=f"read {pointer.key}", is_after=True)
+    assert run_gc(overtaken, 2) == {prefix_of(1): Fate.LEFT}
     assert read_current_bytes(store) == usual_files(1)
 
 
@@ -635,27 +629,95 @@ def test_ages_are_told_as_they_are_written(span, told):
     assert parse_duration(told) == span if span else True
 
 
-def test_code_that_is_named_while_a_gc_looks_stays(tmp_path):
-    """An attempt that begins behind the gc's back finds its old bundle there, and keeps it."""
-    store = open_store("store", base=tmp_path)
-    (tmp_path / "n.py").write_text("x = 1")
-    bundle = pack({"n.py": tmp_path / "n.py"})
+def begin_attempt(store, bundle) -> None:
+    """Let an attempt begin: its record names the bundle, and then it looks for that."""
+    add_version(store, 1, code=code_of(bundle.sha256), **ENDED)
     keep_bundle(store, bundle)
-    run_gc(store, 2)
 
-    class Overtaken:
-        """A store in which an attempt begins as soon as all attempts have been listed."""
 
-        begun = False
+class Overtaken:
+    """A store in which something happens right before, or after, one of gc's calls."""
 
-        def __getattr__(self, name):
-            return getattr(store, name)
+    def __init__(self, store, happen, *, at: str = "", number: int = -1, is_after: bool = False):
+        self.store, self.happen, self.at, self.number = store, happen, at, number
+        self.is_after, self.calls = is_after, []
 
-        def list(self, prefix, **options):
-            yield from store.list(prefix, **options)
-            if prefix == "runs" and not self.begun:
-                self.begun = True
-                add_version(store, 1, code=code_of(bundle.sha256), **ENDED)
+    def __getattr__(self, name):
+        method = getattr(self.store, name)
 
-    assert run_gc(Overtaken(), 3) == {bundle.key: Fate.ABSOLVED}
+        def call(*given, **options):
+            told = " ".join([name, *given[:1]])
+            is_first = told not in self.calls
+            is_here = (told == self.at and is_first) or len(self.calls) == self.number
+            self.calls.append(told)
+            if is_here and not self.is_after:
+                self.happen()
+            answer = method(*given, **options)
+            answer = list(answer) if name == "list" else answer
+            if is_here and self.is_after:
+                self.happen()
+            return iter(answer) if name == "list" else answer
+
+        return call if name in CALLS else method
+
+
+def leave_marked_bundle(store, folder):
+    """Leave a bundle that nobody names, and that a gc has marked."""
+    (folder / "n.py").write_text("x = 1")
+    bundle = pack({"n.py": folder / "n.py"})
+    keep_bundle(store, bundle)
+    assert run_gc(store, 2) == {bundle.key: Fate.MARKED}
+    return bundle
+
+
+def test_code_that_is_named_while_a_gc_looks_stays(tmp_path):
+    """Whenever an attempt begins behind the gc's back, the bundle that it names is there."""
+    quiet = Overtaken(open_store("quiet", base=tmp_path), list)
+    bundle = leave_marked_bundle(quiet.store, tmp_path)
+    assert run_gc(quiet, 3) == {bundle.key: Fate.DELETED}
+    assert f"delete {bundle.key}" in quiet.calls
+    for number, call in enumerate(quiet.calls):
+        store = open_store(str(number), base=tmp_path)
+        leave_marked_bundle(store, tmp_path)
+        run_gc(Overtaken(store, partial(begin_attempt, store, bundle), number=number), 3)
+        assert keys_below(store, "code") == [bundle.key], call
+        run_twice(store, 4)
+        assert keys_below(store, "code") == [bundle.key], call
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+def test_code_that_is_found_in_the_moment_of_its_deletion_is_put_back(store, tmp_path, is_after):
+    """An attempt that finds its bundle keeps it, though gc deletes it right then."""
+    bundle = leave_marked_bundle(store, tmp_path)
+    happen = partial(begin_attempt, store, bundle)
+    overtaken = Overtaken(store, happen, at=f"delete {bundle.key}", is_after=is_after)
+    assert run_gc(overtaken, 3) == {bundle.key: Fate.ABSOLVED}
+    assert fetch(store, bundle.sha256) is not None
+    assert doomed(store) == {}
+
+
+def test_code_is_put_back_where_nobody_can_tell_who_needs_it(store, tmp_path):
+    """Where a new record cannot be read, or none can be listed, the bundle stays."""
+    bundle = leave_marked_bundle(store, tmp_path)
+    damage = partial(store.write, f"{prefix_of(1)}/record.json", b"{half")
+    overtaken = Overtaken(store, damage, at=f"delete {bundle.key}")
+    assert run_gc(overtaken, 3)[bundle.key] is Fate.ABSOLVED
     assert keys_below(store, "code") == [bundle.key]
+
+
+def test_code_is_put_back_where_the_records_cannot_be_listed(tmp_path):
+    """A store that fails in between gets its bundle back as soon as it answers."""
+    store = open_store("store", base=tmp_path)
+    bundle = leave_marked_bundle(store, tmp_path)
+    fails_then = FaultyStore(store, Fault("list runs #3", "before", "raise"))
+    assert run_gc(fails_then, 3) == {bundle.key: Fate.ABSOLVED}
+    assert keys_below(store, "code") == [bundle.key]
+
+
+def test_many_bundles_are_deleted_some_at_a_time():
+    """No more than 64 MiB of what may have to be put back is in memory, but for a larger one."""
+    sizes = [60, 3, 2, 70, 64, 1]
+    entries = [Entry(str(mib), mib << 20, datetime.now(UTC)) for mib in sizes]
+    assert [[int(one.key) for one in some] for some in batches(entries)] == [
+        [60, 3], [2], [70], [64], [1],
+    ]  # fmt: skip

@@ -7,26 +7,18 @@ and commit meanwhile: see `doomed` for why nothing they need goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import partial
+from functools import cached_property, partial
 
 from nightmill.errors import FencedError, NightmillError
 from nightmill.spec.retention import Keep
 from nightmill.store.active import marked_prefixes
 from nightmill.store.doomed import absolve, doom, doomed
 from nightmill.store.interface import Backend, Entry, Remnant
-from nightmill.store.keys import (
-    NOTEBOOK,
-    RECORD,
-    attempt_names,
-    attempt_of,
-    code_key,
-    decode,
-    part_of,
-)
+from nightmill.store.keys import NOTEBOOK, RECORD, attempt_names, attempt_of, decode, part_of
 from nightmill.store.orphans import orphans
 from nightmill.store.retention import (
     YOUNG,
@@ -38,7 +30,8 @@ from nightmill.store.retention import (
     old_parts,
 )
 from nightmill.store.survey import Size, StoredAttempt, Survey, each, survey
-from nightmill.store.unowned import measure, unowned_data
+from nightmill.store.unnamed_code import Taken, batches, named_by
+from nightmill.store.unowned import measure, unowned_data, withdraw
 
 GRACE = timedelta(days=1)
 _NEEDED, _GONE = "needed after all", "gone"
@@ -91,8 +84,7 @@ def collect(store: Backend, order: Order) -> Iterator[Collected]:
     """
     running = frozenset(marked_prefixes(store))
     found = survey(store)
-    verdict = judge(store, found.attempts, Circumstances(order.rules, running, order.now))
-    gc = _Collection(store, order, found, verdict, running, doomed(store))
+    gc = _Collection(store, order, found, running, doomed(store))
     yield from gc.bundles()  # soon after the survey, which knows who needs them
     yield from gc.attempts()
     yield from gc.orphans()
@@ -110,10 +102,15 @@ class _Collection:
     store: Backend
     order: Order
     found: Survey
-    verdict: Verdict
     running: frozenset[str]
     marks: Mapping[str, datetime]
     deleted: set[str] = field(default_factory=set)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Which attempts may go."""
+        given = Circumstances(self.order.rules, self.running, self.order.now)
+        return judge(self.store, self.found.attempts, given)
 
     def attempts(self) -> Iterator[Collected]:
         """Mark attempts, or delete those that were marked before."""
@@ -129,10 +126,11 @@ class _Collection:
     def bundles(self) -> Iterator[Collected]:
         """Mark, or delete, the code that no attempt names; none while a record is unreadable."""
         those = self.found.attempts.values()
-        named = {code_key(one.told.bundle) for one in those if one.told and one.told.bundle}
+        named = named_by(those)
         if not any(one.is_unreadable for one in those):
             old = (one for one in self.store.list("code") if self._is_old(one.modified))
-            yield from each(self._bundle, (one for one in old if one.key not in named))
+            for some in batches(one for one in old if one.key not in named):
+                yield from self._unnamed(some)
         for key in named & self.marks.keys():
             yield self._absolve(Collected("code bundle", key, _NEEDED, Fate.LEFT, Size(1)))
         for key in self._marked_below("code/") - named:
@@ -164,7 +162,7 @@ class _Collection:
             thing = Collected("published data", key, "no pointer", Fate.LEFT, size)
             if newest and key in unowned:
                 if self._is_old(newest):
-                    yield self._mark_or_delete(thing, self._delete_published)
+                    yield self._mark_or_delete(thing, partial(withdraw, self.store))
             elif key in self.marks:
                 yield self._absolve(replace(thing, why=_NEEDED if newest else _GONE))
 
@@ -199,10 +197,23 @@ class _Collection:
         thing = _of_attempt(self.found.attempts[prefix], why)
         return self._mark_or_delete(thing, self._delete_attempt)
 
-    def _bundle(self, entry: Entry) -> Collected:
+    def _unnamed(self, some: Sequence[Entry]) -> Iterator[Collected]:
+        taken = Taken(self.store, self.deleted)
+        done = list(each(partial(self._bundle, taken), some))
+        needed = taken.needed(self.found)
+        for one in done:
+            if one.key in needed:
+                back = partial(taken.put_back, one.key)
+                yield self._act(replace(one, why=_NEEDED), Fate.ABSOLVED, back)
+            elif one.fate is Fate.DELETED:
+                yield self._act(one, Fate.DELETED, partial(absolve, self.store, one.key))
+            else:
+                yield one
+
+    def _bundle(self, taken: Taken, entry: Entry) -> Collected:
         size = Size(1, entry.size)
         thing = Collected("code bundle", entry.key, "no attempt names it", Fate.LEFT, size)
-        return self._mark_or_delete(thing, self._delete_marked)
+        return self._mark_or_delete(thing, taken.take)
 
     def _mark_or_delete(self, thing: Collected, delete: Callable[[str], None]) -> Collected:
         key = thing.key
@@ -228,16 +239,6 @@ class _Collection:
         (what, entry), why = told, "its attempt is gone"
         thing = Collected(what, entry.key, why, Fate.LEFT, Size(1, entry.size))
         return self._act(thing, Fate.DELETED, partial(self.store.delete, entry.key))
-
-    def _delete_marked(self, key: str) -> None:
-        self.store.delete(key)
-        absolve(self.store, key)
-        self.deleted.add(key)
-
-    def _delete_published(self, prefix: str) -> None:
-        for entry in self.store.list(prefix):
-            self.store.delete(entry.key)
-        absolve(self.store, prefix)
 
     def _delete_files(self, prefix: str, is_meant: Callable[[str], bool]) -> None:
         for entry in self.store.list(prefix):

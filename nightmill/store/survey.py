@@ -81,8 +81,12 @@ class StoredAttempt:
 
 @dataclass
 class Survey:
-    """All attempts by their prefixes, and how many objects below `runs/` are of no attempt."""
+    """All attempts by their prefixes, and how many objects below `runs/` are of no attempt.
 
+    `begun` is when it began, by this machine's clock.
+    """
+
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
     attempts: dict[str, StoredAttempt] = field(default_factory=dict)
     strays: int = 0
 
@@ -108,15 +112,20 @@ def survey(store: Store) -> Survey:
 
     Raises StoreError where the store fails.
     """
-    begun, found = datetime.now(UTC), Survey()
+    found = Survey()
     for one in each(partial(_read, store), _listed(store, found)):
         found.attempts[one.prefix] = one
-    since = begun - _CLOCKS_DIFFER
-    again = (one for one in _listed(store, Survey()) if one.record_written)
-    fresh = (one for one in again if one.record_written and one.record_written >= since)
-    for one in each(partial(_read, store), fresh):
+    for one in fresh(store, found.begun):
         found.attempts[one.prefix] = one
     return found
+
+
+def fresh(store: Store, begun: datetime) -> Iterator[StoredAttempt]:
+    """Look at the attempts whose records were written since a survey began, or shortly before."""
+    since = begun - _CLOCKS_DIFFER
+    again = (one for one in _listed(store, Survey()) if one.record_written)
+    written = (one for one in again if one.record_written and one.record_written >= since)
+    return each(partial(_read, store), written)
 
 
 def each(do: Callable[[_Item], _Done], items: Iterable[_Item]) -> Iterator[_Done]:

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from nightmill.errors import StoreError
 from nightmill.store.current import generation, pointers_at
+from nightmill.store.doomed import absolve
 from nightmill.store.interface import Store
 from nightmill.store.keys import decode, encode
 from nightmill.store.survey import Size
@@ -53,6 +54,13 @@ def measure(store: Store, prefix: str) -> tuple[Size, datetime | None]:
         size = size.plus(Size(1, entry.size))
         newest = max(newest or entry.modified, entry.modified)
     return size, newest
+
+
+def withdraw(store: Store, prefix: str) -> None:
+    """Delete what lies below a prefix, and then the mark on it."""
+    for entry in store.list(prefix):
+        store.delete(entry.key)
+    absolve(store, prefix)
 
 
 class _Owners:
