@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ import typer
 from nightmill import __version__
 from nightmill.cli.app import app
 from nightmill.store.open import open_store
-from nightmill.store.pointer import Pointer, Token, commit
+from nightmill.store.pointer import CommittedFile, CommittedOutput, Pointer, Token, commit
 
 VERBS = sorted(typer.main.get_command(app).commands)
 SOUND = "parts: {notebook: parts.ipynb, outputs: {made: m.txt}}"
@@ -280,6 +281,31 @@ def test_what_is_committed_needs_its_notebook_no_more(sound, cli, reach_launcher
     pointer = Pointer(pipeline="one", step="parts", partition="2013-03-01", **done)
     commit(open_store(str(sound.store), base=sound.root), pointer)
     assert reach_launcher in cli("run", "one", "--partition=2013-03-01").err
+
+
+def test_the_outputs_of_a_range_are_told_with_their_day(sound, cli):
+    """Of several partitions the last one's outputs are named with it, and how to ask for others."""
+    store = open_store(str(sound.store), base=sound.root)
+    days = [f"2013-03-0{day}" for day in (1, 2, 3)]
+    for day in days:
+        prefix = f"runs/one/{day}/r/parts/1"
+        etag = store.write(f"{prefix}/outputs/made/m.txt", b"x")
+        sha256 = hashlib.sha256(b"x").hexdigest()
+        file = CommittedFile(path="m.txt", size=1, sha256=sha256, etag=etag)
+        made = CommittedOutput(
+            name="made", kind="file", prefix=f"{prefix}/outputs/made", files=(file,)
+        )
+        done = {"run": "r", "token": Token(order=1, attempt=1), "attempt_prefix": prefix}
+        outputs = {"made": made}
+        commit(store, Pointer(pipeline="one", step="parts", partition=day, outputs=outputs, **done))
+    place = ".nightmill/store/runs/one/{day}/r/parts/1/outputs/made/m.txt"
+    told = cli("run", "one", f"--from={days[0]}", f"--to={days[2]}").out.splitlines()
+    assert told[-2:] == [
+        f"  {days[2]} made: {place.format(day=days[2])}",
+        f"  those of 2 other partitions: `nightmill where one.made --partition {days[0]}`",
+    ]
+    alone = cli("run", "one", f"--partition={days[0]}").out.splitlines()
+    assert alone[-1:] == [f"  made: {place.format(day=days[0])}"]
 
 
 # -- imports ------------------------------------------------------------------------------------

@@ -207,12 +207,16 @@ def _say_nothing_to_do(request: Request, count: int, *, is_all: bool) -> None:
 
 
 def _print_outputs(store: Store, steps: Sequence[PlannedStep]) -> None:
-    """Say where the outputs of the last partition are: that is what people came for."""
-    for planned in steps:
-        run = planned.run
-        if run.partition != steps[-1].run.partition:
-            continue
-        pointer = read_pointer(store, run.pipeline, run.step, run.partition, member=run.member)
+    """Say where the outputs of the last partition are, and how to learn it of the others."""
+    *others, last = dict.fromkeys(one.run.partition for one in steps) or [""]
+    day = f"{last} " if others else ""
+    names: list[str] = []
+    for run in (one.run for one in steps if one.run.partition == last):
+        pointer = read_pointer(store, run.pipeline, run.step, last, member=run.member)
         for output in pointer.outputs.values() if pointer else ():
+            names.append(f"{run.pipeline}.{output.name}")
             place = address(store.address(output.key))
-            say(f"  {label(output.name, run.member)}: {place}")
+            say(f"  {day}{label(output.name, run.member)}: {place}")
+    if others and names:
+        command = f"`nightmill where {names[-1]} --partition {others[0]}`"
+        say(f"  those of {counted(len(others), 'other partition')}: {command}")
