@@ -141,6 +141,37 @@ def test_a_directory_removed_under_a_writer_is_made_again(
             directory.write("d/k", b"x")
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])
+def test_a_directory_that_goes_while_it_is_made_is_made_again(directory, monkeypatch, error):
+    """It may be the one above that is removed just then, or the one that stood there before."""
+    target, make, left = Path(directory.url, "d/e"), os.mkdir, iter(range(3))
+
+    def made_and_removed(path, mode=0o777):
+        if Path(path) == target and next(left, None) is not None:
+            raise error(path)
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", made_and_removed)
+    directory.write("d/e/k", b"x")
+    assert directory.read("d/e/k").data == b"x"
+
+
+def test_a_directory_that_goes_before_a_copy_is_made_again(directory, tmp_path, monkeypatch):
+    """A copy is made elsewhere, so nothing holds its directory until it is moved there."""
+    (tmp_path / "f").write_bytes(b"x")
+    source = directory.put_file("runs/f", tmp_path / "f")
+    move, left = os.replace, iter(range(3))
+
+    def remove_then_move(path, target):
+        if next(left, None) is not None:
+            Path(target).parent.rmdir()
+        move(path, target)
+
+    monkeypatch.setattr(os, "replace", remove_then_move)
+    directory.copy_if("data/d/f", source, etag=None)
+    assert directory.read("data/d/f").data == b"x"
+
+
 def test_writers_and_deleters_do_not_trip_each_other(directory):
     """A directory that is removed because it was empty is made again by the next writer."""
     processes = multiprocessing.get_context("spawn")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from nightmill.errors import StoreError
@@ -12,6 +15,8 @@ from nightmill.store.files import Readable, hashed_copy, sync_directory
 from nightmill.store.keys import RESERVED
 
 _MKDIR_TRIES = 10
+
+_Done = TypeVar("_Done")
 
 
 def replace_file(
@@ -34,8 +39,7 @@ def replace_file(
             file.flush()
             os.fsync(file.fileno())
         with guard:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.replace(path)
+            _in_folder(path.parent, partial(unfinished.replace, path))
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
@@ -45,13 +49,27 @@ def replace_file(
 
 def _create_beside(path: Path, mode: int) -> tuple[int, Path]:
     unfinished = path.with_name(f"{RESERVED}-{uuid4().hex}")
-    for _ in range(_MKDIR_TRIES):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # a delete has just removed the empty directory
-            return os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), unfinished
+    create = partial(os.open, unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    return _in_folder(path.parent, create), unfinished
+
+
+def _in_folder(folder: Path, do: Callable[[], _Done]) -> _Done:
+    """Make a directory and do something in it, anew where a delete finds it empty in between.
+
+    It may also be one above that is gone, or the very one that seemed to be there.
+    """
+    for tries_left in range(_MKDIR_TRIES - 1, -1, -1):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return do()
+        except FileNotFoundError:
+            continue
+        except FileExistsError:  # else a file stands there
+            if not tries_left:
+                raise
     raise StoreError(
         "the directory is removed as often as it is made",
-        address=str(path.parent),
+        address=str(folder),
         operation="write",
         advice="see what else deletes there",
     )
