@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from nightmill.errors import SpecError
@@ -61,16 +59,53 @@ def test_who_reads_of_a_broken_pipeline_is_told_its_fault(files, cli, verb):
     assert "-> mend that first; did you mean `outputs`?" in ended.err
 
 
-def test_a_script_is_read_with_jupytext_once(files, cli, monkeypatch):
-    """The second check of a script takes what the first has read, and loads nothing for it."""
-    change(files, "notebooks/meter/pipeline.yaml", "m.ipynb", "m.py")
-    script = '# %% tags=["parameters"]\nband: str = ""\n'
-    files.write("notebooks/meter/m.py", script)
-    assert cli("check", cwd=files.root).code == 0
-    monkeypatch.setitem(sys.modules, "jupytext", None)
-    assert cli("check", cwd=files.root).code == 0
-    files.write("notebooks/meter/m.py", f"{script}x = 1\n")
-    assert "needs jupytext" in cli("check", cwd=files.root).err
+FIFTY = "pipeline: meter\nparameters: {households: fifty}\n"
+TWICE = "outputs: {band: band.parquet}\n  n: {notebook: n.ipynb, inputs: [band]}\n"
+ONCE = {
+    # file, old and new text; line of the one error
+    "a missing notebook": (
+        "meter/pipeline.yaml", "m.ipynb", "mm.ipynb",
+        "notebooks/meter/pipeline.yaml:4: steps.m.notebook: there is no notebook `mm.ipynb`",
+    ),
+    "no Python among the parameters": (
+        "meter/m.ipynb", "int = 50", "int = = 50",
+        "notebooks/meter/m.ipynb, cell 1, line 1: no valid Python: ",
+    ),
+    "no Python elsewhere": (
+        "energy/read.ipynb", "band: str = ''", "print(",
+        "notebooks/energy/read.ipynb, cell 1, line 1: no valid Python: ",
+    ),
+    "one value for two steps": (
+        "meter/pipeline.yaml", "pipeline: meter\n", FIFTY,
+        "notebooks/meter/m.ipynb, cell 1, line 1: households: wanted int, got the text `fifty`",
+    ),
+    "a misspelt value": (
+        "meter/pipeline.yaml", "    outputs:", "    parameters: {household: 5}\n    outputs:",
+        "notebooks/meter/m.ipynb, cell 1: household: unknown parameter `household`",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "told"), ONCE.values(), ids=ONCE)
+def test_one_fault_is_one_error(files, cli, file, old, new, told):
+    """Whatever an author got wrong is told once, with a path as one would type it."""
+    change(files, "notebooks/meter/pipeline.yaml", "outputs: {band: band.parquet}\n", TWICE)
+    files.write("notebooks/meter/n.ipynb", (files.root / "notebooks/meter/m.ipynb").read_bytes())
+    change(files, f"notebooks/{file}", old, new)
+    ended = cli("check", cwd=files.root)
+    assert ended.code == 1
+    said = ended.err + ended.out
+    assert said.count("error: ") == 1
+    assert f"error: {told}" in said
+    assert str(files.root) not in said
+    assert "?;" not in said
+    assert said.endswith(": 1 error, 0 remarks\n")
+
+
+def test_what_was_looked_at_is_counted(files, cli):
+    """A broken pipeline counts as one that was checked."""
+    change(files, "notebooks/meter/pipeline.yaml", "outputs:", "ouputs:")
+    assert cli("check", cwd=files.root).out == "checked 2 pipelines, 1 step: 1 error, 0 remarks\n"
 
 
 SHAPES = {

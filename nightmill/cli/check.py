@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +10,11 @@ import typer
 from rich.text import Text
 
 from nightmill.cli.terminal import address, complain, counted, say
-from nightmill.errors import EXIT_FAILED, KernelError, SpecError, UsageError
+from nightmill.errors import EXIT_FAILED, ContractError, KernelError, SpecError, UsageError
 from nightmill.spec.check import check_pipeline
-from nightmill.spec.contract import Contract, read_contract
-from nightmill.spec.lint import LintWarning, lint_notebook
-from nightmill.spec.notebook_index import INDEX, NotebookIndex
-from nightmill.spec.pipeline_file import Pipeline
+from nightmill.spec.lint import SYNTAX, LintWarning, lint_notebook
+from nightmill.spec.notebook import read_notebook
+from nightmill.spec.pipeline_file import FILE, Pipeline
 from nightmill.spec.project import Project, find_root
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -38,32 +36,36 @@ def check(
     root = find_root(place)
     project = Project.load(root)
     pipelines = [one for one in project.pipelines.values() if _concerns(place, one.file, root)]
-    errors = [
-        error
-        for file, some in project.errors.items()
-        if _concerns(place, file, root)
-        for error in some
-    ]
-    if place not in _wholes(root):  # else the broken files themselves have told it
-        errors += [error for one in pipelines for error in project.blocked.get(one.file, ())]
-    index = NotebookIndex(root / INDEX)
+    errors = _file_errors(project, place)
     for pipeline in pipelines:
-        errors += check_pipeline(pipeline, partial(_contract, index))
-    warnings = [one for pipeline in pipelines for one in _lint(project, pipeline, index)]
+        errors += check_pipeline(pipeline)
     for error in errors:
         complain(error)
-    faults = len(errors) + sum(one.level == "error" for one in warnings)
-    remarks = len(errors) + len(warnings) - faults
-    if not pipelines and not errors:
+    remarks = list(_remarks(project, pipelines, errors))
+    for notebook, found in remarks:
+        _print(notebook, found)
+    files = {one.file for one in pipelines}
+    files |= {one for one in project.errors if one.name == FILE and _concerns(place, one, root)}
+    if not files and not errors:
         raise UsageError(
             "there is no pipeline to check here",
             where=address(str(place)),
             advice="name the project, a folder notebooks/<pipeline>, or its pipeline.yaml",
         )
+    faults = len(errors) + sum(one.level == "error" for _, one in remarks)
     steps = sum(len(pipeline.spec.steps) for pipeline in pipelines)
-    found = f"{counted(faults, 'error')}, {counted(remarks, 'remark')}"
-    say(f"checked {counted(len(pipelines), 'pipeline')}, {counted(steps, 'step')}: {found}")
+    told = f"{counted(faults, 'error')}, {counted(len(errors) + len(remarks) - faults, 'remark')}"
+    say(f"checked {counted(len(files), 'pipeline')}, {counted(steps, 'step')}: {told}")
     raise typer.Exit(EXIT_FAILED if faults else 0)
+
+
+def _file_errors(project: Project, place: Path) -> list[SpecError]:
+    """Gather what is wrong with files as such; a reader's own check also tells what blocks it."""
+    files = dict(project.errors)
+    if place not in _wholes(project.root):  # else the broken files themselves tell it
+        files |= {file: files.get(file, some) for file, some in project.blocked.items()}
+    concerned = {file: some for file, some in files.items() if _concerns(place, file, project.root)}
+    return [error for some in concerned.values() for error in some]
 
 
 def _concerns(place: Path, file: Path, root: Path) -> bool:
@@ -76,20 +78,25 @@ def _wholes(root: Path) -> tuple[Path, ...]:
     return root, root / "notebooks"
 
 
-def _contract(index: NotebookIndex, pipeline: Pipeline, step: str) -> Contract:
-    return read_contract(index.read(pipeline.notebook(step)))
-
-
-def _lint(project: Project, pipeline: Pipeline, index: NotebookIndex) -> Iterable[LintWarning]:
-    for step, spec in pipeline.spec.steps.items():
-        try:
-            kernel = project.kernel(spec).name
-            notebook = index.read(pipeline.notebook(step))
-        except (SpecError, KernelError):
-            continue  # reported as an error already
-        for found in lint_notebook(notebook, kernel):
-            _print(notebook.path, found)
-            yield found
+def _remarks(
+    project: Project, pipelines: Sequence[Pipeline], errors: Sequence[SpecError]
+) -> Iterator[tuple[Path, LintWarning]]:
+    """Look into each notebook once, whichever steps run it; what errors have told is left out."""
+    told = {(error.file, error.cell) for error in errors if isinstance(error, ContractError)}
+    seen: set[Path] = set()
+    for pipeline in pipelines:
+        for step, spec in pipeline.spec.steps.items():
+            path = pipeline.notebook(step)
+            try:
+                kernel = project.kernel(spec).name
+                notebook = read_notebook(path)
+            except (SpecError, KernelError):
+                continue  # reported as an error already
+            found = [] if path in seen else lint_notebook(notebook, kernel)
+            seen.add(path)
+            for one in found:
+                if one.rule != SYNTAX or (path, one.cell) not in told:
+                    yield path, one
 
 
 def _print(notebook: Path, found: LintWarning) -> None:

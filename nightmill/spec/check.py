@@ -32,10 +32,15 @@ def given_parameters(spec: PipelineSpec, step: str, contract: Contract) -> dict[
 def check_pipeline(
     pipeline: Pipeline, read: Callable[[Pipeline, str], Contract] = read_step_contract
 ) -> list[SpecError]:
-    """Find everything that is wrong between a pipeline.yaml and its notebooks."""
+    """Find everything that is wrong between a pipeline.yaml and its notebooks, each fault once.
+
+    A notebook that is missing is none of it: that takes no look inside, and `project` tells it.
+    """
     errors: list[SpecError] = []
     contracts: list[Contract] = []
     for step in pipeline.spec.steps:
+        if not pipeline.notebook(step).is_file():
+            continue
         try:
             contract = read(pipeline, step)
         except SpecError as error:
@@ -45,7 +50,16 @@ def check_pipeline(
         errors += check_step(pipeline, step, contract)
     if len(contracts) == len(pipeline.spec.steps):
         errors += _unused_parameters(pipeline, contracts)
-    return errors
+    return _each_once(pipeline, errors)
+
+
+def _each_once(pipeline: Pipeline, errors: list[SpecError]) -> list[SpecError]:
+    """Take one value for many steps as one fault, and a notebook that several steps run."""
+    found: dict[tuple[str, str], SpecError] = {}
+    for error in errors:
+        is_given = f"(given in {pipeline.file}:" in error.problem
+        found.setdefault((error.key if is_given else error.where, error.problem), error)
+    return list(found.values())
 
 
 def require_step(pipeline: Pipeline, step: str) -> Contract:
@@ -148,14 +162,13 @@ def _given_at(pipeline: Pipeline, step: str, error: ContractError) -> ContractEr
     path: KeyPath = ("steps", step, "parameters", error.parameter)
     if error.parameter not in pipeline.spec.steps[step].parameters:
         path = ("parameters", error.parameter)
-    given = f"the value is given in {pipeline.file}:{pipeline.source.line(path)}"
     return ContractError(
-        error.problem,
+        f"{error.problem} (given in {pipeline.file}:{pipeline.source.line(path)})",
         notebook=error.notebook,
         cell=error.cell,
         line=error.line,
         parameter=error.parameter,
-        advice="; ".join(part for part in (error.advice, given) if part),
+        advice=error.advice,
     )
 
 

@@ -154,7 +154,11 @@ def _parse(cell: Cell, path: Path) -> ast.Module:
         module = parse_cell(cell.source)
     except CellSyntaxError as error:
         raise ContractError(
-            f"no valid Python: {error.problem}", notebook=path, cell=cell.number, line=error.line
+            f"no valid Python: {error.problem}",
+            notebook=path,
+            cell=cell.number,
+            line=error.line,
+            advice="run the cell once in JupyterLab",
         ) from error
     if module is None:
         raise ContractError(

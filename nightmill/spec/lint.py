@@ -27,6 +27,9 @@ class LintWarning:
     line: int | None = None
 
 
+SYNTAX = "syntax"
+"""The rule that a cell which is no Python breaks."""
+
 _ASKS = ("asks", "asks for input, and nobody is there at night", "pass it as a parameter")
 _DEBUGS = ("asks", "stops for a debugger, and nobody is there at night", "remove it")
 _LOOPS = ("event-loop", "fails in a kernel, whose event loop is already running", "")
@@ -93,7 +96,7 @@ def _about_cells(notebook: SourceNotebook) -> Iterator[LintWarning]:
             module = parse_cell(cell.source)
         except CellSyntaxError as error:
             yield LintWarning(
-                "syntax",
+                SYNTAX,
                 "error",
                 f"no valid Python: {error.problem}",
                 "run the cell once in JupyterLab",

@@ -18,9 +18,6 @@ from pathlib import Path
 
 from nightmill.spec.notebook import MAX_BYTES, Cell, SourceNotebook, read_notebook
 
-INDEX = Path(".nightmill") / "notebooks"
-"""Where a project keeps its index."""
-
 FORMAT = 1
 SMALL_BYTES = 200_000  # read in a few milliseconds, as quickly as an entry would be
 MAX_ENTRIES = 1000
