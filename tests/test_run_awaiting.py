@@ -213,6 +213,74 @@ def test_the_launcher_asks_only_for_those_that_wait(launcher):
     assert asked == []
 
 
+class Counting:
+    """A store that notes what it is asked for."""
+
+    def __init__(self, store):
+        self.store, self.asked = store, []
+
+    def __getattr__(self, name):
+        self.asked.append(name)
+        return getattr(self.store, name)
+
+
+def look_again(awaited: Awaited, status: StepStatus, *, after_s: float) -> str:
+    """Let time go by and look once more; return what is told."""
+    status.wait = replace(status.wait, since=status.wait.since - after_s, look_at=0)
+    assert not look(awaited, status)
+    return status.wait.lacking if status.wait else status.message
+
+
+@pytest.mark.parametrize("version", ["same_partition", "latest_before_partition"])
+def test_a_look_that_finds_nothing_new_is_cheap(store, version):
+    """While the input is not there, only the first look and the last ask what to tell people."""
+    counting = Counting(store)
+    step = replace(planned("waits"), awaits=(source(version, wait=timedelta(hours=2)),))
+    status, awaited, costs = StepStatus(step), Awaited(counting), []
+    assert not look(awaited, status)
+    for after_s in (600, 600, 7201):
+        costs.append(len(counting.asked))
+        counting.asked.clear()
+        look_again(awaited, status, after_s=after_s)
+    assert status.state is StepState.FAILED
+    first, second, third, last = *costs, len(counting.asked)
+    assert second == third < first == last
+
+
+def test_how_many_members_are_there_is_always_told(store):
+    """Each look counts anew the members that an input still lacks."""
+    wants = source(wait=SOON, members=("a", "b"))
+    status, awaited = StepStatus(replace(planned("waits"), awaits=(wants,))), Awaited(store)
+    assert not look(awaited, status)
+    assert "by 2 of 2 members" in status.wait.lacking
+    make(store, DAY, member="a")
+    assert "by 1 of 2 members" in look_again(awaited, status, after_s=1)
+    make(store, DAY, member="b")
+    status.wait = replace(status.wait, look_at=0)
+    assert look(awaited, status)
+
+
+def test_of_several_inputs_one_that_still_lacks_is_told(store):
+    """When the input has come that is waited for the least, the wait is for the other."""
+    wants = source("previous_partition", wait=timedelta(hours=2)), source(wait=SOON)
+    status, awaited = StepStatus(replace(planned("waits"), awaits=wants)), Awaited(store)
+    assert not look(awaited, status)
+    assert f"never committed for {DAY};" in status.wait.lacking
+    make(store, DAY)
+    assert "the day before" in look_again(awaited, status, after_s=1)
+
+
+def test_a_store_that_goes_away_is_told(store):
+    """Who waits for an input is told that the store is away, and of the input when it is back."""
+    counting = Counting(store)
+    status, awaited = StepStatus(planned("waits", wait=timedelta(hours=2))), Awaited(counting)
+    assert not look(awaited, status)
+    counting.store = Gone()
+    assert "nobody answers" in look_again(awaited, status, after_s=1)
+    counting.store = store
+    assert "was never committed" in look_again(awaited, status, after_s=1)
+
+
 # -- a store that is slow, or hangs ----------------------------------------------------------------
 
 

@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from nightmill.errors import InputError, StoreError
 from nightmill.run.plan import Key
 from nightmill.run.status import StepState, StepStatus, Wait
 from nightmill.spec.graph import InputSource
-from nightmill.store.inputs import Lack, find_lack
+from nightmill.store.inputs import Lack, find_lack, resolve_input
 from nightmill.store.interface import Store
 
 LOOK_EVERY_S = 10.0
@@ -27,11 +28,16 @@ LOOK_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked of the store: `over` is the longest wait of a source that is over."""
+    """What is asked of the store: `over` is the longest wait of a source that is over.
+
+    `told` is what the last look found, if it was of a single source: words for people cost more
+    requests than a look, so they stay while nothing has come, and the wait is not given up.
+    """
 
     sources: tuple[InputSource, ...]
     partition: str
     over: timedelta
+    told: Lack | None = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Awaited:
         self._store = store
         self._look_every_s = look_every_s
         self._asked: dict[Key, _Asked] = {}
+        self._told: dict[Key, Lack] = {}
         self._open: dict[_Question, Future[_Answer]] = {}  # the first is being asked
         self._lock = threading.Lock()
 
@@ -71,7 +78,8 @@ class Awaited:
         if status.wait is not None and now < status.wait.look_at:
             return False
         if key not in self._asked:
-            self._asked[key] = _Asked(now, self._ask(_question(status, now)))
+            question = _question(status, now, self._told.pop(key, None))
+            self._asked[key] = _Asked(now, self._ask(question))
             self._asked[key].answer.add_done_callback(lambda _answer: ring())
         if not self._asked[key].answer.done():
             return False
@@ -85,6 +93,7 @@ class Awaited:
         if lack is None:
             return True
         if lack.left:
+            self._told[status.planned.key] = lack
             until = since + lack.wait.total_seconds()
             look_at = min(until, answer.at + self._look_every_s)
             status.wait = Wait(lack.told, since, until=until, look_at=look_at)
@@ -115,14 +124,28 @@ class Awaited:
                 question = next(iter(self._open), None)
 
     def _look(self, question: _Question) -> _Answer:
-        sources, over = question.sources, question.over
-        lack = find_lack(self._store, sources, question.partition, waited=over, patiently=True)
+        sources, partition, over = question.sources, question.partition, question.over
+        lack = question.told
+        if lack is None or _is_news(self._store, sources[0], partition):
+            lack = find_lack(self._store, sources, partition, waited=over, patiently=True)
         return _Answer(lack, time.monotonic())
 
 
-def _question(status: StepStatus, now: float) -> _Question:
+def _question(status: StepStatus, now: float, told: Lack | None) -> _Question:
     """Ask what any step would that lacks the same, of whose waits the same are over."""
     planned = status.planned
     waited = timedelta(seconds=now - status.wait.since if status.wait else 0)
     waits = (one.wait for one in planned.awaits if one.wait and one.wait <= waited)
-    return _Question(planned.awaits, planned.run.partition, max(waits, default=timedelta()))
+    over = max(waits, default=timedelta())
+    changes = len(planned.awaits) > 1 or planned.awaits[0].members  # what is told may, meanwhile
+    if changes or over or (told and not isinstance(told.error, InputError)):
+        told = None
+    return _Question(planned.awaits, planned.run.partition, over, told)
+
+
+def _is_news(store: Store, source: InputSource, partition: str) -> bool:
+    """Tell, with few requests, whether an input that was not there is, or the store is away."""
+    try:
+        return resolve_input(store, replace(source, optional=True), partition) is not None
+    except StoreError:
+        return True
