@@ -35,6 +35,12 @@ FOUND = {
     "syntax": ("x = 1\nprint 'x'", "syntax", 2),
     "after magics": ("%matplotlib inline\n!ls\nx = input()", "asks", 3),
     "in a timed cell": ("%%time\nx = input()", "asks", 2),
+    "pip as a magic": ("import a\n%pip install -q b", "installs", 2),
+    "pip by the shell": ("if x:\n    !pip3 install b", "installs", 2),
+    "pip of this Python": ("!{sys.executable} -m pip install b", "installs", 1),
+    "pip of uv": ("!uv pip install b", "installs", 1),
+    "conda": ("%conda install b", "installs", 1),
+    "pip in a cell of the shell": ("%%bash\nset -e\npip install b", "installs", 3),
 }
 
 
@@ -53,7 +59,8 @@ def test_found(source, rule, line):
     ["x.input()", "inputs(1)", "text = 'input()'", "# input()", "await fetch()",
      "subprocess.run(x)", "%%bash\nread input",
      "time.time()", "partition.today", "x = '/homepage/a'", "x = '/home/'",
-     "'see /home/ann'", "df.now()", "%%html\n<p"],
+     "'see /home/ann'", "df.now()", "%%html\n<p", 'x = """\n!pip install b\n"""',
+     "# !pip install b", "!pip list", "%%bash\necho pip install"],
 )  # fmt: skip
 def test_not_found(source):
     """What only looks alike is left alone."""
@@ -109,3 +116,10 @@ def test_markdown_is_not_code():
     """Text about input() is no call."""
     cells = (Cell(1, "markdown", "input()"), Cell(2, "raw", "input("))
     assert lint_notebook(SourceNotebook(Path("n.ipynb"), "", cells), "tabular") == []
+
+
+def test_installing_is_told_where_the_packages_are():
+    """What installs into the kernel is told with the kernel's own list of packages."""
+    (warning,) = lint("%pip install b")
+    assert warning.problem.startswith("`%pip install b` installs what is newest that night")
+    assert "kernels/tabular/requirements.in" in warning.advice

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from nightmill.spec.cell_source import CellSyntaxError, parse_cell
-from nightmill.spec.notebook import SourceNotebook
+from nightmill.spec.cell_source import CellSyntaxError, parse_cell, python_source
+from nightmill.spec.notebook import Cell, SourceNotebook
 from nightmill.spec.problems import shown
 
 Level = Literal["error", "warning", "note"]
@@ -62,12 +62,17 @@ _CALLS: dict[tuple[str, ...], tuple[str, str, str]] = {
 
 _NESTS = "nest_asyncio"  # makes what runs a loop work in a kernel, too
 
+# A magic, or a line of a cell for the shell.
+_INSTALLS = re.compile(
+    r"\s*[%!]*\s*(?:\S+ -m )?(?:uv +)?(?:pip[\d.]*|conda|mamba|micromamba) +install\b"
+)
+
 _HOME = re.compile(r"(?:file://)?(?:/home/|/Users/|/root/|[A-Za-z]:[\\/]Users[\\/])[^\s/\\]")
 
 
 def lint_notebook(notebook: SourceNotebook, kernel: str) -> list[LintWarning]:
     """List what will fail or surprise at night, in the order of the cells."""
-    return [*_about_file(notebook, kernel), *_about_cells(notebook)]
+    return [*_about_file(notebook, kernel), *_about_cells(notebook, kernel)]
 
 
 def _about_file(notebook: SourceNotebook, kernel: str) -> Iterator[LintWarning]:
@@ -89,9 +94,10 @@ def _about_file(notebook: SourceNotebook, kernel: str) -> Iterator[LintWarning]:
         )
 
 
-def _about_cells(notebook: SourceNotebook) -> Iterator[LintWarning]:
+def _about_cells(notebook: SourceNotebook, kernel: str) -> Iterator[LintWarning]:
     nests = any(_NESTS in cell.source for cell in notebook.code_cells())
     for cell in notebook.code_cells():
+        yield from _about_installing(cell, kernel)
         try:
             module = parse_cell(cell.source)
         except CellSyntaxError as error:
@@ -108,6 +114,22 @@ def _about_cells(notebook: SourceNotebook) -> Iterator[LintWarning]:
         for warning in sorted(found, key=lambda warning: warning.line or 0):
             if not (nests and warning.rule == _LOOPS[0]):
                 yield warning
+
+
+def _about_installing(cell: Cell, kernel: str) -> Iterator[LintWarning]:
+    python = (python_source(cell.source) or "").split("\n")
+    for number, line in enumerate(cell.source.split("\n"), start=1):
+        is_python = line in python[number - 1 : number]
+        if not is_python and _INSTALLS.match(line):
+            yield LintWarning(
+                "installs",
+                "warning",
+                f"{shown(line.strip())} installs what is newest that night, past the kernel's lock",
+                f"the kernel's packages are in kernels/{kernel}/requirements.in: add it there, "
+                f"then `nightmill kernels lock {kernel}`",
+                cell.number,
+                number,
+            )
 
 
 def _about_code(module: ast.Module, cell: int) -> Iterator[LintWarning]:
