@@ -347,6 +347,18 @@ def test_the_store_is_asked_one_question_at_a_time(hanging):
     assert [key[-15:-5] for key in hanging.asked] == [DAY, "2013-01-09"]
 
 
+def test_who_asks_after_an_answer_gets_one_of_their_own(hanging):
+    """Only who asks before the store has answered shares the answer."""
+    hanging.go.set()
+    awaited, rung = Awaited(hanging), threading.Event()
+    first, second = (
+        StepStatus(with_run(planned("waits", wait=SOON), member=name)) for name in ("a", "b")
+    )
+    awaited.are_there(first, lambda: awaited.are_there(second, rung.set))
+    assert rung.wait(30)
+    assert len(hanging.asked) == 2
+
+
 def with_run(planned: PlannedStep, **changed: str) -> PlannedStep:
     """Change whose step it is."""
     return replace(planned, run=planned.run.model_copy(update=changed))

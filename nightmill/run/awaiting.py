@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 from nightmill.errors import InputError, StoreError
 from nightmill.run.plan import Key
@@ -116,12 +117,13 @@ class Awaited:
         while question is not None:
             answer = self._open[question]
             try:
-                answer.set_result(self._look(question))
+                settle = partial(answer.set_result, self._look(question))
             except BaseException as error:  # noqa: BLE001 - it is raised where the answer is taken
-                answer.set_exception(error)
-            with self._lock:
+                settle = partial(answer.set_exception, error)
+            with self._lock:  # first of all, as whoever asks from now on wants to know anew
                 del self._open[question]
                 question = next(iter(self._open), None)
+            settle()
 
     def _look(self, question: _Question) -> _Answer:
         sources, partition, over = question.sources, question.partition, question.over
