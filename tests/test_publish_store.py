@@ -64,6 +64,36 @@ def test_a_copy_takes_only_the_bytes_that_were_stored(store, source, change):
     assert store.stat("data/file") is None
 
 
+@pytest.mark.parametrize("large_bytes", [1 << 20, 256 << 20])
+def test_a_store_that_was_moved_is_copied_from(
+    s3_url, s3_server, tmp_path, monkeypatch, large_bytes
+):
+    """Bytes that came into S3 in other parts have another etag, and are the same all the same."""
+    monkeypatch.setattr(s3_copy, "_LARGE_BYTES", large_bytes)
+    store, content = open_store(s3_url, base=tmp_path), bytes(range(256)) * ((9 << 20) // 256)
+    (tmp_path / "file").write_bytes(content)
+    source = store.put_file("runs/file", tmp_path / "file")
+    put_whole(s3_server, store, source.key, content)
+    assert store.read(source.key).etag != source.etag
+    store.write("data/file", b"old")
+    with pytest.raises(StoreConflict):
+        store.copy_if("data/file", source, etag=None)
+    assert store.read("data/file").data == b"old"
+    store.copy_if("data/file", source, etag=store.stat("data/file").etag)
+    assert store.read("data/file").data == content
+    assert store.stat("data/file").sha256 == source.sha256
+    put_whole(s3_server, store, source.key, content[:-1] + b"!")
+    with pytest.raises(StoreConflict):
+        store.copy_if("data/other", source, etag=None)
+    assert store.stat("data/other") is None
+
+
+def put_whole(s3_server, store, key: str, content: bytes) -> None:
+    """Put an object by one request, as another tool might."""
+    full = store.address(key).removeprefix(f"s3://{s3_server.bucket}/")
+    s3_server.client().put_object(Bucket=s3_server.bucket, Key=full, Body=content)
+
+
 def test_nobody_has_noted_the_hash_of_what_somebody_wrote(s3_url, tmp_path):
     """In S3 what is no copy of ours has no hash that a look could tell: it never counts as one."""
     store = open_store(s3_url, base=tmp_path)

@@ -6,11 +6,19 @@ is copied in parts, and the condition is put to the request that completes them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import replace
+from http import HTTPStatus
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 from nightmill.store.interface import StoredFile
+from nightmill.store.s3_errors import status_of
 from nightmill.store.s3_settings import S3Settings
 
 if TYPE_CHECKING:
@@ -41,8 +49,26 @@ def copy(
 ) -> None:
     """Copy an object (its full key) to a place of the same bucket, if the condition holds there.
 
-    The source must still have its etag. `extra` goes with what is written.
+    The source must still have its etag; or its bytes, since a store that was copied to another
+    place has other etags. `extra` goes with what is written.
     """
+    try:
+        _copy(client, source, place, condition, extra)
+    except ClientError as error:
+        is_refused = status_of(error) == HTTPStatus.PRECONDITION_FAILED
+        etag = _other_etag(client, source, place["Bucket"]) if is_refused else None
+        if etag is None:
+            raise
+        _copy(client, replace(source, etag=etag), place, condition, extra)
+
+
+def _copy(
+    client: S3Client,
+    source: StoredFile,
+    place: Mapping[str, Any],
+    condition: Mapping[str, Any],
+    extra: Mapping[str, Any],
+) -> None:
     new: dict[str, Any] = {**place, **extra, "Metadata": {_NOTE: source.sha256}}
     origin: dict[str, Any] = {
         "CopySource": {"Bucket": place["Bucket"], "Key": source.key},
@@ -63,6 +89,36 @@ def copy(
     except BaseException:
         client.abort_multipart_upload(**upload)
         raise
+
+
+def _other_etag(client: S3Client, source: StoredFile, bucket: str) -> str | None:
+    """Return the etag that the stored bytes have now; None if that is the old, or they are gone.
+
+    They are fetched, and stay neither in memory nor on a disk.
+    """
+    with suppress(ClientError):
+        head = client.head_object(Bucket=bucket, Key=source.key)
+        if head["ETag"] != source.etag and head["ContentLength"] == source.size:
+            found = _Hash()
+            config = TransferConfig(max_concurrency=_THREADS, preferred_transfer_client="classic")
+            client.download_fileobj(bucket, source.key, cast("IO[Any]", found), Config=config)
+            return head["ETag"] if found.sha256 == source.sha256 else None
+    return None
+
+
+class _Hash:
+    """Takes bytes in their order, and keeps only their hash."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        return len(data)
 
 
 def _copy_parts(client: S3Client, arguments: Mapping[str, Any], size: int) -> Any:

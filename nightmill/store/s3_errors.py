@@ -98,7 +98,7 @@ def translated(settings: S3Settings, operation: str, address: str) -> Iterator[N
         raise _unanswered(error, settings, operation, address) from error
 
 
-def _status(error: ClientError) -> int:
+def status_of(error: ClientError) -> int:
     """Give the HTTP status of an answer."""
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
@@ -106,7 +106,7 @@ def _status(error: ClientError) -> int:
 def _answered(error: ClientError, settings: S3Settings, operation: str, address: str) -> StoreError:
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "")
-    if operation == "write_if" and _status(error) in {404, 409, 412} and code != "NoSuchBucket":
+    if operation == "write_if" and status_of(error) in {404, 409, 412} and code != "NoSuchBucket":
         return StoreConflict(
             "the object is not what this writer last saw",
             address=address,
@@ -121,7 +121,7 @@ def _answered(error: ClientError, settings: S3Settings, operation: str, address:
 
 
 def _refused(error: ClientError, message: str) -> tuple[str, str]:
-    if _status(error) not in {401, 403}:
+    if status_of(error) not in {401, 403}:
         return f"the store refused {error.operation_name}", "see what the store said, and its log"
     right = _RIGHTS.get(error.operation_name, error.operation_name)
     if "kms" in message.lower():
@@ -135,7 +135,7 @@ def _refused(error: ClientError, message: str) -> tuple[str, str]:
 def _checksum_hint(error: ClientError, settings: S3Settings, message: str) -> str:
     """Suspect the checksums, whatever the store says: some answer "unauthorized" to them."""
     is_upload = _RIGHTS.get(error.operation_name) == "s3:PutObject"
-    if not is_upload or _status(error) not in {400, 401, 403, 501}:
+    if not is_upload or status_of(error) not in {400, 401, 403, 501}:
         return ""
     if settings.checksums == "when_supported":
         return (
