@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from nightmill.cluster.names import check_dns_label, check_dns_name
 from nightmill.cluster.overlay import overlay
 from nightmill.cluster.pool import Pool
-from nightmill.errors import SpecError
+from nightmill.errors import EXIT_USAGE, SpecError
 from nightmill.spec.model import Model
 from nightmill.spec.names import Name
 from nightmill.spec.pipeline import EnvironmentName
@@ -244,5 +244,8 @@ def _overlay_file(folder: Path, env: str) -> Path:
     files = {file.name.split(".")[1]: file for file in sorted(folder.glob("platform.*.yaml"))}
     if env not in files:
         advice = suggest(env, files, noun="environments")
-        raise SpecError(f"there is no environment {shown(env)}", file=folder / FILE, advice=advice)
+        problem = f"there is no environment {shown(env)}"
+        error = SpecError(problem, file=folder / FILE, advice=advice)
+        error.exit_code = EXIT_USAGE  # whoever named it must act, and not who wrote the file
+        raise error
     return files[env]
