@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import Message
@@ -139,14 +139,14 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         headers = {k: v for k, v in self.headers.items() if k.lower() not in hop_by_hop}
         if self.server.lies:
             headers = self._with_real_etags(headers, body)
-        upstream = http.client.HTTPConnection(urlsplit(self.server.upstream).netloc, timeout=30)
-        upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            upstream.putheader(name, value)
-        upstream.endheaders(body)
-        answer = upstream.getresponse()
-        data = answer.read()
-        upstream.close()
+        address = urlsplit(self.server.upstream).netloc
+        with closing(http.client.HTTPConnection(address, timeout=30)) as upstream:
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                upstream.putheader(name, value)
+            upstream.endheaders(body)
+            answer = upstream.getresponse()
+            data = answer.read()
         dropped = {"transfer-encoding", "connection"}
         kept = {name: value for name, value in answer.getheaders() if name.lower() not in dropped}
         if self.server.lies and "partNumber=" not in self.path:  # those go back in a body

@@ -1,6 +1,5 @@
 """The first rows of a table, and the look into a stored file: what is shown, and what cannot be."""
 
-import base64
 import gzip
 import json
 import threading
@@ -10,16 +9,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nightmill.review import rows
-from nightmill.review.arrow_schema import durations
 from nightmill.review.preview import preview
 from nightmill.review.rows import UnreadableRowsError, first_rows, is_table
 from nightmill.store.open import open_store
 from nightmill.store.versions import Version
 from tests.reviewed_nights import Night, add
+from tests.test_spec_arrow_schema import schema_of
 
 PLAIN = "SELECT i AS n, 'row ' || i AS text FROM range(30) t(i)"
 
@@ -340,36 +337,11 @@ def test_durations_among_other_columns(tmp_path):
 
 def test_a_schema_of_more_columns_than_there_are(tmp_path):
     """A wrong schema in a file spoils no page, and makes no duration of a text."""
-    wrong = schema_of(*[pa.duration("s")] * 3).decode()
+    wrong = schema_of(a=pa.duration("s"), b=pa.duration("s"), c=pa.duration("s")).decode()
     options = f"FORMAT parquet, KV_METADATA {{'ARROW:schema': '{wrong}'}}"
     duckdb.sql(f"COPY (SELECT 'x' AS text, 5::BIGINT AS n) TO '{tmp_path / 'f'}' ({options})")
     found = first_rows(tmp_path / "f", "x.parquet")
     assert [one.unit for one in found.columns] == ["", "s"]
-
-
-def schema_of(*types):
-    """Return the schema that Arrow adds to a file with columns of these types."""
-    fields = [pa.field(f"c{number}", type_) for number, type_ in enumerate(types)]
-    return base64.b64encode(pa.schema(fields).serialize().to_pybytes())
-
-
-def test_the_schema_of_arrow():
-    """The units come by the place of their column, of so many columns."""
-    units = ("s", "ms", "us", "ns")
-    schema = schema_of(*(pa.duration(unit) for unit in units), pa.int64(), pa.duration("us"))
-    assert durations(schema, 9) == {**dict(enumerate(units)), 5: "us"}
-    assert durations(schema, 2) == {0: "s", 1: "ms"}
-    assert durations(schema_of(), 9) == {}
-
-
-@settings(deadline=None)  # a busy machine is no failure
-@given(st.binary(max_size=80), st.integers(0, 400), st.integers(0, 8))
-def test_a_schema_of_a_stranger(junk, place, cut):
-    """Whatever stands there instead of a schema ends as one without durations, or with some."""
-    whole = base64.b64decode(schema_of(pa.duration("s"), pa.string(), pa.duration("ns")))
-    changed = whole[:place] + junk + whole[place + cut :]
-    for data in (changed, base64.b64encode(changed)):
-        assert set(durations(data, 3)) <= {0, 1, 2}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from nightmill.review.arrow_schema import durations
+from nightmill.spec.arrow_schema import columns_of
 from nightmill.spec.sql import literal
 
 Ask = Callable[[str], Sequence[tuple[Any, ...]]]
@@ -49,7 +49,8 @@ def durations_in_parquet(ask: Ask, file: str, most: int) -> Mapping[int, str]:
         f"FROM parquet_kv_metadata({file}) SELECT value"
         f" WHERE key = 'ARROW:schema'::BLOB AND octet_length(value) <= {_SCHEMA_BYTES} LIMIT 1"
     )
-    return durations(found[0][0], most) if found else {}
+    columns = columns_of(found[0][0])[:most] if found else []
+    return {place: column.unit for place, column in enumerate(columns) if column.unit}
 
 
 def as_duration(value: str, unit: str) -> str:

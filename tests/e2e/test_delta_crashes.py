@@ -396,10 +396,6 @@ class Outage:
             self.over.set_exception(error)
 
 
-# The proxy leaves a socket to the collector where the server dies under a large part.
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize(
     ("case", "is_within"), [(REPLACES, False), (UPKEEP, True)], ids=["after", "within"]
