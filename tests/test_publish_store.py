@@ -1,6 +1,7 @@
 """What publishing asks of a store: looks and copies inside it, on conditions."""
 
 import os
+from uuid import uuid4
 
 import pytest
 
@@ -8,6 +9,7 @@ from nightmill.errors import StoreConflict
 from nightmill.store import s3_copy
 from nightmill.store.interface import Stat
 from nightmill.store.open import open_store
+from tests.s3_proxy import run_proxy
 
 
 @pytest.fixture
@@ -117,6 +119,26 @@ def test_a_large_file_is_copied_in_parts(s3_url, tmp_path, monkeypatch):
     store.copy_if("data/file", source, etag=store.stat("data/file").etag)
     assert store.read("data/file").data == content
     assert store.stat("data/file").sha256 == source.sha256
+
+
+def test_a_failing_abort_hides_no_conflict(s3_server, act_as, tmp_path, monkeypatch):
+    """Whoever may not abort uploads is still told that somebody else was first."""
+    monkeypatch.setattr(s3_copy, "_LARGE_BYTES", 4)
+    act_as("admin")
+    with run_proxy(s3_server.endpoint) as proxy:
+        url = s3_server.url(uuid4().hex).replace(s3_server.endpoint, proxy.endpoint)
+        store = open_store(url, base=tmp_path)
+        (tmp_path / "file").write_bytes(b"hi there\n")
+        source = store.put_file("runs/file", tmp_path / "file")
+        store.write("data/file", b"first")
+        denied = (403, "AccessDenied", "no")
+        proxy.answer = lambda one: denied if one.command == "DELETE" else None
+        with pytest.raises(StoreConflict):
+            store.copy_if("data/file", source, etag=None)
+        assert [one.command for one in proxy.seen].count("DELETE") == 1
+    direct = open_store(url.replace(proxy.endpoint, s3_server.endpoint), base=tmp_path)
+    (left,) = direct.remnants()
+    assert left.upload  # gc aborts it
 
 
 def options(url: str, tmp_path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from nightmill.store.interface import StoredFile
 from nightmill.store.s3_errors import status_of
@@ -87,7 +87,10 @@ def _copy(
         parts = _copy_parts(client, origin | upload, source.size)
         client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)
     except BaseException:
-        client.abort_multipart_upload(**upload)
+        with suppress(
+            ClientError, BotoCoreError
+        ):  # what went wrong first is told; gc aborts it too
+            client.abort_multipart_upload(**upload)
         raise
 
 
