@@ -39,17 +39,17 @@ def change(files, path: str, old: str, new: str) -> None:
 
 def test_a_broken_file_is_told_once_and_first(files, cli):
     """A typo is one error at its own place, whoever reads what the broken pipeline makes."""
-    change(files, "notebooks/meter/pipeline.yaml", "outputs:", "ouputs:")
+    change(files, "notebooks/meter/pipeline.yaml", "outputs:", "outputz:")
     ended = cli("check", cwd=files.root)
     assert ended.code == 1
-    assert ended.err.startswith("error: notebooks/meter/pipeline.yaml:5: steps.m.ouputs: ")
+    assert ended.err.startswith("error: notebooks/meter/pipeline.yaml:5: steps.m.outputz: ")
     assert ended.err.count("error: ") == 1
 
 
 @pytest.mark.parametrize("verb", [("check", "notebooks/energy"), ("run", "energy")])
 def test_who_reads_of_a_broken_pipeline_is_told_its_fault(files, cli, verb):
     """Whoever asks for the reader alone is told, once, which line of which other file to mend."""
-    change(files, "notebooks/meter/pipeline.yaml", "outputs:", "ouputs:")
+    change(files, "notebooks/meter/pipeline.yaml", "outputs:", "outputz:")
     ended = cli(*verb, cwd=files.root)
     assert ended.code == 1
     assert ended.err.count("error: ") == 1
@@ -104,7 +104,7 @@ def test_one_fault_is_one_error(files, cli, file, old, new, told):
 
 def test_what_was_looked_at_is_counted(files, cli):
     """A broken pipeline counts as one that was checked."""
-    change(files, "notebooks/meter/pipeline.yaml", "outputs:", "ouputs:")
+    change(files, "notebooks/meter/pipeline.yaml", "outputs:", "outputz:")
     assert cli("check", cwd=files.root).out == "checked 2 pipelines, 1 step: 1 error, 0 remarks\n"
 
 

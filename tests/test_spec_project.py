@@ -258,13 +258,13 @@ def test_one_broken_file_hides_nothing(make):
 def test_a_broken_file_is_no_error_of_who_reads_it(make):
     """Only the broken file has an error; readers keep their graph, and are told the cause once."""
     text = chain("p", "b(x, q.y, q.z)", "a->x", top="after: [q.y]")
-    project = make(p=text, q=chain("q", "a->y", "b->z") + "    ouputs: {}\n")
+    project = make(p=text, q=chain("q", "a->y", "b->z") + "    outputz: {}\n")
     assert [file.parent.name for file in project.errors] == ["q"]
     assert project.step_order(project.pipelines["p"]) == ["a", "b"]
     with pytest.raises(SpecError) as caught:
         project.pipeline("p")
     (error,) = each(caught.value)
-    cause = f"{project.root}/notebooks/q/pipeline.yaml:9: steps.b.ouputs: unknown key `ouputs`"
+    cause = f"{project.root}/notebooks/q/pipeline.yaml:9: steps.b.outputz: unknown key `outputz`"
     assert (error.line, error.key) == (2, "after.0")
     assert error.problem == f"needs the pipeline `q`, which is broken: {cause}"
     assert error.advice == "mend that first; did you mean `outputs`?"

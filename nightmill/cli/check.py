@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,12 @@ from rich.text import Text
 from nightmill.cli.terminal import address, complain, counted, say
 from nightmill.errors import EXIT_FAILED, ContractError, KernelError, SpecError, UsageError
 from nightmill.spec.check import check_pipeline
+from nightmill.spec.contract import read_contract
 from nightmill.spec.lint import SYNTAX, LintWarning, lint_notebook
 from nightmill.spec.notebook import read_notebook
 from nightmill.spec.pipeline_file import FILE, Pipeline
 from nightmill.spec.project import Project, find_root
+from nightmill.spec.step_lint import lint_step
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -81,22 +84,26 @@ def _wholes(root: Path) -> tuple[Path, ...]:
 def _remarks(
     project: Project, pipelines: Sequence[Pipeline], errors: Sequence[SpecError]
 ) -> Iterator[tuple[Path, LintWarning]]:
-    """Look into each notebook once, whichever steps run it; what errors have told is left out."""
+    """Look into notebooks; what errors have told, or another step that runs it, is left out."""
     told = {(error.file, error.cell) for error in errors if isinstance(error, ContractError)}
-    seen: set[Path] = set()
+    seen: set[tuple[Path, LintWarning]] = set()
     for pipeline in pipelines:
-        for step, spec in pipeline.spec.steps.items():
+        for step in pipeline.spec.steps:
             path = pipeline.notebook(step)
-            try:
-                kernel = project.kernel(spec).name
-                notebook = read_notebook(path)
-            except (SpecError, KernelError):
-                continue  # reported as an error already
-            found = [] if path in seen else lint_notebook(notebook, kernel)
-            seen.add(path)
-            for one in found:
-                if one.rule != SYNTAX or (path, one.cell) not in told:
-                    yield path, one
+            for found in _lint(project, pipeline, step):
+                is_told = found.rule == SYNTAX and (path, found.cell) in told
+                if not is_told and (path, found) not in seen:
+                    yield path, found
+                seen.add((path, found))
+
+
+def _lint(project: Project, pipeline: Pipeline, step: str) -> Iterator[LintWarning]:
+    spec = pipeline.spec.steps[step]
+    with suppress(SpecError, KernelError):  # reported as an error already
+        kernel = project.kernel(spec).name
+        notebook = read_notebook(pipeline.notebook(step))
+        yield from lint_notebook(notebook, kernel)
+        yield from lint_step(step, spec, notebook, read_contract(notebook))
 
 
 def _print(notebook: Path, found: LintWarning) -> None:
