@@ -108,6 +108,49 @@ def test_what_was_looked_at_is_counted(files, cli):
     assert cli("check", cwd=files.root).out == "checked 2 pipelines, 1 step: 1 error, 0 remarks\n"
 
 
+POOLED = ("    notebook: m.ipynb\n", "    notebook: m.ipynb\n    pool: gpuu\n")
+POOLS = "pools: {cpu: {selector: {a: b}, largest: {cpu: 1, memory: 1Gi}}}\ndefault_pool: cpu\n"
+PODS = "store: s3://b/p\nlauncher: kubernetes\naccess: {in_cluster: true}\n"
+
+
+def test_a_pool_that_no_environment_has_is_a_remark(files, cli, monkeypatch):
+    """On this machine an unknown pool is only remarked on; a pool of an overlay is known."""
+    monkeypatch.delenv("NIGHTMILL_ENV", raising=False)
+    change(files, "notebooks/meter/pipeline.yaml", *POOLED)
+    assert "0 remarks" in cli("check", cwd=files.root).out  # without a platform.yaml
+    files.write("dags/platform.yaml", f"store: .nightmill/store\n{POOLS}")
+    ended = cli("check", cwd=files.root)
+    assert ended.code == 0
+    told = "warning: notebooks/meter/pipeline.yaml, line 5: steps.m.pool: unknown pool `gpuu`\n"
+    assert ended.out.startswith(f"{told}   -> pools of dags/platform.yaml: `cpu`\n")
+    assert ended.out.endswith("0 errors, 1 remark\n")
+    more = "pools: {gpu: {selector: {a: b}, largest: {cpu: 1, memory: 1Gi}}}\n"
+    files.write("dags/platform.prod.yaml", more)
+    assert "did you mean `gpu`?" in cli("check", cwd=files.root).out
+    files.write("dags/platform.prod.yaml", more.replace("gpu", "gpuu"))
+    assert "0 remarks" in cli("check", cwd=files.root).out
+
+
+def test_a_pool_that_pods_lack_is_an_error(files, cli, monkeypatch):
+    """Where steps run in pods, what has no node is an error, as it is for Airflow."""
+    monkeypatch.delenv("NIGHTMILL_ENV", raising=False)
+    change(files, "notebooks/meter/pipeline.yaml", *POOLED)
+    files.write("dags/platform.yaml", PODS + POOLS)
+    ended = cli("check", cwd=files.root)
+    assert ended.code == 1
+    assert "pipeline.yaml:5: steps.m.pool: unknown pool `gpuu`" in ended.err
+    assert ended.out.endswith("1 error, 0 remarks\n")
+
+
+def test_a_broken_platform_is_an_error(files, cli, monkeypatch):
+    """A platform.yaml that is wrong takes every DAG away, so a check tells it."""
+    monkeypatch.delenv("NIGHTMILL_ENV", raising=False)
+    files.write("dags/platform.yaml", "store: .nightmill/store\nlauncher: lokal\n")
+    ended = cli("check", cwd=files.root)
+    assert ended.code == 1
+    assert "dags/platform.yaml:2: launcher: `lokal`" in ended.err
+
+
 SHAPES = {
     "outputs as a list": ("    outputs: [band]", "`outputs: {band: band.<ending>}`"),
     "outputs as files": ("    outputs: [band.csv, b.csv]", "`outputs: {band: band.csv}`"),

@@ -10,13 +10,18 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from nightmill.cli.pod import DAGS
 from nightmill.cli.terminal import address, complain, counted, say
+from nightmill.cluster.platform import FILE as PLATFORM
+from nightmill.cluster.platform import Platform, load_platform
+from nightmill.cluster.pod import place as find_nodes
 from nightmill.errors import EXIT_FAILED, ContractError, KernelError, SpecError, UsageError
 from nightmill.spec.check import check_pipeline
 from nightmill.spec.contract import read_contract
 from nightmill.spec.lint import SYNTAX, LintWarning, lint_notebook
 from nightmill.spec.notebook import read_notebook
 from nightmill.spec.pipeline_file import FILE, Pipeline
+from nightmill.spec.problems import each, shown, suggest
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.step_lint import lint_step
 
@@ -30,8 +35,9 @@ def check(
 ) -> None:
     """Check pipelines and notebooks; run nothing.
 
-    Finds what would fail at night: pipeline.yaml, the graph, notebooks, parameters and the names of
-    kernels. Remarks are advice and fail nothing. Exit codes: 0 no errors, 1 errors, 2 wrong usage.
+    Finds what would fail at night: pipeline.yaml, the graph, notebooks, parameters, the names of
+    kernels and of node pools. Remarks are advice and fail nothing. Exit codes: 0 no errors,
+    1 errors, 2 wrong usage.
     """
     place = (path or Path.cwd()).resolve()
     if not place.exists():
@@ -42,11 +48,13 @@ def check(
     errors = _file_errors(project, place)
     for pipeline in pipelines:
         errors += check_pipeline(pipeline)
+    wrong_pools, pool_remarks = _about_pools(root / DAGS, pipelines)
+    errors += wrong_pools
     for error in errors:
         complain(error)
-    remarks = list(_remarks(project, pipelines, errors))
-    for notebook, found in remarks:
-        _print(notebook, found)
+    remarks = [*pool_remarks, *_remarks(project, pipelines, errors)]
+    for file, found in remarks:
+        _print(file, found)
     files = {one.file for one in pipelines}
     files |= {one for one in project.errors if one.name == FILE and _concerns(place, one, root)}
     if not files and not errors:
@@ -81,6 +89,50 @@ def _wholes(root: Path) -> tuple[Path, ...]:
     return root, root / "notebooks"
 
 
+def _about_pools(
+    dags: Path, pipelines: Sequence[Pipeline]
+) -> tuple[list[SpecError], list[tuple[Path, LintWarning]]]:
+    """Hold steps against platform.yaml: errors where pods would run, else only remarks."""
+    if not (dags / PLATFORM).is_file():
+        return [], []
+    try:
+        platform = load_platform(dags)
+    except SpecError as error:
+        return list(each(error)), []
+    errors: list[SpecError] = []
+    remarks: list[tuple[Path, LintWarning]] = []
+    known = _known_pools(dags)
+    for pipeline in pipelines:
+        for name, step in pipeline.spec.steps.items():
+            if platform.launcher != "local":
+                errors += _misplaced(platform, pipeline, name)
+            elif step.pool and step.pool not in known:
+                problem = f"steps.{name}.pool: unknown pool {shown(step.pool)}"
+                advice = suggest(step.pool, known, noun=f"pools of {DAGS}/{PLATFORM}")
+                line = pipeline.source.line(("steps", name, "pool"))
+                found = LintWarning("pool", "warning", problem, advice, line=line)
+                remarks.append((pipeline.file, found))
+    return errors, remarks
+
+
+def _known_pools(dags: Path) -> list[str]:
+    """Name the pools of every environment: those of pods may be in an overlay only."""
+    found: dict[str, None] = {}
+    overlays = sorted(file.name.split(".")[1] for file in dags.glob("platform.*.yaml"))
+    for env in ("", *overlays):
+        with suppress(SpecError):  # of an overlay that is not chosen here
+            found |= dict.fromkeys(load_platform(dags, env).pools)
+    return list(found)
+
+
+def _misplaced(platform: Platform, pipeline: Pipeline, step: str) -> tuple[SpecError, ...]:
+    try:
+        find_nodes(platform, pipeline, step)
+    except SpecError as error:
+        return each(error)
+    return ()
+
+
 def _remarks(
     project: Project, pipelines: Sequence[Pipeline], errors: Sequence[SpecError]
 ) -> Iterator[tuple[Path, LintWarning]]:
@@ -106,8 +158,8 @@ def _lint(project: Project, pipeline: Pipeline, step: str) -> Iterator[LintWarni
         yield from lint_step(step, spec, notebook, read_contract(notebook))
 
 
-def _print(notebook: Path, found: LintWarning) -> None:
-    place = address(str(notebook))
+def _print(file: Path, found: LintWarning) -> None:
+    place = address(str(file))
     place += f", cell {found.cell}" if found.cell else ""
     place += f", line {found.line}" if found.line else ""
     level = Text(f"{found.level}: ", style=_STYLES[found.level])
