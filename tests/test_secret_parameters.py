@@ -148,7 +148,7 @@ def test_check_refuses_a_secret_in_the_file(tmp_path):
     """`nightmill check` finds a secret in pipeline.yaml, says where, and does not repeat it."""
     (error,) = check_pipeline(pipeline_of(tmp_path, f"{{text: {TOKEN}}}"))
     assert "was given a secret itself" in error.problem
-    assert "pipeline.yaml:5" in error.advice
+    assert "pipeline.yaml:5" in error.problem
     assert TOKEN not in str(error)
 
 
