@@ -14,6 +14,7 @@ from nightmill.spec.parameter_type import ParameterType, UnfitError, check, lite
 from nightmill.spec.problems import gather, shown, suggest
 from nightmill.spec.secret_reference import is_reference
 from nightmill.spec.secret_shapes import holds_token
+from nightmill.spec.units import ISO_DATE, no_date
 from nightmill.spec.validation import describe
 
 
@@ -163,10 +164,11 @@ def parse_text(parameter: Parameter, text: str, path: Path) -> Any:
     except (UnfitError, ValueError, KeyError, RecursionError):
         hint = _HINTS.get(wanted.kind, "")
         advice = " or ".join(part for part in (hint, "null" if wanted.optional else "") if part)
+        advice = f"write {advice}" if advice else ""
+        if wanted.kind == "date" and ISO_DATE.fullmatch(text):
+            advice = no_date(text).advice
         problem = f"wanted {wanted}, got {describe(text)}"
-        raise parameter_error(
-            path, parameter, problem, f"write {advice}" if advice else ""
-        ) from None
+        raise parameter_error(path, parameter, problem, advice) from None
 
 
 def _read_reference(parameter: Parameter, text: str, path: Path) -> Any:
