@@ -214,7 +214,7 @@ def test_text(declared, text, value):
      ("x: float", "1_0.0", ""), ("x: bool", "1", "write true or false"),
      ("x: bool", "True", "write true or false"),
      ("x: date", "1 March", "write it like 2013-03-01"),
-    ("x: date", "2013-02-30", "2013-02 has 28 days"),
+     ("x: date", "2013-02-30", "2013-02 has 28 days"),
      ("x: date | None", "1 March", "write it like 2013-03-01 or null"),
      ("x: int | None", "", "write null"), ("x: list", "a,b", 'write JSON like ["a", "b"]'),
      ("x: list[int]", '["a"]', 'write JSON like ["a", "b"]'),
