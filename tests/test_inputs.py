@@ -9,6 +9,7 @@ import pytest
 
 from nightmill.errors import InputError, StoreError
 from nightmill.spec.graph import InputSource
+from nightmill.spec.record import AttemptState, Review
 from nightmill.store.current import current_pointers
 from nightmill.store.inputs import (
     check_sha256,
@@ -20,6 +21,7 @@ from nightmill.store.inputs import (
 )
 from nightmill.store.pointer import CommittedOutput, Move, Pointer, Token, commit
 from tests.counting import Counting
+from tests.stored_versions import DAY, add_version
 
 DAYS = ("2013-01-01", "2013-01-03", "2013-01-05")
 HOUR = timedelta(hours=1)
@@ -106,6 +108,18 @@ def test_an_input_that_was_never_committed(filled, version, inclusive, partition
     assert caught.value.where == "input model"
     optional = source(version, inclusive=inclusive, optional=True)
     assert resolve_inputs(filled, [optional], partition) == {"model": None}
+
+
+def test_what_is_held_is_told_with_the_command_that_decides(store):
+    """Where the last attempt awaits a person, another run would only be held again."""
+    wanted = InputSource("scores", "flights", "score", "scores", "same_partition", inclusive=True)
+    held = {"state": AttemptState.SUCCEEDED, "failure": None}
+    add_version(store, 1, commits=False, **held, review=Review(required=("scores",)))
+    advice = find_lack(store, [wanted], DAY).error.advice
+    assert "is held for review: `nightmill approve run-1 --step score` makes it current" in advice
+    add_version(store, 2, commits=False)
+    advice = find_lack(store, [wanted], DAY).error.advice
+    assert advice == f"run `nightmill run flights --partition {DAY}`"
 
 
 def test_latest_of_nothing(store):

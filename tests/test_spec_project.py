@@ -240,6 +240,20 @@ def test_kernel_missing(make):
         project.kernel(project.pipelines["p"].spec.steps["a"])
 
 
+@pytest.mark.parametrize("named", ["", "    kernel: mine\n"], ids=["the only one", "by its name"])
+def test_a_kernel_that_is_not_locked(make, tmp_path, named):
+    """A step whose kernel was never locked is told so, at its line, with what locks it."""
+    project = make(p=chain("p", "a") + named)
+    for lock in tmp_path.glob("kernels/*/requirements.txt"):
+        lock.unlink()
+    (tmp_path / "kernels" / "mine").mkdir(parents=True)
+    (tmp_path / "kernels" / "mine" / "requirements.in").write_text("ipykernel\n")
+    error = only(Project.load(project.root))
+    assert error.problem == "kernel mine is not locked yet"
+    assert error.advice == "run `nightmill kernels lock mine`"
+    assert error.key == "steps.a.kernel"
+
+
 def test_one_broken_file_hides_nothing(make):
     """A broken pipeline.yaml raises when it is asked for, and others work."""
     project = make(p=chain("p", "a"), q="pipeline: q\nsteps: {}\n", r="a: [\n", s="ownr: x\n")

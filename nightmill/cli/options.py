@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from nightmill.errors import SpecError, StoreError, UsageError
+from nightmill.errors import EXIT_USAGE, SpecError, StoreError, UsageError
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.problems import Faults, shown
 from nightmill.spec.project import Project, find_root
@@ -35,7 +35,11 @@ StoreOption = Annotated[
 
 def open_chosen(store: str | None) -> Backend:
     """Open the store that was named, else the project's own, from whatever folder inside it."""
-    opened = open_store(DEFAULT_STORE if store is None else store, base=_base(store))
+    try:
+        opened = open_store(DEFAULT_STORE if store is None else store, base=_base(store))
+    except StoreError as error:  # nobody was asked yet: the address itself is wrong
+        error.exit_code = EXIT_USAGE
+        raise
     try:
         opened.url.encode()
     except UnicodeEncodeError as error:

@@ -15,7 +15,14 @@ from nightmill import kernels
 from nightmill.cli.display import open_display, print_result
 from nightmill.cli.options import StoreOption, open_chosen, read_span
 from nightmill.cli.terminal import address, counted, say
-from nightmill.errors import EXIT_FAILED, EXIT_INTERRUPTED, UsageError
+from nightmill.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    ContractError,
+    SpecError,
+    UsageError,
+)
 from nightmill.publish.publish import complete, warnings
 from nightmill.publish.target import State
 from nightmill.run.aftermath import amend_death
@@ -30,12 +37,12 @@ from nightmill.run.plan import (
 )
 from nightmill.run.status import FAILURES, StepState, StepStatus
 from nightmill.signals import stop_signals
-from nightmill.spec.check import require_step
+from nightmill.spec.check import read_step_contract, require_step
 from nightmill.spec.names import label
 from nightmill.spec.partition import check_partition, date_range, parse_partition
 from nightmill.spec.pipeline import PipelineSpec
 from nightmill.spec.pipeline_file import Pipeline
-from nightmill.spec.problems import shown
+from nightmill.spec.problems import each, shown
 from nightmill.spec.project import Project, find_root
 from nightmill.spec.scheduling import MAX_RETRIES
 from nightmill.spec.step_values import placeholders, read_overrides, step_values
@@ -142,7 +149,15 @@ def _values(
     pipeline: Pipeline, steps: Sequence[str], texts: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     known = [step for step in pipeline.spec.steps if not steps or step in steps]
-    return read_overrides(pipeline, known, texts) if texts and known else {}
+    if not texts or not known:
+        return {}
+    for step in known:
+        read_step_contract(pipeline, step)  # what is wrong with a notebook is its author's to mend
+    try:
+        return read_overrides(pipeline, known, texts)
+    except SpecError as error:
+        error.exit_code = EXIT_USAGE
+        raise
 
 
 def _check_before(project: Project, request: Request, planned: Sequence[PlannedStep]) -> None:
@@ -157,7 +172,12 @@ def _check_before(project: Project, request: Request, planned: Sequence[PlannedS
         built_in = {"partition": partition, "as_of": as_of, "member": next(iter(members), "")}
         given = request.parameters.get(step, {})
         known = placeholders(pipeline.spec.steps[step].outputs, project.inputs(pipeline, step))
-        step_values(pipeline, step, contract, given=given, built_in=built_in, addresses=known)
+        try:
+            step_values(pipeline, step, contract, given=given, built_in=built_in, addresses=known)
+        except ContractError as error:
+            if all(one.key in given for one in each(error)):
+                error.exit_code = EXIT_USAGE
+            raise
 
 
 def _launch(launcher: Launcher) -> list[StepStatus]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from nightmill.errors import SpecError
 from nightmill.spec import graph
+from nightmill.spec.kernel import not_locked, unlocked_folders
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.problems import Fault, Faults, KeyPath, each, shown, suggest
 
@@ -66,14 +67,21 @@ def _same_name(pipeline: Pipeline, pipelines: Sequence[Pipeline]) -> Iterator[Sp
 
 
 def _kernel_errors(pipeline: Pipeline, kernels: Collection[str]) -> Iterator[SpecError]:
+    unlocked = unlocked_folders(pipeline.folder.parents[1])
     for name, step in pipeline.spec.steps.items():
-        if step.kernel is None and len(kernels) != 1:
+        at = ("steps", name, "kernel")
+        only = next(iter(unlocked)) if len(unlocked) == 1 and not kernels else ""
+        wanted = only if step.kernel is None else step.kernel
+        if wanted in unlocked and wanted not in kernels:
+            error = not_locked(unlocked[wanted])
+            yield pipeline.error(error.problem, at, advice=error.advice)
+        elif step.kernel is None and len(kernels) != 1:
             advice = suggest("", kernels, noun="kernels")
-            yield pipeline.error("`kernel` is missing", ("steps", name, "kernel"), advice=advice)
+            yield pipeline.error("`kernel` is missing", at, advice=advice)
         elif step.kernel is not None and step.kernel not in kernels:
-            advice = suggest(step.kernel, kernels, noun="kernels")
+            advice = suggest(step.kernel, sorted({*kernels, *unlocked}), noun="kernels")
             problem = f"unknown kernel {shown(step.kernel)}"
-            yield pipeline.error(problem, ("steps", name, "kernel"), advice=advice)
+            yield pipeline.error(problem, at, advice=advice)
 
 
 def _notebook_errors(pipeline: Pipeline) -> Iterator[SpecError]:

@@ -65,5 +65,5 @@ def blocked(results: tuple[CheckResult, ...]) -> NightmillError | None:
     from nightmill.audit.audit import blocking  # noqa: PLC0415 - see above
 
     return OutputError(
-        blocking(results), advice="the former version stays current (see `nightmill show`)"
+        blocking(results), advice="nothing was committed; what was current before stays so"
     )

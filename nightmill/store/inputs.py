@@ -17,12 +17,15 @@ from datetime import date, timedelta
 from nightmill.errors import InputError, NightmillError, StoreError
 from nightmill.spec import words
 from nightmill.spec.graph import InputSource
+from nightmill.spec.held import review_line
 from nightmill.spec.names import label
 from nightmill.spec.partition import previous_partition
+from nightmill.spec.record import Record
 from nightmill.spec.units import iso_date
 from nightmill.store.interface import Store
 from nightmill.store.meant import has_output, meant_pointers, whole_partition
 from nightmill.store.pointer import CommittedOutput, Pointer
+from nightmill.store.versions import partition_records
 
 _NAMED = 5  # members in a message
 
@@ -142,6 +145,8 @@ def find_lack(
         try:
             resolve_input(store, replace(source, optional=source.optional and not left), partition)
         except InputError as error:
+            if not left:  # only once: it reads the records of a partition
+                _name_review(store, source, partition, error)
             lacks.append(Lack(error, wait, left))
         except StoreError as error:
             if not patiently:
@@ -149,6 +154,19 @@ def find_lack(
             longest = max(one.wait or timedelta() for one in sources)
             return Lack(error, longest, max(longest - waited, timedelta()))
     return min(lacks, key=lambda lack: lack.left, default=None)
+
+
+def _name_review(store: Store, source: InputSource, partition: str, error: InputError) -> None:
+    """Name the decision that an input waits for: a run of its step would only be held again."""
+    is_before = source.version == "previous_partition"
+    day = previous_partition(partition) if is_before else partition
+    newest: dict[str, Record] = {}
+    for record in partition_records(store, source.pipeline, day):
+        if record.step == source.step:
+            newest.setdefault(record.member, record)
+    held = next((one for one in newest.values() if one.is_held), None)
+    if held is not None:
+        error.advice = f"{held.partition} is {review_line(held)}"
 
 
 def _missing(store: Store, source: InputSource, partition: str) -> InputError:
