@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -29,6 +32,25 @@ STORE = "arn:aws:s3:::example-bucket/nightmill"
 OWN = attempt_prefix("flight_delays", "2013-03-01", "scheduled", "score", 1)
 POINTER = pointer_key("flight_delays", "score", "2013-03-01")
 OTHER = attempt_prefix("flight_model", "2013-03-01", "scheduled", "train", 1)
+
+
+def test_the_layer_of_kernels_has_the_modules_it_needs(tmp_path):
+    """What installs kernels imports nothing beyond the files that are copied before them."""
+    dockerfile = (IMAGE / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    layer = dockerfile.split("AS kernels\n")[1].split("\nFROM ")[0]
+    for sources in re.findall(r"^COPY (.+) (\S+)$", layer, re.MULTILINE):
+        for name in sources[0].split():
+            if name.endswith(".py"):
+                (tmp_path / sources[1]).mkdir(parents=True, exist_ok=True)
+                shutil.copy(REPOSITORY / name, tmp_path / name)
+    (code,) = re.findall(r'python -c "(.+?)\s*\[kernels.install', layer)
+    assert "import kernels" in code
+    subprocess.run(
+        [sys.executable, "-c", f"{code} assert kernels.__file__.startswith('{tmp_path}')"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        check=True,
+    )
 
 
 def _pins(lock: Path) -> dict[str, tuple[str, frozenset[str]]]:
