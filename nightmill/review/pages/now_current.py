@@ -16,7 +16,7 @@ from nightmill.review.visit import Visit
 from nightmill.spec.record import InputRecord, Record
 from nightmill.store.history import prefix_of
 from nightmill.store.interface import Store, key_at
-from nightmill.store.keys import attempt_names, pointer_key_of
+from nightmill.store.keys import attempt_names, attempt_of, pointer_key_of
 from nightmill.store.parallel import in_parallel
 from nightmill.store.pointer import Move, Pointer
 
@@ -79,10 +79,11 @@ def _read(store: Store, keys: Iterable[str]) -> Mapping[str, Pointer | None]:
 def _makers(store: Store, records: Iterable[Record]) -> Iterator[tuple[str, str]]:
     """Name the attempts that made the inputs' versions, unless the store has moved since."""
     for given in filter(None, (one for record in records for one in record.inputs.values())):
-        prefix = (key_at(store, given.address) or "").partition("/outputs/")[0]
+        prefix = attempt_of(key_at(store, given.address) or "")
         with suppress(UsageError):
-            attempt_names(prefix)
-            yield given.address, prefix
+            if prefix is not None:
+                attempt_names(prefix)
+                yield given.address, prefix
 
 
 def _keys(visit: Visit, records: Iterable[Record], makers: Mapping[str, str]) -> Iterator[str]:
