@@ -30,7 +30,7 @@ from tests.deaths.surroundings import Ground, Surrounding
 CELLS = 20
 _SEED = 20130101
 _END_S = 300
-_START_S = 4  # from the first import to the first cell, about
+_START_S = 0.5  # from the first import to the first cell at the least, for each that goes at once
 _FIRST = """\
 import os, time
 def done(number):
@@ -86,7 +86,8 @@ def _moments(how: Killing) -> list[tuple[int, float]]:
     """Draw after how many cells each run is killed, and how long after; one more is its end."""
     chance = random.Random(_SEED)  # noqa: S311 - no secret
     cells = [number * (CELLS + 2) // how.count for number in range(how.count)]
-    within = [_START_S if not one else 2 * how.cell_s if one < CELLS else 1 for one in cells]
+    start_s = _START_S * how.at_once
+    within = [start_s if not one else 2 * how.cell_s if one < CELLS else 1 for one in cells]
     moments = [(one, chance.random() * most) for one, most in zip(cells, within, strict=True)]
     chance.shuffle(moments)
     return moments
