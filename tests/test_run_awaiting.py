@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -383,7 +384,7 @@ def test_what_nobody_foresaw_is_raised_where_people_see_it():
 
 def test_a_bell_rings_for_whoever_listens():
     """However often it is rung it is heard, silent once quieted, and harmless after its end."""
-    with selectors.DefaultSelector() as selector, Bell() as bell:
+    with selectors.DefaultSelector() as selector, closing(Bell()) as bell:
         selector.register(bell.heard, selectors.EVENT_READ)
         for _time in range(10_000):
             bell.ring()

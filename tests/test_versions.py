@@ -240,18 +240,22 @@ def test_a_pointer_without_decisions_looks_as_ever(folder):
     assert current(folder).moves == ()
 
 
-def test_inputs_are_noted_as_the_attempt_noted_them(store):
-    """A rollback keeps what the version was made from: the prefix and output of each input."""
-    source = add_version(store, 1)
-    found = {
+def read_version(store, source, prefix):
+    """Say that an attempt has read a version of the scores, as its record does."""
+    return {
         "pipeline": PIPELINE,
         "output": "scores",
         "partition": DAY,
         "run": source.run,
         "attempt": 1,
-        "address": store.address(f"{prefix_of(1)}/outputs/scores"),
+        "address": store.address(f"{prefix}/outputs/scores"),
         "files": source.outputs["scores"].files,
     }
+
+
+def test_inputs_are_noted_as_the_attempt_noted_them(store):
+    """A rollback keeps what the version was made from: the prefix and output of each input."""
+    found = read_version(store, add_version(store, 1), prefix_of(1))
     add_version(store, 2, inputs={"before": found, "extra": None})
     add_version(store, 3)
     made = go_back(store, "run-2")
@@ -260,17 +264,8 @@ def test_inputs_are_noted_as_the_attempt_noted_them(store):
 
 def test_an_input_of_any_member_is_noted(folder):
     """The note leads to the attempt that was read, also where a member is called `outputs`."""
-    source = add_version(folder, 1, member="outputs")
     prefix = prefix_of(1, member="outputs")
-    found = {
-        "pipeline": PIPELINE,
-        "output": "scores",
-        "partition": DAY,
-        "run": source.run,
-        "attempt": 1,
-        "address": folder.address(f"{prefix}/outputs/scores"),
-        "files": source.outputs["scores"].files,
-    }
+    found = read_version(folder, add_version(folder, 1, member="outputs"), prefix)
     add_version(folder, 2, inputs={"before": found})
     add_version(folder, 3)
     assert go_back(folder, "run-2").inputs == {"before": f"{prefix}#scores"}

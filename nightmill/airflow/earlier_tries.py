@@ -17,7 +17,7 @@ from nightmill.airflow.evidence import pod_evidence
 from nightmill.airflow.outcome import Outcome
 from nightmill.airflow.pod_watch import Limits, View, look, result_of_gone
 from nightmill.airflow.pods import Pods
-from nightmill.cluster.pod import CONTAINER
+from nightmill.cluster.pod import CONTAINER, unescaped
 from nightmill.errors import UsageError
 from nightmill.spec.steprun import StepRun
 from nightmill.spec.words import WARNING
@@ -75,7 +75,7 @@ def step_run_of(pod: Mapping[str, Any]) -> StepRun | None:
         if container.get("name") == CONTAINER:
             arguments = container.get("args") or ()
             try:
-                return StepRun.from_argv([one.replace("$$", "$") for one in arguments])
+                return StepRun.from_argv([unescaped(one) for one in arguments])
             except UsageError:
                 return None
     return None

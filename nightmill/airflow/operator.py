@@ -43,6 +43,7 @@ from nightmill.airflow.steprun_operator import StepRunFields, late
 from nightmill.airflow.trigger import StepPodTrigger
 from nightmill.causes import Cause
 from nightmill.cluster.platform import Platform
+from nightmill.cluster.pod import escaped
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.steprun import StepRun
 
@@ -105,8 +106,8 @@ class StepPodOperator(StepRunFields, KubernetesPodOperator):
         """Build the pod; without a context it has no arguments."""
         if context is not None:
             run = self._made or self.make_step_run(context)
-            # Set after Jinja has been at work. Kubernetes would expand $(NAME) in arguments.
-            self.arguments = [argument.replace("$", "$$") for argument in run.to_argv()]
+            # Set after Jinja has been at work.
+            self.arguments = [escaped(argument) for argument in run.to_argv()]
             self.labels = {**instance_labels(run), **attempt_labels(run)}
         return super().build_pod_request_obj(context, **options)
 

@@ -35,10 +35,10 @@ from nightmill.causes import Cause
 from nightmill.errors import NightmillError
 from nightmill.spec.check_values import NO_TYPE, TYPES, kind_of_type, plain_type
 from nightmill.spec.checks import COMPRESSED
+from nightmill.spec.outputs import PARQUET
 from nightmill.spec.problems import shown
 from nightmill.spec.sql import literal, quoted
 
-_PARQUET = (".parquet", ".pq")
 _JSON = (".json", ".jsonl", ".ndjson")
 
 
@@ -208,7 +208,7 @@ def _is_part(file: Path, folder: Path) -> bool:
 
 
 def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() in _PARQUET
+    return path.suffix.lower() in PARQUET
 
 
 def _source(files: Sequence[str]) -> str:

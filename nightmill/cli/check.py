@@ -13,7 +13,7 @@ from rich.text import Text
 from nightmill.cli.pod import DAGS
 from nightmill.cli.terminal import address, complain, counted, say
 from nightmill.cluster.platform import FILE as PLATFORM
-from nightmill.cluster.platform import Platform, load_platform
+from nightmill.cluster.platform import Platform, load_platform, overlays
 from nightmill.cluster.pod import place as find_nodes
 from nightmill.errors import EXIT_FAILED, ContractError, KernelError, SpecError, UsageError
 from nightmill.spec.check import check_pipeline
@@ -118,8 +118,7 @@ def _about_pools(
 def _known_pools(dags: Path) -> list[str]:
     """Name the pools of every environment: those of pods may be in an overlay only."""
     found: dict[str, None] = {}
-    overlays = sorted(file.name.split(".")[1] for file in dags.glob("platform.*.yaml"))
-    for env in ("", *overlays):
+    for env in ("", *overlays(dags)):
         with suppress(SpecError):  # of an overlay that is not chosen here
             found |= dict.fromkeys(load_platform(dags, env).pools)
     return list(found)

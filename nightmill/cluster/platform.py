@@ -240,8 +240,13 @@ def _read(file: Path) -> YamlSource:
         raise
 
 
+def overlays(folder: Path) -> dict[str, Path]:
+    """Find the files that are laid over platform.yaml, by their environment."""
+    return {file.name.split(".")[1]: file for file in sorted(folder.glob("platform.*.yaml"))}
+
+
 def _overlay_file(folder: Path, env: str) -> Path:
-    files = {file.name.split(".")[1]: file for file in sorted(folder.glob("platform.*.yaml"))}
+    files = overlays(folder)
     if env not in files:
         advice = suggest(env, files, noun="environments")
         problem = f"there is no environment {shown(env)}"

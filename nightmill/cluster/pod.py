@@ -206,7 +206,7 @@ def _container(platform: Platform, plan: PodPlan) -> dict[str, Any]:
         "name": CONTAINER,
         "image": plan.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": [_literal(argument) for argument in plan.arguments],
+        "args": [escaped(argument) for argument in plan.arguments],
         "env": _environment(platform, plan),
         "resources": {"requests": resources, "limits": dict(resources)},
         "securityContext": {
@@ -234,14 +234,19 @@ def _environment(platform: Platform, plan: PodPlan) -> list[dict[str, Any]]:
 
 def _variable(name: str, variable: Variable) -> dict[str, Any]:
     if variable.value is not None:
-        return {"name": name, "value": _literal(variable.value)}
+        return {"name": name, "value": escaped(variable.value)}
     reference = {"name": variable.secret, "key": variable.key}
     return {"name": name, "valueFrom": {"secretKeyRef": reference}}
 
 
-def _literal(text: str) -> str:
+def escaped(text: str) -> str:
     """Write text so that it arrives as it is: Kubernetes would expand $(NAME) in it."""
     return text.replace("$", "$$")
+
+
+def unescaped(text: str) -> str:
+    """Read what `escaped` has written."""
+    return text.replace("$$", "$")
 
 
 def cpu_quantity(millicores: int) -> str:

@@ -22,9 +22,9 @@ import duckdb
 from nightmill.audit.csv_options import csv_source, csv_texts, has_header
 from nightmill.audit.text_types import json_source
 from nightmill.replay.rows import Pair, TableDifference
+from nightmill.spec.outputs import PARQUET
 from nightmill.spec.sql import literal
 
-_PARQUET = (".parquet", ".pq")
 _DELIMITED = (".csv", ".tsv")
 _JSON = (".json", ".jsonl", ".ndjson")
 _COMPRESSED = (".gz", ".zst")
@@ -57,7 +57,7 @@ class _Views:
         """Return the call that reads a file through a link with a plain name."""
         kind, packed = _suffix(path)
         link = _link(path, work / f"table{kind}{packed}")
-        if kind in _PARQUET:
+        if kind in PARQUET:
             return f"read_parquet({link}, hive_partitioning=false)"
         if kind in _JSON:
             if as_written:
@@ -116,7 +116,7 @@ def _suffix(path: Path) -> tuple[str, str]:
     Parquet compresses by itself.
     """
     suffix = path.suffix.lower()
-    if suffix in _PARQUET:
+    if suffix in PARQUET:
         return suffix, ""
     kind, packed = suffix, ""
     if suffix in _COMPRESSED:
@@ -129,14 +129,14 @@ def _parts(folder: Path) -> list[Path]:
     return [
         file
         for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in _PARQUET
+        if file.suffix.lower() in PARQUET
         and file.is_file()
         and not any(name.startswith(("_", ".")) for name in file.relative_to(folder).parts)
     ]
 
 
 def _is_text(path: Path) -> bool:
-    return not path.is_dir() and _suffix(path)[0] not in _PARQUET
+    return not path.is_dir() and _suffix(path)[0] not in PARQUET
 
 
 def _folder(path: Path, work: Path) -> str:

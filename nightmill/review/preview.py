@@ -20,12 +20,12 @@ from nightmill.review.render.pictures import address, inspect
 from nightmill.review.rows import (
     DELIMITED,
     JSON,
-    PARQUET,
     Rows,
     UnreadableRowsError,
     first_rows,
     is_table,
 )
+from nightmill.spec.outputs import PARQUET
 from nightmill.spec.record import FileRecord
 from nightmill.spec.words import amount
 from nightmill.store.interface import Store

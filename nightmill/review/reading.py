@@ -9,8 +9,7 @@ from pathlib import PurePosixPath
 
 from nightmill.errors import UsageError
 from nightmill.review.commands import Command
-from nightmill.review.rows import PARQUET
-from nightmill.spec.outputs import OutputSpec
+from nightmill.spec.outputs import PARQUET, OutputSpec
 from nightmill.spec.record import FileRecord
 from nightmill.store.decision import refusal
 from nightmill.store.interface import Store

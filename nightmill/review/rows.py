@@ -33,10 +33,10 @@ from nightmill.review.own_facts import (
     names_in_text,
 )
 from nightmill.spec.checks import COMPRESSED
+from nightmill.spec.outputs import PARQUET
 from nightmill.spec.sql import literal, quoted
 from nightmill.spec.words import one_line, shortened
 
-PARQUET = (".parquet", ".pq")
 DELIMITED = {".csv": ",", ".tsv": "\t"}
 JSON = (".json", ".jsonl", ".ndjson")
 

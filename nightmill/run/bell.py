@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 
 class Bell:
@@ -18,17 +16,8 @@ class Bell:
         self._rope.settimeout(0)
         self._lock = threading.Lock()  # a socket's number may be another file's once it is closed
 
-    def __enter__(self) -> Self:
-        """Hang it up."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Take it down."""
+    def close(self) -> None:
+        """End it."""
         with self._lock:
             self.heard.close()
             self._rope.close()

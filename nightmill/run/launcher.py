@@ -10,6 +10,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Launcher:
     def run(self, observer: Observer) -> list[StepStatus]:
         """Run until every step is over; return all of them in the order of the plan."""
         self._observer = observer
-        with selectors.DefaultSelector() as selector, Bell() as bell:
+        with selectors.DefaultSelector() as selector, closing(Bell()) as bell:
             self._ring = bell.ring
             selector.register(bell.heard, selectors.EVENT_READ)
             while True:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from nightmill.errors import SpecError
 from nightmill.spec import graph
-from nightmill.spec.kernel import not_locked, unlocked_folders
+from nightmill.spec.kernel import not_locked
 from nightmill.spec.pipeline_file import Pipeline
 from nightmill.spec.problems import Fault, Faults, KeyPath, each, shown, suggest
 
@@ -15,18 +16,22 @@ _Sources = dict[str, tuple[graph.InputSource, ...]]
 
 
 def cross_errors(
-    pipelines: Sequence[Pipeline], specs: graph.Specs, kernels: Collection[str]
+    pipelines: Sequence[Pipeline],
+    specs: graph.Specs,
+    kernels: Collection[str],
+    unlocked: Mapping[str, Path],
 ) -> Iterator[tuple[Pipeline, SpecError]]:
     """Find every error that takes more than one file to see, with the pipeline to blame.
 
-    What only a broken file would tell is no error of the others; `unread` finds that.
+    `unlocked` are the folders of kernels that were never locked. What only a broken file would tell
+    is no error of the others; `unread` finds that.
     """
     resolved: dict[str, _Sources] = {}
     for pipeline in pipelines:
         sources, errors = _resolve(pipeline, specs)
         resolved[pipeline.name] = sources
         errors += _same_name(pipeline, pipelines)
-        errors += _kernel_errors(pipeline, kernels)
+        errors += _kernel_errors(pipeline, kernels, unlocked)
         errors += _notebook_errors(pipeline)
         errors += _after_errors(pipeline, specs)
         errors += _step_cycle(pipeline, sources)
@@ -66,8 +71,9 @@ def _same_name(pipeline: Pipeline, pipelines: Sequence[Pipeline]) -> Iterator[Sp
             yield pipeline.error(problem, ("pipeline",), advice="rename one of them")
 
 
-def _kernel_errors(pipeline: Pipeline, kernels: Collection[str]) -> Iterator[SpecError]:
-    unlocked = unlocked_folders(pipeline.folder.parents[1])
+def _kernel_errors(
+    pipeline: Pipeline, kernels: Collection[str], unlocked: Mapping[str, Path]
+) -> Iterator[SpecError]:
     for name, step in pipeline.spec.steps.items():
         at = ("steps", name, "kernel")
         only = next(iter(unlocked)) if len(unlocked) == 1 and not kernels else ""

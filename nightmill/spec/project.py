@@ -16,7 +16,7 @@ from pathlib import Path
 from nightmill.errors import SpecError, UsageError
 from nightmill.spec import graph
 from nightmill.spec.crosscheck import cross_errors, unread
-from nightmill.spec.kernel import Kernel, find_kernel, load_kernels_kindly
+from nightmill.spec.kernel import Kernel, find_kernel, load_kernels_kindly, unlocked_folders
 from nightmill.spec.pipeline import PipelineSpec, StepSpec
 from nightmill.spec.pipeline_file import FILE, Pipeline
 from nightmill.spec.problems import each, gather, shown, suggest
@@ -49,7 +49,7 @@ class Project:
         # A kernel with a broken kernel.yaml is still known: one fault, one error.
         names = {*kernels, *(file.parent.name for file in kernel_errors)}
         specs = _specs(found, broken)
-        for pipeline, error in cross_errors(found, specs, sorted(names)):
+        for pipeline, error in cross_errors(found, specs, sorted(names), unlocked_folders(root)):
             errors[pipeline.file].append(error)
         return cls(
             root=root,

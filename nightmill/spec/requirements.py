@@ -61,4 +61,6 @@ def _requirements(file: Path, *, here: bool = True) -> Iterator[Requirement]:
 
 def _key(requirement: Requirement) -> str:
     """Return the name that all its spellings share."""
-    return re.sub(r"[-_.]+", "-", requirement.name).lower()
+    from packaging.utils import canonicalize_name  # noqa: PLC0415 - see above
+
+    return canonicalize_name(requirement.name)

@@ -13,19 +13,18 @@ folder that cannot be read.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from nightmill.causes import Cause
 from nightmill.errors import NightmillError, UsageError
+from nightmill.spec.outputs import PARQUET
 from nightmill.step.transfer import Listener, Transfer, move_each
 from nightmill.store.interface import Store
 from nightmill.store.keys import output_key, output_prefix
 from nightmill.store.pointer import CommittedFile, CommittedOutput
 
-_PARQUET = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
 _MAGIC = (b"PAR1", b"PARE")
 _LEAST_BYTES = 12  # the magic at both ends, and the length of the footer
 _SHOWN = 12
@@ -85,7 +84,7 @@ class DeclaredOutput:
     def require_readable(self) -> None:
         """Raise OutputError for a Parquet file by name that is none, or is cut off."""
         for file in self.files():
-            if _PARQUET.search(file.name) and _is_data(file) and not _is_parquet(file):
+            if file.suffix.lower() in PARQUET and _is_data(file) and not _is_parquet(file):
                 with file.open("rb") as stream:
                     begin = stream.read(_SHOWN)
                 what = f"begins with {begin!r}" if begin else "is empty"

@@ -87,9 +87,8 @@ def _copy(
         parts = _copy_parts(client, origin | upload, source.size)
         client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)
     except BaseException:
-        with suppress(
-            ClientError, BotoCoreError
-        ):  # what went wrong first is told; gc aborts it too
+        # What went wrong first is told; gc aborts it too.
+        with suppress(ClientError, BotoCoreError):
             client.abort_multipart_upload(**upload)
         raise
 
