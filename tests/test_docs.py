@@ -13,7 +13,9 @@ import yaml
 
 from nightmill.causes import Cause
 from nightmill.cli.app import app
+from nightmill.spec.contract import read_contract
 from nightmill.spec.inputs import Version
+from nightmill.spec.notebook import read_notebook
 from nightmill.spec.pipeline import PipelineSpec
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +38,17 @@ def test_every_command_of_the_readme_exists(words):
     assert verb in VERBS
     known = {flag for option in VERBS[verb].params for flag in option.opts}
     assert set(re.findall(r"(?<!\S)--?[a-z][\w-]*", rest)) <= known
+
+
+def test_the_cell_that_the_readme_shows_is_the_shipped_one():
+    """Who types the README's `-p` meets a parameter that the notebook has."""
+    (block,) = [one for one in fenced("python") if one.startswith("partition: ")]
+    shown = dict(re.findall(r"^(\w+): (\w+) = ", block, re.MULTILINE))
+    notebook = ROOT / "notebooks/flight_delays/score.ipynb"
+    contract = read_contract(read_notebook(notebook))
+    assert shown == {name: str(one.annotation) for name, one in contract.parameters.items()}
+    assert set(re.findall(r"-p (\w+)=\d", README)) <= set(shown)
+    assert "-p threads=2" in README
 
 
 def test_options_of_run_that_the_readme_names_exist():
